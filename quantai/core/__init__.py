@@ -1,0 +1,1 @@
+"""The vocabulary: rows, instruments, errors. No I/O, no clock, no pandas."""
