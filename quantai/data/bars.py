@@ -1,0 +1,270 @@
+"""Bars: an immutable, checked sequence of BAR rows for one or more instruments.
+
+A bar covers [ts_open, ts_close) and becomes known at ts_close: that is the instant at which a strategy sees it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from quantai.core.errors import DataError, InputError, UnknownName
+from quantai.core.instruments import Instrument, Instruments
+from quantai.core.rows import BAR, DAY, HOUR, MIN, MS, SEC, Rows, zeros
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+_UNITS = {"ms": MS, "s": SEC, "m": MIN, "h": HOUR, "d": DAY, "w": 7 * DAY}
+_PRICES = ("open", "high", "low", "close")
+
+
+def interval_ns(interval: str) -> int:
+    """Return the length of a time interval such as `1m`, `4h` or `1d`, in nanoseconds; raises UnknownName.
+
+    >>> interval_ns("5m")
+    300000000000
+    """
+    digits = interval.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = interval[len(digits) :]
+    if not digits.isdigit() or int(digits) == 0 or unit not in _UNITS:
+        raise UnknownName("interval", interval, [f"{n}{u}" for u in ("s", "m", "h", "d") for n in (1, 5, 15)])
+    return int(digits) * _UNITS[unit]
+
+
+def interval_name(ns: int) -> str:
+    """Return the shortest spelling of a length in nanoseconds: the inverse of `interval_ns`.
+
+    >>> interval_name(90 * 60 * 10**9)
+    '90m'
+    """
+    for unit, size in (("w", 7 * DAY), ("d", DAY), ("h", HOUR), ("m", MIN), ("s", SEC), ("ms", MS)):
+        if ns > 0 and ns % size == 0:
+            return f"{ns // size}{unit}"
+    raise InputError(f"an interval of {ns} ns is not a whole number of milliseconds")
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """BAR rows sorted by (ts_close, instrument), with the instruments they number.
+
+    Made by `Lake.bars`, `Bars.from_frame`, `samples` and `synth`. Slicing by position keeps the type; `between` slices by
+    time. Building one checks it: a NaN, a non-positive length, an unsorted or repeated bar, or a high below a low is a
+    DataError that names the row.
+
+    >>> import pandas as pd
+    >>> index = pd.date_range("2024-01-01", periods=3, freq="1D", tz="UTC")
+    >>> bars = Bars.from_frame(pd.DataFrame({"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5}, index=index), "SPY")
+    >>> len(bars), bars.interval, bars.symbols
+    (3, '1d', ['SPY'])
+    """
+
+    rows: Rows
+    instruments: Instruments
+    interval: str = ""
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        rows = np.ascontiguousarray(self.rows, BAR)
+        _check(rows, self.instruments)
+        rows.flags.writeable = False
+        object.__setattr__(self, "rows", rows)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        symbol: str | Instrument,
+        interval: str = "",
+        *,
+        venue: str = "",
+        label: str = "open",
+        source: str = "",
+    ) -> Self:
+        """Build bars of one instrument from a pandas, polars or Arrow table with open, high, low, close (and volume, trades).
+
+        The time is the index or a column `ts` / `time` / `date`, with a time zone; `label` says whether it marks the `open`
+        or the `close` of a bar. Column names are matched without case. Without `interval` the commonest spacing is taken.
+        """
+        import pandas as pd
+
+        if hasattr(frame, "to_pandas"):
+            frame = frame.to_pandas()
+        frame = frame.rename(columns={c: str(c).lower() for c in frame.columns})
+        missing = [c for c in _PRICES if c not in frame.columns]
+        if missing:
+            raise DataError(f"bars need columns open, high, low, close: {', '.join(missing)} missing")
+        times = _times(frame)
+        ts = pd.DatetimeIndex(times).tz_convert("UTC").as_unit("ns").asi8
+        if label not in ("open", "close"):
+            raise UnknownName("label", label, ["open", "close"])
+        if not interval:
+            if len(ts) < 2:
+                raise InputError("one bar has no spacing to infer the interval from: pass interval=, for example '1d'")
+            steps, counts = np.unique(np.diff(ts), return_counts=True)
+            interval = interval_name(int(steps[counts.argmax()]))
+        length = interval_ns(interval)
+        rows = zeros(len(frame), BAR)
+        rows["ts_open"] = ts if label == "open" else ts - length
+        rows["ts_close"] = rows["ts_open"] + length
+        for name in (*_PRICES, "volume", "trades"):
+            if name in frame.columns:
+                rows[name] = frame[name].to_numpy()
+        if isinstance(symbol, str):
+            symbol = _free_grid(Instrument.parse(symbol, venue=venue))
+        return cls(rows, Instruments([symbol]), interval, source)
+
+    @classmethod
+    def concat(cls, parts: Sequence["Bars"]) -> Self:
+        """Merge bars of several instruments into one sequence ordered by (ts_close, instrument)."""
+        if not parts:
+            raise InputError("nothing to merge: pass at least one Bars")
+        table = Instruments()
+        pieces: list[Rows] = []
+        for part in parts:
+            rows = part.rows.copy()
+            ids = np.array([table.add(i) for i in part.instruments], "u4")
+            rows["instrument"] = ids[part.rows["instrument"]]
+            pieces.append(rows)
+        rows = np.concatenate(pieces)
+        rows = rows[np.lexsort((rows["instrument"], rows["ts_close"]))]
+        intervals = {part.interval for part in parts}
+        return cls(rows, table, intervals.pop() if len(intervals) == 1 else "")
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols, in instrument order."""
+        return [i.symbol for i in self.instruments]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A BLAKE2 hash of rows and instruments: equal data, equal fingerprint, on any machine."""
+        h = hashlib.blake2b(np.ascontiguousarray(self.rows).tobytes(), digest_size=16)
+        h.update(self.instruments.rows().tobytes())
+        h.update("|".join(f"{i.venue}:{i.symbol}" for i in self.instruments).encode())
+        return h.hexdigest()
+
+    def only(self, symbol: str) -> Self:
+        """Return the bars of one symbol; raises UnknownName."""
+        for n, instrument in enumerate(self.instruments):
+            if instrument.symbol == symbol:
+                rows = self.rows[self.rows["instrument"] == n].copy()
+                rows["instrument"] = 0
+                return type(self)(rows, Instruments([instrument]), self.interval, self.source)
+        raise UnknownName("symbol", symbol, self.symbols)
+
+    def between(self, start: Any, end: Any) -> Self:
+        """Return the bars with start <= ts_open and ts_close <= end (anything pandas reads as an instant; naive means UTC)."""
+        lo, hi = (_instant(x) for x in (start, end))
+        keep = (self.rows["ts_open"] >= lo) & (self.rows["ts_close"] <= hi)
+        return type(self)(self.rows[keep], self.instruments, self.interval, self.source)
+
+    def df(self) -> "pd.DataFrame":
+        """Return a pandas frame indexed by `ts`, the bar's opening instant (UTC); several instruments add column `symbol`."""
+        import pandas as pd
+
+        index = pd.DatetimeIndex(self.rows["ts_open"].astype("datetime64[ns]"), tz="UTC", name="ts")
+        columns: dict[str, Any] = {n: self.rows[n] for n in (*_PRICES, "volume", "trades")}
+        if len(self.instruments) > 1:
+            columns = {"symbol": pd.Categorical.from_codes(self.rows["instrument"].astype("i4"), self.symbols)} | columns
+        return pd.DataFrame(columns, index=index)
+
+    def arrow(self) -> "pa.Table":
+        """Return an Arrow table with ts_open and ts_close as timestamps in UTC."""
+        import pyarrow as pa
+
+        columns: dict[str, Any] = {"symbol": pa.array(np.array(self.symbols, object)[self.rows["instrument"]], pa.string())}
+        for name in ("ts_open", "ts_close"):
+            columns[name] = pa.array(self.rows[name].astype("datetime64[ns]")).cast(pa.timestamp("ns", "UTC"))
+        return pa.table(columns | {n: self.rows[n].copy() for n in (*_PRICES, "volume", "trades")})
+
+    def pl(self) -> "pl.DataFrame":
+        """Return a polars frame; the same columns as `arrow`."""
+        import polars as pl
+
+        frame = pl.from_arrow(self.arrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: slice) -> Self:
+        return type(self)(self.rows[at], self.instruments, self.interval, self.source)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        span = ""
+        if len(self.rows):
+            first, last = (str(np.datetime64(int(self.rows[n][i]), "ns"))[:19] for n, i in (("ts_open", 0), ("ts_close", -1)))
+            span = f", {first} to {last} UTC"
+        return f"Bars({len(self):,} x {self.interval or 'mixed'} of {', '.join(self.symbols)}{span})"
+
+
+def _free_grid(instrument: Instrument) -> Instrument:
+    # bars from anywhere may be adjusted or rounded: without an instrument of the caller's, prices and sizes are free
+    from decimal import Decimal
+
+    return instrument.with_fields(tick=Decimal("1e-8"), lot=Decimal("1e-8"))
+
+
+def _times(frame: "pd.DataFrame") -> Any:
+    import pandas as pd
+
+    index: Any = frame.index
+    if not isinstance(index, pd.DatetimeIndex):
+        found = [c for c in ("ts", "ts_open", "time", "timestamp", "date", "datetime") if c in frame.columns]
+        if not found:
+            raise DataError("bars need an instant each: a time-zone-aware DatetimeIndex, or a column ts, time or date")
+        index = pd.DatetimeIndex(frame[found[0]])
+    if index.tz is None:
+        raise DataError("bar times have no time zone: use frame.tz_localize('UTC') or the zone they were recorded in")
+    return index
+
+
+def _instant(value: Any) -> int:
+    import pandas as pd
+
+    stamp = pd.Timestamp(value)
+    stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+    return stamp.as_unit("ns").value
+
+
+def _check(rows: Rows, instruments: Instruments) -> None:
+    if len(rows) == 0:
+        return
+    if int(rows["instrument"].max()) >= len(instruments):
+        raise DataError(f"bars name instrument {rows['instrument'].max()} but only {len(instruments)} are listed")
+
+    def refuse(bad: Any, what: str) -> None:
+        at = int(np.argmax(bad))
+        when = np.datetime64(int(rows["ts_open"][at]), "s")
+        symbol = instruments[int(rows["instrument"][at])].symbol
+        raise DataError(f"bar {at} of {len(rows)} ({symbol}, {when}Z): {what}; {int(bad.sum())} such row(s)")
+
+    finite = np.ones(len(rows), bool)
+    for name in (*_PRICES, "volume"):
+        finite &= np.isfinite(rows[name])
+    if not finite.all():
+        refuse(~finite, "a price or volume is not a number: drop or fill these rows first")
+    low, high = np.minimum(rows["open"], rows["close"]), np.maximum(rows["open"], rows["close"])
+    broken = (rows["high"] < high) | (rows["low"] > low)
+    if broken.any():
+        refuse(broken, "high is below, or low above, another price of the bar")
+    empty = rows["ts_close"] <= rows["ts_open"]
+    if empty.any():
+        refuse(empty, "it closes before it opens")
+    step = np.diff(rows["ts_close"])
+    if (step < 0).any():
+        refuse(np.append(False, step < 0), "time goes backwards: sort by time first")
+    order = np.diff(rows["instrument"].astype("i8"))
+    again = (step == 0) & (order <= 0)
+    if again.any():
+        refuse(np.append(False, again), "the bar is repeated or out of instrument order: drop duplicates first")
