@@ -1,0 +1,101 @@
+"""A notebook-first workbench for quantitative research and trading: record, research, backtest, promote, trade.
+
+    >>> import quantai as qa
+    >>> qa.SEC // qa.MS
+    1000
+
+Everything a notebook needs hangs on this one name. Each piece is loaded when it is first used, so importing quantai is
+cheap: it brings in neither pandas nor numba.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quantai.backtest import Result, backtest, sweep
+    from quantai.core.errors import (
+        DataError,
+        InputError,
+        MissingExtra,
+        QuantaiError,
+        StorageError,
+        StrategyError,
+        UnknownName,
+        VenueError,
+    )
+    from quantai.core.instruments import Instrument, Instruments
+    from quantai.core.rows import BUY, DAY, HOUR, MIN, MS, NS, SEC, SELL, US
+    from quantai.data import Bars, Lake, samples, synth
+    from quantai.strategy import Strategy, ind, state
+
+__all__ = [
+    "BUY",
+    "DAY",
+    "HOUR",
+    "MIN",
+    "MS",
+    "NS",
+    "SEC",
+    "SELL",
+    "US",
+    "Bars",
+    "DataError",
+    "InputError",
+    "Instrument",
+    "Instruments",
+    "Lake",
+    "MissingExtra",
+    "QuantaiError",
+    "Result",
+    "StorageError",
+    "Strategy",
+    "StrategyError",
+    "UnknownName",
+    "VenueError",
+    "backtest",
+    "ind",
+    "samples",
+    "state",
+    "sweep",
+    "synth",
+]
+
+_HOMES = {
+    "quantai.backtest": "Result backtest sweep",
+    "quantai.core.errors": (
+        "DataError InputError MissingExtra QuantaiError StorageError StrategyError UnknownName VenueError"
+    ),
+    "quantai.core.instruments": "Instrument Instruments",
+    "quantai.core.rows": "BUY DAY HOUR MIN MS NS SEC SELL US",
+    "quantai.data": "Bars Lake samples synth",
+    "quantai.strategy": "Strategy ind state",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("quantai")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'quantai' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Package(ModuleType):
+    """Keeps `quantai.backtest` the function: importing the room of that name would put the room in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and value.__name__ == f"{__name__}.{name}" and name in _HOME_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,146 @@
+"""What every command prints and how it ends.
+
+The conventions, for each file of this room:
+
+- The answer goes to stdout through `emit`, once, as the last thing; everything said on the way goes to stderr
+  (`console`, `progress`). With `--json` stdout holds exactly one JSON object on one line.
+- A command refuses by raising a QuantaiError whose message is one line that names the thing and the remedy. It never
+  prints an error or calls `sys.exit` itself.
+- Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+- `EXAMPLES`, a module constant of one command line each, is shown under the command's `--help`.
+"""
+
+import dataclasses
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+"""The type of the `--json` option of every command: `json: Json = False`."""
+
+
+def console() -> "Console":
+    """Return a rich console on stderr, for everything that is not the answer."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def emit(answer: Mapping[str, Any], as_json: bool) -> None:
+    """Print the answer of a command on stdout: one line of JSON, or a table for people.
+
+    JSON has no NaN and no infinity: both become null. Instants become ISO 8601, decimals and paths strings.
+
+    >>> emit({"rows": 3, "spread": float("nan")}, as_json=True)
+    {"rows": 3, "spread": null}
+    """
+    if as_json:
+        print(json.dumps(plain(answer), allow_nan=False, ensure_ascii=False), flush=True)
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(_table(plain(answer)))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` made of dict, list, str, int, float, bool and None; raises TypeError for what cannot be.
+
+    >>> import numpy as np
+    >>> plain({"px": np.float64(1.5), "n": np.arange(2), "day": dt.date(2024, 8, 8)})
+    {'px': 1.5, 'n': [0, 1], 'day': '2024-08-08'}
+    """
+    match value:
+        case None | bool() | str():
+            return str(value) if isinstance(value, str) else value
+        case Enum():
+            return value.name
+        case int():
+            return int(value)
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case dt.datetime() | dt.date() | dt.time():
+            return value.isoformat()
+        case Decimal() | PurePath():
+            return str(value)
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+        case _ if hasattr(value, "tolist"):  # numpy scalars and arrays, without importing numpy
+            return plain(value.tolist())
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+        case _:
+            raise TypeError(f"no JSON for {type(value).__name__}: {value!r}")
+
+
+@contextmanager
+def progress(
+    description: str, total: float | None = None, *, unit: str = "", quiet: bool = False
+) -> Generator[Callable[[float], None]]:
+    """Show a progress bar with rate and remaining time on stderr; yields a function to call with the amount done since.
+
+    Nothing is shown with `quiet` (pass the command's `json`) or when stderr is not a terminal. `total` is in `unit`s,
+    None when it is unknown.
+
+    >>> with progress("reading", 10, unit="files") as advance:
+    ...     advance(10)
+    """
+    err = console()
+    if quiet or not err.is_terminal:
+        yield lambda amount: None
+        return
+    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Any:
+            self.text_format = f"{task.speed or 0:,.0f} {unit}/s".replace(" /s", "/s")
+            return super().render(task)
+
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"), Rate("")]
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def _table(answer: Mapping[str, Any]) -> "RenderableType":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in answer.items():
+        cell = _table(value) if isinstance(value, Mapping) and value else Text(_text(value))
+        table.add_row(key.replace("_", " "), cell)
+    return table
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.6g}"
+        case list():
+            return "\n".join(_text(item) for item in value) or "-"
+        case dict():
+            return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "-"
+        case _:
+            return str(value)

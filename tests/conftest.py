@@ -1,0 +1,33 @@
+"""What every test may ask for: the shared data, a cache of its own, and reproducible random examples."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPO = Path(__file__).resolve().parent.parent
+
+# The first example of a test may compile a kernel for seconds: a deadline would judge the compiler, not the code.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recorded market data beside the checkout, or in $QUANTAI_SHARED_DATA; skips where there is none."""
+    folder = Path(os.environ.get("QUANTAI_SHARED_DATA") or REPO.parent / "shared" / "data")
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"recorded market data is not at {folder}: set QUANTAI_SHARED_DATA to where it is")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty cache folder for compiled kernels, shared by all tests of a session and the processes they start."""
+    folder = tmp_path_factory.mktemp("quantai-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUANTAI_CACHE", str(folder))
+        yield folder
