@@ -1,0 +1,130 @@
+"""Compiles generated strategy modules with numba, keeps them on disk, and translates its errors to the user's lines."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core.errors import NumbaError
+from platformdirs import user_cache_dir
+
+import quantai
+from quantai.core.errors import StrategyError
+from quantai.strategy.source import Module, Text, fail
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled kernels: $QUANTAI_CACHE or the user's cache folder; a temporary one when not writable."""
+    folder = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai")) / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="quantai-kernels-"))
+
+
+@cache
+def engine_stamp() -> str:
+    """Return a hash of everything compiled code is built from besides the strategy: our sources, numba, numpy, Python.
+
+    numba notices a change of the file it compiles, not of the functions that file calls; this stamp does.
+    """
+    root = Path(quantai.__file__).parent
+    h = hashlib.blake2b(f"{numba.__version__} {np.__version__} {sys.version}".encode(), digest_size=8)
+    for room in ("core", "strategy", "backtest", "report"):
+        for path in sorted((root / room).glob("*.py")):
+            stat = path.stat()
+            h.update(f"{path.name} {stat.st_mtime_ns} {stat.st_size}".encode())
+    return h.hexdigest()
+
+
+class Kernel:
+    """One compiled strategy: the handlers of a class and the drivers specialised to them."""
+
+    def __init__(self, owner: type, text: Text, module: ModuleType) -> None:
+        self.owner, self._text, self._module = owner, text, module
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return a function of the kernel; calling it raises StrategyError where the user's code cannot be compiled."""
+        compiled = getattr(self._module, name)
+
+        def call(*args: Any) -> Any:
+            try:
+                return compiled(*args)
+            except NumbaError as e:
+                raise self._translate(e) from None
+            except ZeroDivisionError:
+                raise StrategyError(f"{self.owner.__name__} divided by zero: guard the division in its handlers") from None
+
+        call.compiled = compiled  # type: ignore[attr-defined]
+        return call
+
+    def _translate(self, error: NumbaError) -> StrategyError:
+        message = str(error)
+        file = str(self._module.__file__)
+        reason = _reason(message)
+        # numba names the innermost location last in a chain of calls, and prints paths relative to the working folder
+        for path, line in re.findall(r'File "([^"]+)", line (\d+)', message) + re.findall(r"at (\S+) \((\d+)\)", message):
+            if path.endswith(Path(file).name):
+                origin = self._text.origin[int(line) - 1]
+                if origin is not None:
+                    return fail(*origin, f"cannot compile {self.owner.__name__}: {reason}")
+        return StrategyError(f"cannot compile {self.owner.__name__}: {reason}")
+
+
+def _reason(message: str) -> str:
+    for pattern in (
+        r"Unknown attribute '([^']+)' of type",
+        r"(Cannot unify .+)",
+        r"(Invalid use of .+)",
+        r"(No implementation of function .+)",
+        r"(Untyped global name .+)",
+        r"(Use of unsupported .+)",
+    ):
+        found = re.search(pattern, message)
+        if found:
+            first = found.group(0).split("\n")[0]
+            return re.sub(r"Record\([^)]*\)+", "a record", first)[:200]
+    lines = [x.strip() for x in message.splitlines() if x.strip() and not x.startswith("Failed in")]
+    return (lines[0] if lines else "numba refused it")[:200]
+
+
+_loaded: dict[str, Kernel] = {}
+
+
+def compile_kernel(module: Module, dtype: np.dtype[Any], drivers: tuple[Callable[..., Any], ...]) -> Kernel:
+    """Return the kernel of a strategy module with these drivers, from memory, from disk, or compiled at its first call.
+
+    The key is the generated text, the record layout and `engine_stamp`; the class name alone decides nothing.
+    """
+    text = module.text(drivers)
+    body = "\n".join(text.lines) + "\n"
+    digest = hashlib.blake2b(f"{engine_stamp()}\n{dtype.descr}\n{body}".encode(), digest_size=12).hexdigest()
+    if digest in _loaded:
+        return _loaded[digest]
+    path = cache_folder() / f"{module.owner.__name__.lower()}_{digest}.py"
+    if not path.exists():
+        fresh = path.with_suffix(f".{os.getpid()}.tmp")
+        fresh.write_text(body)
+        fresh.replace(path)
+    name = f"quantai_kernel_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise StrategyError(f"the compiled kernel {path} cannot be loaded: delete it and run again")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded
+    spec.loader.exec_module(loaded)
+    kernel = Kernel(module.owner, text, loaded)
+    _loaded[digest] = kernel
+    return kernel
