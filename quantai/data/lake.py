@@ -1,0 +1,181 @@
+"""The lake: every row ever recorded or imported, in Parquet files that any tool can read, behind one object."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quantai.core.errors import UnknownName
+from quantai.data.instants import Instant, to_ns
+from quantai.data.manifest import Manifest
+from quantai.data.parts import read_part
+from quantai.data.tables import TABLES, sort_by_seq, table
+from quantai.data.writer import Writer
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from quantai.data.query import Answer
+
+
+class Lake:
+    """A folder of market data: Parquet files split by venue, symbol and date, and the manifest that lists them.
+
+    `root` is a local folder, by default `$QUANTAI_LAKE` or `datasets/lake`; it is created by the first writer. Any number of
+    processes may read while others write: a reader sees whole commits, and only those. Rows come back in the order of `seq`,
+    the only authority on order; [start, end) selects by the venue's clock `ts_exch` (bars: by `ts_open`).
+
+    >>> import tempfile
+    >>> lake = Lake(tempfile.mkdtemp())
+    >>> with lake.writer("doc") as w:
+    ...     noon = to_ns("2024-08-08T12:00:00Z")
+    ...     w.append(
+    ...         "trades", "OKX", "BTC-USDT", {"ts_exch": [noon], "ts_recv": [noon], "px": [61_800.0], "qty": [0.5]}
+    ...     )
+    ...     w.commit({})
+    1
+    >>> lake.trades("OKX", "BTC-USDT", "2024-08-08", "2024-08-09")["px"].to_pylist()
+    [61800.0]
+    >>> lake.sql("select sum(px * qty) from trades where venue = $venue", venue="OKX").fetchone()
+    (30900.0,)
+    >>> lake.trades("OKEX", "BTC-USDT")
+    Traceback (most recent call last):
+    quantai.core.errors.UnknownName: unknown venue with trades 'OKEX': did you mean 'OKX'? (1 known: OKX)
+    """
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        self.root = Path(root or os.environ.get("QUANTAI_LAKE") or "datasets/lake").absolute()
+        self._manifest = Manifest(self.root)
+
+    def writer(self, source: str) -> Writer:
+        """Open the writer of a named source; raises StorageError when another process holds it, or the folder cannot be used."""
+        return Writer(self.root, source)
+
+    def read(
+        self,
+        name: str,
+        venue: str,
+        symbol: str,
+        start: Instant | None = None,
+        end: Instant | None = None,
+    ) -> pa.Table:
+        """Return the rows of one stream with start <= time < end, in the order of `seq`; None leaves a side open.
+
+        Raises UnknownName for a table, venue or symbol without rows, InputError for an instant without a time zone, DataError
+        that names a damaged file. The schema's metadata carries venue and symbol.
+        """
+        spec = table(name)
+        lo = None if start is None else to_ns(start, "start")
+        hi = None if end is None else to_ns(end, "end")
+        parts = self._manifest.parts([name], venue, symbol, lo, hi)
+        if not parts:
+            self._refuse_unknown(name, venue, symbol)
+        rows = [spec.empty()]
+        for part in parts:
+            keep: Any = None
+            if lo is not None and part.ts_min < lo:
+                keep = pc.field(spec.time) >= lo
+            if hi is not None and part.ts_max >= hi:
+                until = pc.field(spec.time) < hi
+                keep = until if keep is None else keep & until
+            rows.append(read_part(self.root, part, filters=keep))
+        found = sort_by_seq(pa.concat_tables(rows))
+        return found.replace_schema_metadata({"venue": venue, "symbol": symbol})
+
+    def trades(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
+        """Return trades: px in quote currency, qty in units, side = the aggressor's (+1 buy, -1 sell, 0 unknown). See `read`."""
+        return self.read("trades", venue, symbol, start, end)
+
+    def levels(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
+        """Return book rows: LEVEL gives the new absolute size at a price (0 deletes), CLEAR empties the book. See `read`."""
+        return self.read("levels", venue, symbol, start, end)
+
+    def quotes(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
+        """Return best bid and ask, one row per venue message; sizes are NaN where the venue gives none. See `read`."""
+        return self.read("quotes", venue, symbol, start, end)
+
+    def funding(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
+        """Return funding: rate as a fraction per interval, the next funding instant, the mark price (NaN if none). See `read`."""
+        return self.read("funding", venue, symbol, start, end)
+
+    def open_interest(
+        self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None
+    ) -> pa.Table:
+        """Return open interest, in the venue's units. See `read`."""
+        return self.read("open_interest", venue, symbol, start, end)
+
+    def liquidations(
+        self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None
+    ) -> pa.Table:
+        """Return forced orders: side is that of the liquidation order. See `read`."""
+        return self.read("liquidations", venue, symbol, start, end)
+
+    def events(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
+        """Return what happened to the recording itself: GAP and STATUS rows (`quantai.core.rows.Kind`). See `read`."""
+        return self.read("events", venue, symbol, start, end)
+
+    def sql(self, query: str, **parameters: Any) -> "Answer":
+        """Run SQL over views of all tables and return the complete answer: `.df() .pl() .arrow() .fetchall()`.
+
+        The views are the tables with venue, symbol, date and `ts`, the time column as a TIMESTAMP_NS in UTC. A condition on
+        venue, symbol and date (`year` for bars, funding and open interest) opens only the files it needs. `$name` in the
+        query takes the keyword argument of that name; a frame (pandas, polars, Arrow) passed by keyword is a table of that
+        name. Raises InputError for wrong SQL, DataError that names a damaged file. Safe from any thread.
+        """
+        from quantai.data.query import ask
+
+        return ask(self.root, self._manifest, query, parameters)
+
+    def connect(self) -> "duckdb.DuckDBPyConnection":
+        """Return a private DuckDB connection with the views of `sql` as of now, for answers too large for memory."""
+        from quantai.data.query import connect
+
+        return connect(self.root, self._manifest, TABLES)
+
+    def tables(self) -> dict[str, int]:
+        """Return how many rows each table with rows holds."""
+        rows: dict[str, int] = {}
+        for part in self._manifest.parts(batches=False):
+            rows[part.table] = rows.get(part.table, 0) + part.rows
+        return {name: rows[name] for name in TABLES if name in rows}
+
+    def symbols(self, name: str | None = None) -> list[tuple[str, str]]:
+        """Return the (venue, symbol) pairs that have rows in one table, or in any; raises UnknownName."""
+        if name is not None:
+            table(name)
+        return sorted({(venue, symbol) for _, venue, symbol in self._manifest.names(name)})
+
+    def summary(self) -> "pd.DataFrame":
+        """Return one line per partition: rows, files, staged rows, bytes, and the first and last instant (UTC)."""
+        import pandas as pd
+
+        lines: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+        for part in self._manifest.parts(batches=False):
+            zero = {"rows": 0, "files": 0, "staged": 0, "bytes": 0, "first": part.ts_min, "last": part.ts_max}
+            line = lines.setdefault(part.partition, zero)
+            line["rows"] += part.rows
+            line["files"] += bool(part.path)
+            line["staged"] += 0 if part.path else part.rows
+            line["bytes"] += part.bytes
+            line["first"], line["last"] = min(line["first"], part.ts_min), max(line["last"], part.ts_max)
+        keys = ["table", "venue", "symbol", "part"]
+        records = [dict(zip(keys, key, strict=True)) | line for key, line in sorted(lines.items())]
+        frame = pd.DataFrame(records, columns=[*keys, "rows", "files", "staged", "bytes", "first", "last"])
+        for name in ("first", "last"):
+            frame[name] = pd.to_datetime(frame[name], unit="ns", utc=True)
+        return frame
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{name} {rows:,}" for name, rows in self.tables().items())
+        return f"Lake({str(self.root)!r}: {held or 'empty'})"
+
+    def _refuse_unknown(self, name: str, venue: str, symbol: str) -> None:
+        known = self.symbols(name)
+        if (venue, symbol) in known:
+            return
+        if not any(v == venue for v, _ in known):
+            raise UnknownName(f"venue with {name}", venue, {v for v, _ in known})
+        raise UnknownName(f"symbol with {name} at {venue}", symbol, {s for v, s in known if v == venue})
