@@ -1,0 +1,15 @@
+"""Statistics, figures and the tear sheet of an account, from plain arrays and frames.
+
+stats      summary of equity, fills and trades as one dict
+returns    Sharpe, Sortino, volatility, … of arrays
+drawdown   depth and length of the falls of a curve
+periods    bars per year, returns by day, month and year
+running    the same statistics bar by bar in compiled code, for sweeps
+glossary   label, unit and meaning of every statistic
+plots      backtest, equity, drawdown and histogram figures
+heatmap    sweep and monthly-return heat maps
+book       order-book depth and price x time heat map
+theme      the colours and templates that all figures share
+thinning   fewer points on the screen without hiding an extreme
+tearsheet  one self-contained HTML file
+"""

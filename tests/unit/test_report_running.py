@@ -1,0 +1,83 @@
+"""The running record gives what the array functions give, whatever the curve."""
+
+import math
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantai.report import drawdown, returns, running
+
+YEAR = 252.0
+
+
+@numba.njit
+def feed(stats: Any, curve: Any) -> None:
+    for value in curve:
+        running.update(stats, value)
+
+
+def finished(curve: np.ndarray) -> running.Finished:
+    stats = running.records(1)
+    feed(stats[0], curve)
+    return running.finish(stats[0], YEAR)
+
+
+def from_arrays(curve: np.ndarray) -> running.Finished:
+    r = returns.simple_returns(curve)
+    deepest, annual = drawdown.max_drawdown(curve), returns.annual_return(curve, YEAR)
+    return running.Finished(
+        len(curve),
+        returns.total_return(curve),
+        annual,
+        returns.volatility(r, YEAR),
+        returns.sharpe(r, YEAR),
+        returns.sortino(r, YEAR),
+        drawdown.calmar(annual, deepest),
+        deepest,
+        *drawdown.drawdown_lengths(curve),
+    )
+
+
+@pytest.mark.parametrize("bars", [2, 1_000, 200_000])
+def test_equals_the_array_functions_to_1e_12(bars: int) -> None:
+    curve = 1e5 * np.cumprod(1 + np.random.default_rng(bars).normal(1e-4, 0.01, bars))
+    assert finished(curve) == pytest.approx(from_arrays(curve), rel=1e-12, nan_ok=True)
+
+
+@given(st.lists(st.integers(-20, 100).map(float), max_size=40))
+def test_equals_the_array_functions_on_any_curve(values: list[float]) -> None:
+    curve = np.array(values)
+    assert finished(curve) == pytest.approx(from_arrays(curve), rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+def test_a_record_goes_on_after_it_was_read() -> None:
+    curve = np.array([100.0, 90.0, 95.0, 80.0, 120.0, 110.0])
+    stats = running.records(1)
+    for i, value in enumerate(curve):
+        running.update(stats[0], value)
+        assert running.finish(stats[0], YEAR) == pytest.approx(from_arrays(curve[: i + 1]), rel=1e-12, nan_ok=True)
+
+
+def test_an_empty_record_knows_nothing() -> None:
+    nothing = running.finish(running.records(1)[0], YEAR)
+    assert nothing.bars == 0
+    assert math.isnan(nothing.total_return)
+    assert math.isnan(nothing.max_drawdown)
+
+
+def test_finish_compiles_inside_a_kernel() -> None:
+    @numba.njit
+    def worst(stats: Any, curves: Any) -> Any:
+        out = np.empty(len(curves))
+        for i in range(len(curves)):
+            for value in curves[i]:
+                running.update(stats[i], value)
+            out[i] = running.finish(stats[i], 252.0).max_drawdown
+        return out
+
+    curves = np.array([[100.0, 50.0, 75.0], [10.0, 11.0, 12.0]])
+    assert worst(running.records(2), curves).tolist() == [-0.5, 0.0]
