@@ -82,7 +82,8 @@ def __getattr__(name: str) -> Any:
         return version("quantai")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'quantai' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
-    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    home = import_module(_HOME_OF[name])
+    value = globals()[name] = getattr(home, name) if hasattr(home, name) else import_module(f"{home.__name__}.{name}")
     return value
 
 
