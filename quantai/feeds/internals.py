@@ -1,0 +1,64 @@
+"""What this room knows of cryptofeed's insides; everything private that it touches is here and in `redirect`.
+
+cryptofeed is pinned to one version for the sake of these few names, and `tests/unit/test_feeds_internals.py` fails when one
+of them goes away.
+"""
+
+import logging
+from typing import Any
+
+from quantai.feeds.symbols import Names
+
+QUIET: dict[str, Any] = {"log": {"disabled": True}}
+"""cryptofeed's configuration: no log file in the working directory."""
+
+# a library's log goes where the application sends it, and nowhere (not to stderr) when it sends it nowhere
+logging.getLogger("cryptofeed").addHandler(logging.NullHandler())
+
+
+def wrap(feed: Any, change: Any) -> None:
+    """Make `feed` pass every connection it makes through `change` before using it."""
+    inner = feed._wrap_connection
+    feed._wrap_connection = lambda connection: change(inner(connection))
+
+
+def take_turns(coordinator: Any, connection: Any) -> None:
+    """Give a replayed `connection` its place in the order of frames before it is opened.
+
+    Streams take turns by the stamp of their next frame; one that has not started would be overtaken by all the others.
+    """
+    coordinator.reset_pending(connection._token, connection._first_ts_from(0))
+
+
+def subscribed(feed: Any) -> list[str]:
+    """Return cryptofeed's names of the symbols that `feed` was made for, each once."""
+    if feed._init_subscription:
+        return list(dict.fromkeys(str(s) for symbols in feed._init_subscription.values() for s in symbols))
+    return list(dict.fromkeys(str(s) for s in feed._init_symbols or ()))
+
+
+def carried(feed: Any, names: Names, connection: Any) -> list[str]:
+    """Return our names of the symbols that `connection` of `feed` carries; a connection that polls carries all of them."""
+    listed = (connection.subscription or feed.subscription).values()
+    theirs = dict.fromkeys(s for symbols in listed for s in symbols)
+    return [names.ours(feed.exchange_symbol_to_std_symbol(s)) for s in theirs]
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the errors inside nested exception groups, in order.
+
+    >>> leaves(ExceptionGroup("both", [ValueError("a"), ExceptionGroup("one", [KeyError("b")])]))
+    [ValueError('a'), KeyError('b')]
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind and the text of `error` on one line.
+
+    >>> first_line(ValueError("no\\ngood"))
+    'ValueError: no'
+    """
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

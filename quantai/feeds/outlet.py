@@ -1,0 +1,124 @@
+"""From cryptofeed's callbacks to the consumer of batches.
+
+Nothing is awaited inside a callback, so the rows of one wire message are never torn apart and their order never depends on
+how fast the consumer is. The consumer's pace is felt between two wire messages instead: `paced` holds the reading of the
+socket, and the venue's own flow control does the rest. Nothing is ever dropped.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from quantai.core.rows import Kind
+from quantai.feeds.feed import CHANNELS, Batch
+from quantai.feeds.messages import Scribe
+from quantai.feeds.watch import Change, Watch
+
+
+class Outlet:
+    """The backlog of one feed.
+
+    `clock` turns cryptofeed's receipt stamp (float seconds) into nanoseconds; `symbols` names the symbols a connection
+    carries; `numbered` says that the venue numbers its book updates. The first `skip` batches are counted and thrown away:
+    an earlier recording has them. Reading pauses while `limit` batches wait for the consumer.
+    """
+
+    def __init__(
+        self,
+        scribe: Scribe,
+        watch: Watch,
+        clock: Callable[[float], int],
+        symbols: Callable[[Any], list[str]],
+        *,
+        numbered: bool,
+        skip: int = 0,
+        limit: int = 10_000,
+    ) -> None:
+        self._scribe, self._watch, self._clock, self._symbols = scribe, watch, clock, symbols
+        self._numbered, self._skip, self._limit = numbered, skip, limit
+        self._books: set[str] = set()
+        self._backlog: deque[Batch] = deque()
+        self._filled, self._room = asyncio.Event(), asyncio.Event()
+        self._room.set()
+        self._ended = False
+        self._error: BaseException | None = None
+
+    def callbacks(self) -> dict[str, Any]:
+        """Return the callbacks to give to cryptofeed, one a channel: some venues send more than was asked for."""
+        return {channel: self._callback(channel) for channel in CHANNELS}
+
+    def report(self, changes: Iterable[Change], now_ns: int) -> None:
+        """Hand out STATUS rows, and GAP rows where rows may be missing, for each symbol of a changed connection."""
+        for change in changes:
+            about = self._symbols(change.connection)
+            for symbol in about:
+                self._status(Kind.STATUS, symbol, now_ns, int(change.status), change.detail, last=symbol == about[-1])
+            for symbol in about if change.hole else ():
+                self._books.discard(symbol)
+                self._status(Kind.GAP, symbol, now_ns, 0, change.detail)
+
+    def paced(self, connection: Any) -> Any:
+        """Make `connection` read its next message only when there is room for it, and return it."""
+        read = connection.read
+
+        async def reading(*args: Any, **options: Any) -> AsyncIterator[Any]:
+            async for payload in read(*args, **options):
+                yield payload
+                await self._room.wait()  # after the handler: before it, another connection could overtake
+
+        connection.read = reading
+        return connection
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say that no more batches will come: the consumer gets the backlog and then `error`, if any."""
+        self._ended, self._error = True, error
+        self._filled.set()
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield the batches in order until `end`."""
+        while True:
+            while self._backlog:
+                yield self._backlog.popleft()
+            self._room.set()
+            if self._ended:
+                break
+            self._filled.clear()
+            await self._filled.wait()
+        if self._error is not None:
+            raise self._error
+
+    def _callback(self, channel: str) -> Any:
+        is_book = channel == "l2_book"
+
+        async def callback(message: Any, receipt: float) -> None:
+            recv_ns = self._clock(receipt)
+            self.report(self._watch.reopened(), recv_ns)
+            if is_book and message.delta is None:
+                self._rebuilt(self._scribe.names.ours(message.symbol), recv_ns)
+            if self._skip > 0:
+                self._skip -= 1
+                self._scribe.listing(message.symbol)
+            else:
+                self._add(self._scribe.batch(channel, message, receipt, recv_ns))
+
+        return callback
+
+    def _rebuilt(self, symbol: str, recv_ns: int) -> None:
+        # where books are numbered, a second snapshot means that an update was lost; elsewhere venues send snapshots as a
+        # matter of routine
+        if self._numbered and symbol in self._books:
+            self._status(Kind.GAP, symbol, recv_ns, 0, "book update missing: book rebuilt from a snapshot")
+        self._books.add(symbol)
+
+    def _status(self, kind: Kind, symbol: str, now_ns: int, aux: int, detail: str, *, last: bool = True) -> None:
+        if self._skip > 0:
+            self._skip -= 1
+        else:
+            self._add(self._scribe.status(kind, symbol, now_ns, aux, detail, last=last))
+
+    def _add(self, batch: Batch) -> None:
+        self._backlog.append(batch)
+        self._filled.set()
+        if len(self._backlog) >= self._limit:
+            self._room.clear()
