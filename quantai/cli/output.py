@@ -114,17 +114,18 @@ def progress(
         yield lambda amount: bar.advance(task, amount)
 
 
-def _table(answer: Mapping[str, Any]) -> "RenderableType":
+def _table(answer: Mapping[str, Any], depth: int = 0) -> "RenderableType":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table = Table(box=box.SIMPLE if depth == 0 else None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in answer.items():
-        cell = _table(value) if isinstance(value, Mapping) and value else Text(_text(value))
-        table.add_row(key.replace("_", " "), cell)
+        name = key.replace("_", " ") if key.islower() else key
+        nested = isinstance(value, Mapping) and value and depth == 0
+        table.add_row(name, _table(value, depth + 1) if nested else Text(_text(value)))
     return table
 
 
@@ -139,7 +140,8 @@ def _text(value: Any) -> str:
         case float():
             return f"{value:,.6g}"
         case list():
-            return "\n".join(_text(item) for item in value) or "-"
+            items = [_text(item) for item in value]
+            return ("\n" if any(len(item) > 40 for item in items) else ", ").join(items) or "-"
         case dict():
             return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "-"
         case _:
