@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Lake:
     """A folder of market data: Parquet files split by venue, symbol and date, and the manifest that lists them.
 
-    `root` is a local folder, by default `$QUANTAI_LAKE` or `datasets/lake`; it is created by the first writer. Any number of
-    processes may read while others write: a reader sees whole commits, and only those. Rows come back in the order of `seq`,
-    the only authority on order; [start, end) selects by the venue's clock `ts_exch` (bars: by `ts_open`).
+    `root` is a local folder, by default `$QUANTAI_LAKE` or `datasets/lake`; it is created by the first writer. Any
+    number of processes may read while others write: a reader sees whole commits, and only those. Rows come back in
+    the order of `seq`, the only authority on order; [start, end) selects by the venue's clock `ts_exch` (bars: by
+    `ts_open`).
 
     >>> import tempfile
     >>> lake = Lake(tempfile.mkdtemp())
@@ -51,7 +52,7 @@ class Lake:
         self._manifest = Manifest(self.root)
 
     def writer(self, source: str) -> Writer:
-        """Open the writer of a named source; raises StorageError when another process holds it, or the folder cannot be used."""
+        """Open the writer of a named source; raises StorageError when it is held, or the folder cannot be used."""
         return Writer(self.root, source)
 
     def read(
@@ -64,8 +65,8 @@ class Lake:
     ) -> pa.Table:
         """Return the rows of one stream with start <= time < end, in the order of `seq`; None leaves a side open.
 
-        Raises UnknownName for a table, venue or symbol without rows, InputError for an instant without a time zone, DataError
-        that names a damaged file. The schema's metadata carries venue and symbol.
+        Raises UnknownName for a table, venue or symbol without rows, InputError for an instant without a time zone,
+        DataError that names a damaged file. The schema's metadata carries venue and symbol.
         """
         spec = table(name)
         lo = None if start is None else to_ns(start, "start")
@@ -86,11 +87,11 @@ class Lake:
         return found.replace_schema_metadata({"venue": venue, "symbol": symbol})
 
     def trades(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
-        """Return trades: px in quote currency, qty in units, side = the aggressor's (+1 buy, -1 sell, 0 unknown). See `read`."""
+        """Return trades: px in quote currency, qty in units, side of the aggressor (+1, -1, 0 unknown). See `read`."""
         return self.read("trades", venue, symbol, start, end)
 
     def levels(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
-        """Return book rows: LEVEL gives the new absolute size at a price (0 deletes), CLEAR empties the book. See `read`."""
+        """Return book rows: LEVEL sets the size at a price (0 deletes), CLEAR empties the book. See `read`."""
         return self.read("levels", venue, symbol, start, end)
 
     def quotes(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
@@ -98,7 +99,7 @@ class Lake:
         return self.read("quotes", venue, symbol, start, end)
 
     def funding(self, venue: str, symbol: str, start: Instant | None = None, end: Instant | None = None) -> pa.Table:
-        """Return funding: rate as a fraction per interval, the next funding instant, the mark price (NaN if none). See `read`."""
+        """Return funding: rate as a fraction per interval, next instant, mark price (NaN if none). See `read`."""
         return self.read("funding", venue, symbol, start, end)
 
     def open_interest(
@@ -120,10 +121,11 @@ class Lake:
     def sql(self, query: str, **parameters: Any) -> "Answer":
         """Run SQL over views of all tables and return the complete answer: `.df() .pl() .arrow() .fetchall()`.
 
-        The views are the tables with venue, symbol, date and `ts`, the time column as a TIMESTAMP_NS in UTC. A condition on
-        venue, symbol and date (`year` for bars, funding and open interest) opens only the files it needs. `$name` in the
-        query takes the keyword argument of that name; a frame (pandas, polars, Arrow) passed by keyword is a table of that
-        name. Raises InputError for wrong SQL, DataError that names a damaged file. Safe from any thread.
+        The views are the tables with venue, symbol, date and `ts`, the time column as a TIMESTAMP_NS in UTC. A
+        condition on venue, symbol and date (`year` for bars, funding and open interest) opens only the files it
+        needs. `$name` in the query takes the keyword argument of that name; a frame (pandas, polars, Arrow) passed by
+        keyword is a table of that name. Raises InputError for wrong SQL, DataError that names a damaged file. Safe
+        from any thread.
         """
         from quantai.data.query import ask
 

@@ -1,8 +1,9 @@
 """The manifest: a small SQLite database that says which rows a lake holds. What it does not list is not there.
 
-One transaction is one commit. Rows wait in `staged` as Arrow batches until there are enough of them for a Parquet file; `files`
-lists the Parquet files; `loose` names files on disk that are not listed (being written, or replaced) so that they can be swept.
-Write-ahead logging lets readers in any process see whole commits only and never wait; `synchronous=FULL` makes a commit durable.
+One transaction is one commit. Rows wait in `staged` as Arrow batches until there are enough of them for a Parquet
+file; `files` lists the Parquet files; `loose` names files on disk that are not listed (being written, or replaced) so
+that they can be swept. Write-ahead logging lets readers in any process see whole commits only and never wait;
+`synchronous=FULL` makes a commit durable.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ class Part:
         """(table, venue, symbol, date or year)."""
         return self.table, self.venue, self.symbol, self.part
 
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(first, last) instant on the table's time column and (first, last) seq."""
+        return self.ts_min, self.ts_max, self.seq_min, self.seq_max
+
 
 def folder(table: str, venue: str, symbol: str, part: str) -> str:
     """Return the partition's folder, relative to the lake.
@@ -79,8 +85,8 @@ def folder(table: str, venue: str, symbol: str, part: str) -> str:
 
 
 @contextlib.contextmanager
-def storage(root: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system into one clear StorageError or DataError about the lake at `root`."""
+def storage(root: Path) -> Generator[None]:
+    """Turn errors of SQLite and of the file system into one clear StorageError or DataError about the lake."""
     try:
         yield
     except sqlite3.Error as error:
@@ -108,7 +114,7 @@ def storage(root: Path) -> Iterator[None]:
 
 
 class Manifest:
-    """The manifest of the lake at `root`. Reading opens a short-lived connection each time and never creates anything."""
+    """The manifest of the lake at `root`; reading opens a short-lived connection and never creates anything."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -133,8 +139,8 @@ class Manifest:
             return con
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sqlite3.Connection | None]:
-        """Yield a read-only view of one moment, or None when nothing was ever written; raises StorageError, DataError."""
+    def read(self) -> Generator[sqlite3.Connection | None]:
+        """Yield a read-only view of one moment, None when nothing was written; raises StorageError, DataError."""
         if not self.path.exists():
             if self.root.exists() and not self.root.is_dir():
                 raise StorageError(f"lake {self.root} is a file, not a folder: pass the folder of a lake")
@@ -196,14 +202,15 @@ class Manifest:
         with self.read() as con:
             if con is None:
                 return []
-            files = con.execute(
-                f"select id, {_KEYS}, path, bytes from files where {clause} order by id", values
-            ).fetchall()
-            blob, size = ("batch" if batches else "null"), "length(batch)"
-            staged = con.execute(
-                f"select id, {_KEYS}, '', {size}, {blob} from staged where {clause} order by id", values
-            ).fetchall()
-        return [Part(*row) for row in files] + [Part(*row[:-1], decode(row[1], row[-1])) for row in staged]
+            # the fragments put together are constants of this module; every value is a parameter
+            select = f"select id, {_KEYS}, {{}} where {clause} order by id"
+            files = con.execute(select.format("path, bytes from files"), values).fetchall()
+            blob = "batch" if batches else "null"
+            staged = con.execute(select.format(f"'', length(batch), {blob} from staged"), values).fetchall()
+        found = [Part(*row) for row in files]
+        for *row, batch in staged:
+            found.append(Part(*row, batch=decode(row[1], batch)))
+        return found
 
     def names(self, table: str | None = None) -> list[tuple[str, str, str]]:
         """Return the distinct (table, venue, symbol) that have rows, sorted."""
@@ -211,12 +218,13 @@ class Manifest:
             if con is None:
                 return []
             where, values = ("where tbl = ?", [table, table]) if table else ("", [])
-            query = f"select tbl, venue, symbol from files {where} union select tbl, venue, symbol from staged {where}"
+            select = f"select tbl, venue, symbol from {{}} {where}"
+            query = f"{select.format('files')} union {select.format('staged')}"  # noqa: S608 -- constants only
             return sorted(con.execute(query, values).fetchall())
 
 
 @contextlib.contextmanager
-def transaction(con: sqlite3.Connection) -> Iterator[None]:
+def transaction(con: sqlite3.Connection) -> Generator[None]:
     """Run the block as one write transaction: all of it, or nothing when it raises."""
     con.execute("begin immediate")
     try:
@@ -228,9 +236,9 @@ def transaction(con: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def encode(batch: pa.RecordBatch) -> memoryview:
+def encode(batch: pa.RecordBatch | None) -> memoryview | None:
     """Return the batch as the bytes kept in `staged`; the schema is the table's and is not repeated."""
-    return memoryview(batch.serialize())
+    return None if batch is None else memoryview(batch.serialize())
 
 
 def decode(table: str, blob: bytes | None) -> pa.RecordBatch | None:
@@ -246,28 +254,19 @@ def now_ns() -> int:
 def add_file(con: sqlite3.Connection, part: Part) -> None:
     """List a Parquet file, which from then on is part of the lake; it is no longer loose."""
     con.execute(
-        f"insert into files({_KEYS}, path, bytes) values (?,?,?,?,?,?,?,?,?,?,?)",
-        (*part.partition, part.rows, part.ts_min, part.ts_max, part.seq_min, part.seq_max, part.path, part.bytes),
+        "insert into files(path, bytes, tbl, venue, symbol, part, rows, ts_min, ts_max, seq_min, seq_max) "
+        "values (?,?,?,?,?,?,?,?,?,?,?)",
+        (part.path, part.bytes, *part.partition, part.rows, *part.bounds),
     )
     con.execute("delete from loose where path = ?", (part.path,))
 
 
 def add_staged(con: sqlite3.Connection, source: str, part: Part) -> None:
     """Keep a batch in the manifest itself."""
-    assert part.batch is not None
     con.execute(
-        f"insert into staged(source, born_ns, {_KEYS}, batch) values (?,?,?,?,?,?,?,?,?,?,?,?)",
-        (
-            source,
-            now_ns(),
-            *part.partition,
-            part.rows,
-            part.ts_min,
-            part.ts_max,
-            part.seq_min,
-            part.seq_max,
-            encode(part.batch),
-        ),
+        "insert into staged(source, born_ns, tbl, venue, symbol, part, rows, ts_min, ts_max, seq_min, seq_max, batch) "
+        "values (?,?,?,?,?,?,?,?,?,?,?,?)",
+        (source, now_ns(), *part.partition, part.rows, *part.bounds, encode(part.batch)),
     )
 
 

@@ -61,7 +61,7 @@ def describe(root: Path, partition: tuple[str, str, str, str], path: str, rows: 
 
 
 def read_part(root: Path, part: Part, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
-    """Return the rows of one part, of a file or staged; raises DataError that names a file that is missing or damaged."""
+    """Return the rows of one part, file or staged; raises DataError that names a missing or damaged file."""
     if part.batch is not None:
         rows = pa.Table.from_batches([part.batch])
         return (rows.filter(filters) if filters is not None else rows).select(columns or rows.schema.names)
@@ -71,7 +71,7 @@ def read_part(root: Path, part: Part, columns: Sequence[str] | None = None, filt
             path,
             columns=None if columns is None else list(columns),
             filters=filters,
-            partitioning=None,
+            partitioning=None,  # pyright: ignore[reportArgumentType]
             page_checksum_verification=True,
         )
         # a plain cast drops Arrow's own notes in the file, so that tables of several files always fit together
@@ -89,7 +89,7 @@ def damaged(path: Path, why: str, root: Path) -> DataError:
 
 
 def verify(root: Path, part: Part) -> str:
-    """Return what is wrong with a listed file, or "" when every page of it can be read and it has the rows it should."""
+    """Return what is wrong with a listed file, "" when every page can be read and no row is missing."""
     try:
         rows = read_part(root, part)
     except DataError as error:

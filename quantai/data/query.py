@@ -1,6 +1,7 @@
 """SQL over a lake: DuckDB views of every table at one moment, and the answer of one query.
 
-Each query gets a connection of its own, so threads never share one and an answer half read can never block the next query.
+Each query gets a connection of its own, so threads never share one and an answer half read can never block the next
+query.
 """
 
 import re
@@ -47,9 +48,7 @@ class Answer:
         """Return a polars frame."""
         import polars as pl
 
-        frame = pl.from_arrow(self._rows)
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return pl.DataFrame(self._rows)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return the rows as tuples of Python values."""
@@ -66,8 +65,7 @@ class Answer:
         return str(duckdb.connect().from_arrow(self._rows))
 
     def _repr_html_(self) -> str:
-        html: str = self._rows.slice(0, 60).to_pandas()._repr_html_()  # pyright: ignore[reportPrivateUsage, reportCallIssue, reportOptionalCall]
-        return html
+        return self._rows.slice(0, 60).to_pandas().to_html()
 
 
 def connect(root: Path, manifest: Manifest, tables: Iterable[str]) -> duckdb.DuckDBPyConnection:
@@ -99,7 +97,7 @@ def ask(root: Path, manifest: Manifest, query: str, parameters: Mapping[str, Any
             if name not in values:
                 con.register(name, frame)
         relation = con.sql(query, params=values or None)  # pyright: ignore[reportArgumentType]
-        return Answer(relation.to_arrow_table() if relation is not None else pa.table({}))  # pyright: ignore[reportUnnecessaryComparison]
+        return Answer(relation.to_arrow_table())
     except duckdb.Error as error:
         raise _explained(error, root, manifest.parts(names, batches=False) if names else []) from error
     finally:
@@ -107,25 +105,24 @@ def ask(root: Path, manifest: Manifest, query: str, parameters: Mapping[str, Any
 
 
 def _create_view(con: duckdb.DuckDBPyConnection, root: Path, table: Table, parts: list[Part]) -> None:
-    columns = ", ".join(f'"{n}"' for n in table.schema.names)
+    # a view takes no parameters, so the text is put together here: of names of our tables, and of quoted paths
+    columns = ", ".join(["venue", "symbol", table.key, *(f'"{n}"' for n in table.schema.names)])
     pieces = list[str]()
     files = [str(root / p.path) for p in parts if p.path]
     if files:
         listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
-        kinds = (
-            f"{{'venue': VARCHAR, 'symbol': VARCHAR, '{table.key}': {'DATE' if table.key == 'date' else 'INTEGER'}}}"
-        )
+        kind = "DATE" if table.key == "date" else "INTEGER"
+        kinds = f"{{'venue': VARCHAR, 'symbol': VARCHAR, '{table.key}': {kind}}}"
         pieces.append(
-            f"select venue, symbol, {table.key}, {columns} "
-            f"from read_parquet([{listed}], hive_partitioning = true, hive_types = {kinds})"
+            f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {kinds})"  # noqa: S608
         )
     staged = [p for p in parts if p.batch is not None]
     if staged or not files:
         con.register(f"_staged_{table.name}", _with_partition(table, staged))
-        pieces.append(f"select venue, symbol, {table.key}, {columns} from _staged_{table.name}")
+        pieces.append(f"select {columns} from _staged_{table.name}")  # noqa: S608
     ts = f"make_timestamp_ns({table.time}) as ts"
     date = "" if table.key == "date" else f", cast(make_timestamp_ns({table.time}) as date) as date"
-    con.execute(f"create view {table.name} as select *, {ts}{date} from ({' union all '.join(pieces)})").fetchall()
+    con.execute(f"create view {table.name} as select *, {ts}{date} from ({' union all '.join(pieces)})").fetchall()  # noqa: S608
 
 
 def _with_partition(table: Table, parts: list[Part]) -> pa.Table:

@@ -1,8 +1,8 @@
 """The tables of a lake: their columns, how they are split into partitions, and the check every appended row passes.
 
-Every market-data table starts with the same three columns: `ts_exch` (the venue's clock), `ts_recv` (ours) and `seq` (the order).
-Instants are int64 nanoseconds UTC, because DuckDB's and pandas' own time types round or change zone silently. Venue and symbol
-are not columns of the files: they are the names of the folders.
+Every market-data table starts with the same three columns: `ts_exch` (the venue's clock), `ts_recv` (ours) and `seq`
+(the order). Instants are int64 nanoseconds UTC, because DuckDB's and pandas' own time types round or change zone
+silently. Venue and symbol are not columns of the files: they are the names of the folders.
 """
 
 import re
@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from quantai.core.errors import InputError, UnknownName
 from quantai.core.rows import DAY, Kind
@@ -27,8 +26,9 @@ _FREE = object()  # a column that the writer fills in itself when the caller lea
 class Table:
     """One table: its columns in order, the values of columns that may be left out, and how it is split.
 
-    `time` is the column that a [start, end) selects on, `clock` the one whose UTC date (`period` "day") or year (`period`
-    "year") names the partition, and `stands_in` the column that replaces a `time` of 0, for venues that send none.
+    `time` is the column that a [start, end) selects on, `clock` the one whose UTC date (`period` "day") or year
+    (`period` "year") names the partition, and `stands_in` the column that replaces a `time` of 0, for venues that
+    send none.
     """
 
     name: str
@@ -132,9 +132,9 @@ def check_name(what: str, name: str) -> str:
 def checked(table: Table, columns: Mapping[str, Any]) -> Columns:
     """Return `columns` as arrays of the table's types, with the defaults of those left out (except `seq`).
 
-    A number is never rounded to fit an integer column and text is never read as a number. Raises InputError that names the
-    table and the column. Values are stored as they are, NaN and negative prices included: `check` reports them later, because
-    a recorder must not stop at a venue's mistake.
+    A number is never rounded to fit an integer column and text is never read as a number. Raises InputError that
+    names the table and the column. Values are stored as they are, NaN and negative prices included: `check` reports
+    them later, because a recorder must not stop at a venue's mistake.
     """
     unknown = [n for n in columns if n not in table.schema.names]
     if unknown:
@@ -207,10 +207,10 @@ def _converted(what: str, array: Any, dtype: "np.dtype[Any]") -> Any:
 
 
 def stamped(ts: Any, last: int | None) -> Any:
-    """Return a `seq` for each of the instants `ts`: the instant itself, raised where needed to stay strictly increasing.
+    """Return a `seq` for each instant of `ts`: the instant itself, raised where needed to keep increasing.
 
-    `last` is the seq of the row before, or None. Numbers made from time let rows of several sources, imported in any order,
-    fall into place.
+    `last` is the seq of the row before, or None. Numbers made from time let rows of several sources, imported in any
+    order, fall into place.
 
     >>> stamped(np.array([10, 10, 9, 20]), None).tolist()
     [10, 11, 12, 20]
@@ -223,7 +223,7 @@ def stamped(ts: Any, last: int | None) -> Any:
 
 
 def split(table: Table, columns: Columns) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Yield (partition value, rows) for each day (`2024-08-08`) or year (`2024`) that `columns` touch, in order of the rows."""
+    """Yield (partition value, rows) for each day (`2024-08-08`) or year (`2024`), rows in the order they came in."""
     batch = pa.RecordBatch.from_arrays([pa.array(columns[f.name], f.type) for f in table.schema], schema=table.schema)
     days = columns[table.clock] // DAY
     if len(days) == 0:
@@ -248,5 +248,5 @@ def sort_by_seq(rows: pa.Table) -> pa.Table:
 
 def bounds(table: Table, rows: pa.Table | pa.RecordBatch) -> tuple[int, int, int, int]:
     """Return (first, last) instant on the table's time column and (first, last) seq of the rows."""
-    ts, seq = pc.min_max(rows[table.time]), pc.min_max(rows["seq"])
-    return ts["min"].as_py(), ts["max"].as_py(), seq["min"].as_py(), seq["max"].as_py()
+    ts, seq = rows[table.time].to_numpy(), rows["seq"].to_numpy()
+    return int(ts.min()), int(ts.max()), int(seq.min()), int(seq.max())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,11 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Appends rows to a lake for one named source, in commits that are whole or absent, whatever happens to the process.
+    """Appends rows to a lake for one named source, in commits that are whole or absent, come what may.
 
-    `position` is what the last commit stored (`{}` at first): where the source has to go on. Rows and position become durable
-    together, so a source that resumes from `position` neither loses nor repeats a row. One process may hold a source at a
-    time (StorageError names the holder); different sources write at once and readers never wait. Made by `Lake.writer`.
+    `position` is what the last commit stored (`{}` at first): where the source has to go on. Rows and position become
+    durable together, so a source that resumes from `position` neither loses nor repeats a row. One process may hold a
+    source at a time (StorageError names the holder); different sources write at once and readers never wait. Made by
+    `Lake.writer`.
 
     Append and commit from one thread, or one at a time: a commit takes every row appended before it.
 
@@ -62,7 +64,8 @@ class Writer:
                 manifest.sweep(self._con, root, self._owner)
                 row = self._con.execute("select position from sources where name = ?", (source,)).fetchone()
                 waiting = self._con.execute(
-                    "select tbl, venue, symbol, part, sum(rows), min(born_ns) from staged where source = ? group by 1, 2, 3, 4",
+                    "select tbl, venue, symbol, part, sum(rows), min(born_ns) from staged where source = ? "
+                    "group by tbl, venue, symbol, part",
                     (source,),
                 ).fetchall()
         except BaseException:
@@ -87,9 +90,9 @@ class Writer:
     def append(self, table_name: str, venue: str, symbol: str, columns: Mapping[str, Any]) -> None:
         """Buffer rows of one stream in memory: nothing is durable before `commit`.
 
-        `columns` maps names to arrays or lists of equal length; see `quantai.data.tables` for names, types and defaults.
-        Without `seq`, rows are numbered by `ts_recv`, raised where needed to stay strictly increasing within the stream.
-        Raises UnknownName or InputError that names the table and column, and then buffers nothing.
+        `columns` maps names to arrays or lists of equal length; see `quantai.data.tables` for names, types and
+        defaults. Without `seq`, rows are numbered by `ts_recv`, raised where needed to stay strictly increasing
+        within the stream. Raises UnknownName or InputError that names the table and column, and then buffers nothing.
         """
         spec = table(table_name)
         stream = (table_name, check_name("venue", venue), check_name("symbol", symbol))
@@ -109,8 +112,8 @@ class Writer:
     def commit(self, position: Mapping[str, Any]) -> int:
         """Make every appended row durable together with `position` (JSON) and return how many rows that was.
 
-        Raises StorageError when the disk is full or fails, InputError when the position is not JSON: then nothing of this
-        commit is stored, the rows stay buffered, and the next commit takes them.
+        Raises StorageError when the disk is full or fails, InputError when the position is not JSON: then nothing of
+        this commit is stored, the rows stay buffered, and the next commit takes them.
         """
         try:
             text = json.dumps(dict(position), allow_nan=False)
@@ -129,7 +132,8 @@ class Writer:
                             manifest.add_staged(self._con, self.source, part)
                         self._con.execute(
                             "insert into sources values (?,?,?,?) on conflict(name) do update set "
-                            "position = excluded.position, rows = rows + excluded.rows, updated_ns = excluded.updated_ns",
+                            "position = excluded.position, rows = rows + excluded.rows, "
+                            "updated_ns = excluded.updated_ns",
                             (self.source, text, self._rows, manifest.now_ns()),
                         )
             except BaseException:
@@ -188,14 +192,19 @@ class Writer:
         return staged, big
 
     def _seq_before(self, stream: Stream, ts: int) -> int | None:
-        """Return the last seq of the stream when rows at `ts` go on from there, None when they belong elsewhere in time."""
+        """Return the last seq of the stream when rows at `ts` go on from there, else None."""
         last = self._last.get(stream)
         if last is None:
             with manifest.storage(self._root):
-                one = "select max(seq_max) last from {} where tbl = ?1 and venue = ?2 and symbol = ?3 and seq_min <= ?4"
-                both = f"select max(last) from ({one.format('files')} union all {one.format('staged')})"
-                (last,) = self._con.execute(both, (*stream, ts)).fetchone()
-        # rows of equal time are a nanosecond apart: a millisecond holds a million of them, and anything further is older data
+                known = [
+                    self._con.execute(query, (*stream, ts + MS)).fetchone()[0]
+                    for query in (
+                        "select max(seq_max) from files where tbl = ? and venue = ? and symbol = ? and seq_max < ?",
+                        "select max(seq_max) from staged where tbl = ? and venue = ? and symbol = ? and seq_max < ?",
+                    )
+                ]
+            last = max((x for x in known if x is not None), default=None)
+        # rows of equal time are numbered a nanosecond apart: what is more than a million of them back is older data
         return last if last is not None and last - ts < MS else None
 
     def _write_files(self, parts: Iterable[Part]) -> list[Part]:
@@ -213,7 +222,7 @@ class Writer:
     def _discard_loose(self) -> None:
         try:
             manifest.sweep(self._con, self._root, self._owner)
-        except Exception as error:  # the next writer of this source sweeps them
+        except (sqlite3.Error, OSError) as error:  # the next writer of this source sweeps them
             _log.debug("files of a failed commit stay until the next start: %s", error)
 
     def _spill_due(self, now: int) -> None:
@@ -255,7 +264,8 @@ def spill(con: Any, root: Path, source: str, partitions: Iterable[Partition], ow
     todo: list[tuple[Partition, str, pa.Table, list[tuple[int]]]] = []
     for partition in partitions:
         rows = con.execute(
-            "select id, batch from staged where source = ? and tbl = ? and venue = ? and symbol = ? and part = ? order by id",
+            "select id, batch from staged "
+            "where source = ? and tbl = ? and venue = ? and symbol = ? and part = ? order by id",
             (source, *partition),
         ).fetchall()
         batches = [b for _, blob in rows if (b := manifest.decode(partition[0], blob)) is not None]
