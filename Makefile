@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Two workers: compiling kernels is what takes the time, and loadfile lets each test file compile its own once.
 PYTEST_ARGS ?= -n 2 --dist loadfile
 BENCH ?=
-LOCK := compile --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links
+LOCK := compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links
 
 .PHONY: help setup demo test lint format bench bench-setup lab lock clean
 
