@@ -22,6 +22,17 @@ def wrap(feed: Any, change: Any) -> None:
     feed._wrap_connection = lambda connection: change(inner(connection))
 
 
+def before_opening(connection: Any, wait: Any) -> None:
+    """Make `connection` await `wait(connection)` each time before it is opened."""
+    opening = connection._open
+
+    async def slowly() -> None:
+        await wait(connection)
+        await opening()
+
+    connection._open = slowly
+
+
 def take_turns(coordinator: Any, connection: Any) -> None:
     """Give a replayed `connection` its place in the order of frames before it is opened.
 

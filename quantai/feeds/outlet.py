@@ -21,7 +21,7 @@ class Outlet:
 
     `clock` turns cryptofeed's receipt stamp (float seconds) into nanoseconds; `symbols` names the symbols a connection
     carries; `numbered` says that the venue numbers its book updates. The first `skip` batches are counted and thrown away:
-    an earlier recording has them. Reading pauses while `limit` batches wait for the consumer.
+    an earlier recording has them. Reading pauses while `limit` rows wait for the consumer.
     """
 
     def __init__(
@@ -33,12 +33,14 @@ class Outlet:
         *,
         numbered: bool,
         skip: int = 0,
-        limit: int = 10_000,
+        limit: int = 20_000,
     ) -> None:
         self._scribe, self._watch, self._clock, self._symbols = scribe, watch, clock, symbols
         self._numbered, self._skip, self._limit = numbered, skip, limit
         self._books: set[str] = set()
+        self._expected: set[str] = set()
         self._backlog: deque[Batch] = deque()
+        self._waiting = 0
         self._filled, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
         self._ended = False
@@ -55,7 +57,7 @@ class Outlet:
             for symbol in about:
                 self._status(Kind.STATUS, symbol, now_ns, int(change.status), change.detail, last=symbol == about[-1])
             for symbol in about if change.hole else ():
-                self._books.discard(symbol)
+                self._expected.add(symbol)
                 self._status(Kind.GAP, symbol, now_ns, 0, change.detail)
 
     def paced(self, connection: Any) -> Any:
@@ -80,6 +82,7 @@ class Outlet:
         while True:
             while self._backlog:
                 yield self._backlog.popleft()
+            self._waiting = 0
             self._room.set()
             if self._ended:
                 break
@@ -94,8 +97,8 @@ class Outlet:
         async def callback(message: Any, receipt: float) -> None:
             recv_ns = self._clock(receipt)
             self.report(self._watch.reopened(), recv_ns)
-            if is_book and message.delta is None:
-                self._rebuilt(self._scribe.names.ours(message.symbol), recv_ns)
+            if is_book and (message.delta is None or self._expected):
+                self._follow(self._scribe.names.ours(message.symbol), message.delta is None, recv_ns)
             if self._skip > 0:
                 self._skip -= 1
                 self._scribe.listing(message.symbol)
@@ -104,11 +107,12 @@ class Outlet:
 
         return callback
 
-    def _rebuilt(self, symbol: str, recv_ns: int) -> None:
-        # where books are numbered, a second snapshot means that an update was lost; elsewhere venues send snapshots as a
-        # matter of routine
-        if self._numbered and symbol in self._books:
+    def _follow(self, symbol: str, snapshot: bool, recv_ns: int) -> None:
+        # where books are numbered, a snapshot in the middle of a connection means that an update was lost; elsewhere
+        # venues send snapshots as a matter of routine
+        if snapshot and self._numbered and symbol in self._books and symbol not in self._expected:
             self._status(Kind.GAP, symbol, recv_ns, 0, "book update missing: book rebuilt from a snapshot")
+        self._expected.discard(symbol)  # a reported gap explains one snapshot, or none if another connection had it
         self._books.add(symbol)
 
     def _status(self, kind: Kind, symbol: str, now_ns: int, aux: int, detail: str, *, last: bool = True) -> None:
@@ -119,6 +123,7 @@ class Outlet:
 
     def _add(self, batch: Batch) -> None:
         self._backlog.append(batch)
+        self._waiting += len(batch.events)
         self._filled.set()
-        if len(self._backlog) >= self._limit:
+        if self._waiting >= self._limit:
             self._room.clear()

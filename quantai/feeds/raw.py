@@ -37,7 +37,7 @@ class RawFile:
     Nothing reaches the disk before `flush`. Raises StorageError when the file exists or its folder is not writable.
     """
 
-    def __init__(self, path: str | Path, venue: str, subscription: dict[str, list[str]], options: dict[str, Any]) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +46,12 @@ class RawFile:
             raise StorageError(f"{self.path}: cannot be created: {error.strerror}") from None
         self._codec = pa.Codec("zstd")
         self._size = 0
-        self._lines: list[str] = [
-            json.dumps({"format": FORMAT, "venue": venue, "subscription": subscription, "options": options})
-        ]
+        self._lines: list[str] = []
+
+    def begin(self, venue: str, subscription: dict[str, list[str]], options: dict[str, Any]) -> None:
+        """Write the first line, once, before the first `flush`; `options` are those of cryptofeed's feed."""
+        head = {"format": FORMAT, "venue": venue, "subscription": subscription, "options": options}
+        self._lines.insert(0, json.dumps(head))  # the list of symbols crossed the wire before the subscription was known
 
     def flush(self) -> None:
         """Put everything received so far on the disk; raises StorageError and leaves the file whole when that fails."""

@@ -23,6 +23,9 @@ class Change:
     hole: bool = False
 
 
+_AGAIN = Status.RESUMED, "connected again", True
+
+
 class _State:
     __slots__ = ("connects", "down", "quiet_since", "received", "stale")
 
@@ -40,7 +43,8 @@ class Watch:
     """
 
     def __init__(self, stale_s: float | None = None, *, resumed: bool = False) -> None:
-        self._stale_s, self._resumed = stale_s, resumed
+        self._stale_s = stale_s
+        self._first = Status.CONNECTED, "connected; an earlier recording ended" if resumed else "connected", resumed
         self._states: dict[Any, _State] = {}
 
     def add(self, connection: Any) -> None:
@@ -50,7 +54,15 @@ class Watch:
     def restart(self) -> None:
         """Forget all connections; those added from now on continue them."""
         self._states.clear()
-        self._resumed = True
+        self._first = _AGAIN
+
+    def stop(self) -> list[Change]:
+        """Return that the connections still open are given up."""
+        return [
+            Change(connection, Status.DISCONNECTED, "recording stopped")
+            for connection, state in self._states.items()
+            if state.connects and not state.down
+        ]
 
     def reopened(self) -> list[Change]:
         """Return the connections opened since the last look, in order; cheap enough to ask before every message."""
@@ -78,15 +90,9 @@ class Watch:
     def _opened(self, connection: Any, state: _State) -> list[Change]:
         changes: list[Change] = []
         for _ in range(connection.connects - state.connects):
-            again = state.connects > 0
-            if again and not state.down:
+            if state.connects and not state.down:
                 changes.append(Change(connection, Status.DISCONNECTED, "connection lost"))
-            if again:
-                changes.append(Change(connection, Status.RESUMED, "connected again", hole=True))
-            elif self._resumed:
-                changes.append(Change(connection, Status.CONNECTED, "connected; an earlier recording ended", hole=True))
-            else:
-                changes.append(Change(connection, Status.CONNECTED, "connected"))
+            changes.append(Change(connection, *(_AGAIN if state.connects else self._first)))
             state.connects += 1
             state.down, state.quiet_since = False, 0.0
         return changes
