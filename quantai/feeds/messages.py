@@ -152,10 +152,10 @@ class Scribe:
         if clear:
             buffer += _pack(*times, seq, 0.0, 0.0, 0, 0, to.id, flags, Kind.CLEAR, 0)
             seq += 1
-        exch, recv, id, kind, price = *times, to.id, int(Kind.LEVEL), to.price
+        exch, recv, id, kind, known, price = *times, to.id, int(Kind.LEVEL), to.prices, to.price
         for levels, side in sides:
             for px, qty in levels:
-                value, ticks = price(px)
+                value, ticks = known.get(px) or price(px)
                 buffer += _pack(exch, recv, seq, value, float(qty), ticks, 0, id, flags, kind, side)
                 seq += 1
         return Batch(self.venue, to.symbol, "l2_book", _rows(buffer))

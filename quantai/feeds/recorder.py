@@ -26,6 +26,7 @@ from quantai.feeds.crypto import CryptoFeed
 from quantai.feeds.feed import Batch, Feed
 from quantai.feeds.raw import SUFFIX, RawFile
 from quantai.feeds.tally import Latency, Tally
+from quantai.feeds.venues import check_channels
 
 FLUSH_S = 0.5
 _MOST_ROWS = 300_000  # rows in memory before the feed has to wait for the disk
@@ -101,7 +102,8 @@ async def record_live(
     venue; only one process at a time may record a source. `options` are those of `CryptoFeed`. Raises UnknownName for a
     venue, symbol or channel, VenueError when the venue cannot be used, StorageError when the lake cannot be written.
     """
-    CryptoFeed(venue, **options)  # a misspelt venue should not leave a lake behind
+    check_channels(venue, channels)  # a misspelt name should not cost a lake or a connection
+    CryptoFeed(venue, **options)
     async with _opened(lake, source or f"live:{venue}") as recording:
         start = recording.tally
         if raw:
