@@ -173,6 +173,10 @@ def _line(now: "Progress") -> str:
 
 
 def _print_line(now: "Progress") -> None:
-    line = {"acknowledged": now.acknowledged.total, "rows": now.acknowledged.rows, "messages": now.acknowledged.messages}
+    line = {
+        "acknowledged": now.acknowledged.total,
+        "rows": now.acknowledged.rows,
+        "messages": now.acknowledged.messages,
+    }
     # one write for the whole line: a kill cannot cut it in half
     os.write(sys.stderr.fileno(), (jsonlib.dumps(plain(line)) + "\n").encode())

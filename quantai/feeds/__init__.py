@@ -1,15 +1,15 @@
 """Market-data feeds and the recorder. The only room that imports cryptofeed.
 
-    feed       Batch: the rows of one venue message. Feed: connect, subscribe, batches out
-    venues     what each venue sends: channels, candle intervals, sandbox; `describe(venue)`
-    symbols    cryptofeed's symbol names and ours, both ways; instruments with the ticks cryptofeed knows
-    messages   cryptofeed's messages as rows
-    outlet     from cryptofeed's callbacks to the consumer: counted, numbered, bounded
-    crypto     CryptoFeed: a venue over the network, or at a redirected address
-    capture    CaptureFeed: recorded wire frames through the same parsers
-    redirect   the private hooks of cryptofeed that point a feed at another address
-    watch      supervision: silence, disconnections and reconnect storms
-    raw        the wire frames beside the rows, and back into a feed
-    tally      what a recording counted: messages, rows, gaps, reconnects, latency
-    recorder   rows into the lake, acknowledged once, resumed after a crash
+- `feed`: Batch: the rows of one venue message. Feed: connect, subscribe, batches out
+- `venues`: what each venue sends: channels, candle intervals, sandbox; `describe(venue)`
+- `symbols`: cryptofeed's symbol names and ours, both ways; instruments with the ticks cryptofeed knows
+- `messages`: cryptofeed's messages as rows
+- `outlet`: from cryptofeed's callbacks to the consumer: counted, numbered, bounded
+- `crypto`: CryptoFeed: a venue over the network, or at a redirected address
+- `capture`: CaptureFeed: recorded wire frames through the same parsers
+- `redirect`: the private hooks of cryptofeed that point a feed at another address
+- `watch`: supervision: silence, disconnections and reconnect storms
+- `raw`: the wire frames beside the rows, and back into a feed
+- `tally`: what a recording counted: messages, rows, gaps, reconnects, latency
+- `recorder`: rows into the lake, acknowledged once, resumed after a crash
 """

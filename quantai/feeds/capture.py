@@ -1,8 +1,8 @@
 """CaptureFeed: recorded wire frames through cryptofeed's real parsers, in the order they were received.
 
-Two kinds of files replay: cryptofeed's own captures (`NAME.pcap.zst` with `NAME.meta.json` beside it) and the raw frames that
-`quantai record --raw` keeps (`NAME.jsonl.zst`). Both are read into memory as a whole. The same file always gives the same
-batches with the same `seq`, which is what lets an interrupted recording of it be resumed.
+Two kinds of files replay: cryptofeed's own captures (`NAME.pcap.zst` with `NAME.meta.json` beside it) and the raw
+frames that `quantai record --raw` keeps (`NAME.jsonl.zst`). Both are read into memory as a whole. The same file
+always gives the same batches with the same `seq`, which is what lets an interrupted recording of it be resumed.
 """
 
 import asyncio
@@ -67,11 +67,11 @@ class CaptureFeed:
                 self._scribe.listing(theirs)
         except DataError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a damaged file makes the parsers raise
+        except Exception as error:
             raise DataError(f"{self.path}: not a capture that can be replayed: {first_line(error)}") from error
 
     def subscribe(self, symbols: Sequence[str] = (), channels: Sequence[str] = ()) -> None:
-        """Choose everything the capture holds; it cannot be narrowed, so both arguments stay empty (else InputError)."""
+        """Choose everything the capture holds: it cannot be narrowed; raises InputError for any argument."""
         if symbols or channels:
             raise InputError(f"{self.path}: a capture replays what was recorded; leave out the symbols and channels")
 
@@ -113,13 +113,13 @@ class CaptureFeed:
             self._replayer.coordinator.stop_event.set()
 
     def _read(self) -> Any:
-        from cryptofeed.capture import Replayer
+        from cryptofeed.capture.playback import Replayer
 
-        pace = {"pacing": "fast"} if self._speed is None else {"pacing": "realtime", "speed": self._speed}
+        pacing, speed = ("fast", 1.0) if self._speed is None else ("realtime", self._speed)
         if not raw.is_raw(self.path):
-            return Replayer(str(self.path), on_error="raise", **pace)
+            return Replayer(str(self.path), on_error="raise", pacing=pacing, speed=speed)
         frames, metadata = raw.read(self.path)
-        replayer = Replayer(frames, on_error="raise", **pace)
+        replayer = Replayer(frames, on_error="raise", pacing=pacing, speed=speed)
         replayer.metadata = metadata
         return replayer
 

@@ -1,7 +1,7 @@
 """CryptoFeed: one venue over the network through cryptofeed, supervised.
 
-cryptofeed reconnects by itself; what it does not do is notice a socket that never speaks, slow down before a venue bans it,
-go on after its retries are used up, or say that rows are missing. That is added here (see `watch`).
+cryptofeed reconnects by itself; what it does not do is notice a socket that never speaks, slow down before a venue
+bans it, go on after its retries are used up, or say that rows are missing. That is added here (see `watch`).
 """
 
 import asyncio
@@ -29,10 +29,10 @@ _CLOSING_S = 15.0  # a venue that is gone does not answer the closing handshake,
 class CryptoFeed:
     """Rows from `venue`, one of `venues()`.
 
-    `sandbox` asks for the venue's test network; `redirect` is a pair of base addresses (ws, http) to dial instead of the
-    venue's own. `stale_s` is how long a connection may be silent before it is opened again, and `pace_s` the first delay
-    when a venue keeps closing connections. `raw` is told of everything that crosses the wire. `seq` continues the numbers
-    of an earlier recording, and `resumed` reports the time in between as a gap.
+    `sandbox` asks for the venue's test network; `redirect` is a pair of base addresses (ws, http) to dial instead of
+    the venue's own. `stale_s` is how long a connection may be silent before it is opened again, and `pace_s` the
+    first delay when a venue keeps closing connections. `raw` is told of everything that crosses the wire. `seq`
+    continues the numbers of an earlier recording, and `resumed` reports the time in between as a gap.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class CryptoFeed:
         if not symbols:
             raise InputError(f"{self._venue}: no symbol to receive: name some, such as BTC-USDT")
         theirs = list(dict.fromkeys(self._scribe.names.theirs(s) for s in symbols))
-        self._subscription = {c: theirs for c in check_channels(self._venue, list(channels))}
+        self._subscription = dict.fromkeys(check_channels(self._venue, list(channels)), theirs)
         for name in theirs:
             self._scribe.listing(name)
         if self._raw is not None:

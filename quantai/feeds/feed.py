@@ -14,7 +14,7 @@ STATUS = "status"
 """The channel of a batch that the feed itself makes: STATUS and GAP rows."""
 
 RECEIPT_TIME = 1 << 15
-"""EVENT flag: the venue sent no time for this row, `ts_exch` repeats `ts_recv`; such a row says nothing about latency."""
+"""EVENT flag: the venue sent no time for this row and `ts_exch` repeats `ts_recv`, which says nothing of latency."""
 
 OFF_GRID = -(2**63)
 """`px_ticks` of a price that is no multiple of its instrument's tick: the venue changed its grid after it was read."""
@@ -26,9 +26,10 @@ _NO_BARS = zeros(0, BAR)
 class Batch:
     """The rows of one venue message about one instrument, in order, and what does not fit in rows.
 
-    `events` are EVENT rows; the last one is flagged LAST, so a message can be found again in a stream. `bars` are the BAR
-    rows that BAR events point into (`aux`), of length `interval`. `ids` are the venue's ids of the TRADE or LIQUIDATION
-    rows, in order. `detail` says in words what a row of the STATUS channel means, or the status of a liquidation.
+    `events` are EVENT rows; the last one is flagged LAST, so a message can be found again in a stream. `bars` are the
+    BAR rows that BAR events point into (`aux`), of length `interval`. `ids` are the venue's ids of the TRADE or
+    LIQUIDATION rows, in order. `detail` says in words what a row of the STATUS channel means, or the status of a
+    liquidation.
     """
 
     venue: str
@@ -44,7 +45,8 @@ class Batch:
 class Feed(Protocol):
     """A source of batches for one venue: connect, subscribe, rows out.
 
-    `batches` ends when the source ends (a capture) or after `close`; what was received before `close` is still handed out.
+    `batches` ends when the source ends (a capture) or after `close`; what was received before `close` is still handed
+    out.
     """
 
     @property
@@ -62,7 +64,7 @@ class Feed(Protocol):
         ...
 
     def subscribe(self, symbols: Sequence[str], channels: Sequence[str]) -> None:
-        """Choose what to receive, before `batches`; raises UnknownName for a symbol or channel the venue does not have."""
+        """Choose what to receive, before `batches`; raises UnknownName for what the venue does not have."""
         ...
 
     def batches(self) -> AsyncIterator[Batch]:

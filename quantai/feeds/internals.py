@@ -1,7 +1,7 @@
 """What this room knows of cryptofeed's insides; everything private that it touches is here and in `redirect`.
 
-cryptofeed is pinned to one version for the sake of these few names, and `tests/unit/test_feeds_internals.py` fails when one
-of them goes away.
+cryptofeed is pinned to one version for the sake of these few names, and `tests/unit/test_feeds_internals.py` fails
+when one of them goes away.
 """
 
 import logging
@@ -49,7 +49,7 @@ def subscribed(feed: Any) -> list[str]:
 
 
 def carried(feed: Any, names: Names, connection: Any) -> list[str]:
-    """Return our names of the symbols that `connection` of `feed` carries; a connection that polls carries all of them."""
+    """Return our names of the symbols that `connection` of `feed` carries; one that polls carries all of them."""
     listed = (connection.subscription or feed.subscription).values()
     theirs = dict.fromkeys(s for symbols in listed for s in symbols)
     return [names.ours(feed.exchange_symbol_to_std_symbol(s)) for s in theirs]
@@ -67,9 +67,9 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the kind and the text of `error` on one line.
+    """Return the kind of `error` and the first line of its text.
 
-    >>> first_line(ValueError("no\\ngood"))
-    'ValueError: no'
+    >>> first_line(ValueError("no good"))
+    'ValueError: no good'
     """
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -1,8 +1,8 @@
 """cryptofeed's messages as rows.
 
-Prices and sizes arrive as decimals and become float64 and, on the instrument's grid, exact ticks. Times arrive as float
-seconds, whose resolution is 238 ns in 2026: they are rounded to the microsecond, which is finer than any venue's stamp that
-survives that float.
+Prices and sizes arrive as decimals and become float64 and, on the instrument's grid, exact ticks. Times arrive as
+float seconds, whose resolution is 238 ns in 2026: they are rounded to the microsecond, which is finer than any
+venue's stamp that survives that float.
 """
 
 import re
@@ -51,7 +51,7 @@ def to_ns(seconds: float) -> int:
 
 
 class _Listing:
-    """One instrument of the feed, and the prices already crossed into ticks: order books repeat the same few thousand."""
+    """One instrument, and its prices already crossed into ticks: order books repeat the same few thousand."""
 
     __slots__ = ("id", "instrument", "prices", "symbol")
 
@@ -75,8 +75,8 @@ class _Listing:
 class Scribe:
     """Writes one venue's messages as batches, numbering the rows.
 
-    `seq` is the receipt instant in nanoseconds, raised where needed to stay strictly increasing: rows of several recordings
-    of one market then fall into place by `seq` alone. `info` is cryptofeed's table of symbol details.
+    `seq` is the receipt instant in nanoseconds, raised where needed to stay strictly increasing: rows of several
+    recordings of one market then fall into place by `seq` alone. `info` is cryptofeed's table of symbol details.
     """
 
     def __init__(self, venue: str, names: Names, info: dict[str, Any], seq: int = 0) -> None:
@@ -90,7 +90,7 @@ class Scribe:
         }
 
     def batch(self, channel: str, message: Any, receipt: float, recv_ns: int) -> Batch:
-        """Return the rows of cryptofeed's `message`, received at `recv_ns`; `receipt` is the stamp cryptofeed gave it."""
+        """Return the rows of cryptofeed's `message`, received at `recv_ns`; `receipt` is cryptofeed's own stamp."""
         stamp = message.timestamp
         if not stamp or stamp == receipt:  # some parsers repeat the receipt where the venue sends no time
             times, flags = (recv_ns, recv_ns), RECEIPT_TIME
@@ -121,7 +121,9 @@ class Scribe:
         self.seq = first + rows - 1
         return first
 
-    def _one(self, kind: Kind, to: _Listing, times: tuple[int, int], flags: int, values: tuple[float, float, int, int]) -> bytes:
+    def _one(
+        self, kind: Kind, to: _Listing, times: tuple[int, int], flags: int, values: tuple[float, float, int, int]
+    ) -> bytes:
         px, qty, ticks, side = values
         return _pack(*times, self._number(times[1]), px, qty, ticks, 0, to.id, flags | LAST, kind, side)
 
@@ -133,7 +135,8 @@ class Scribe:
     def _liquidations(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         px, ticks = to.price(m.price)
         row = self._one(Kind.LIQUIDATION, to, times, flags, (px, float(m.quantity), ticks, _SIDES.get(m.side, 0)))
-        return Batch(self.venue, to.symbol, "liquidations", np.frombuffer(row, EVENT), ids=(m.id,), detail=m.status or "")
+        rows = np.frombuffer(row, EVENT)
+        return Batch(self.venue, to.symbol, "liquidations", rows, ids=(m.id,), detail=m.status or "")
 
     def _open_interest(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         row = self._one(Kind.OPEN_INTEREST, to, times, flags, (0.0, float(m.open_interest), 0, 0))

@@ -1,8 +1,8 @@
 """From cryptofeed's callbacks to the consumer of batches.
 
-Nothing is awaited inside a callback, so the rows of one wire message are never torn apart and their order never depends on
-how fast the consumer is. The consumer's pace is felt between two wire messages instead: `paced` holds the reading of the
-socket, and the venue's own flow control does the rest. Nothing is ever dropped.
+Nothing is awaited inside a callback, so the rows of one wire message are never torn apart and their order never
+depends on how fast the consumer is. The consumer's pace is felt between two wire messages instead: `paced` holds the
+reading of the socket, and the venue's own flow control does the rest. Nothing is ever dropped.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from quantai.feeds.watch import Change, Watch
 class Outlet:
     """The backlog of one feed.
 
-    `clock` turns cryptofeed's receipt stamp (float seconds) into nanoseconds; `symbols` names the symbols a connection
-    carries; `numbered` says that the venue numbers its book updates. The first `skip` batches are counted and thrown away:
-    an earlier recording has them. Reading pauses while `limit` rows wait for the consumer.
+    `clock` turns cryptofeed's receipt stamp (float seconds) into nanoseconds; `symbols` names the symbols a
+    connection carries; `numbered` says that the venue numbers its book updates. The first `skip` batches are counted
+    and thrown away: an earlier recording has them. Reading pauses while `limit` rows wait for the consumer.
     """
 
     def __init__(

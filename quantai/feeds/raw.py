@@ -1,15 +1,15 @@
 """The wire frames beside the rows: kept as they came, and back into a feed.
 
-A raw file is zstd-compressed JSON lines (`zstdcat FILE | head` reads it). The first line says what was subscribed; every other
-line is one thing that crossed the wire, `[receipt ns, connection, kind, ...]`:
+A raw file is zstd-compressed JSON lines (`zstdcat FILE | head` reads it). The first line says what was subscribed;
+every other line is one thing that crossed the wire, `[receipt ns, connection, kind, ...]`:
 
     open  address, subscription      in    text                    get   url, answer
     close                            in64  bytes as base64         post  url, question, answer
                                      out   text sent               poll  url, answer
 
-Why not cryptofeed's own pcap files: those are written to disk every 5 s, a file cut off by a crash cannot be read at all, and
-what a feed was subscribed to is only complete after a clean end. Here each flush is one zstd frame of whole lines, so that a
-crash costs what was not flushed and nothing else. Both kinds replay through `CaptureFeed`.
+Why not cryptofeed's own pcap files: those are written to disk every 5 s, a file cut off by a crash cannot be read at
+all, and what a feed was subscribed to is only complete after a clean end. Here each flush is one zstd frame of whole
+lines, so that a crash costs what was not flushed and nothing else. Both kinds replay through `CaptureFeed`.
 """
 
 import base64
@@ -24,7 +24,7 @@ from quantai.core.errors import DataError, StorageError
 from quantai.feeds.messages import to_ns
 
 if TYPE_CHECKING:
-    from cryptofeed.capture import Capture
+    from cryptofeed.capture.pcap import Capture
 
 FORMAT = "quantai raw frames 1"
 SUFFIX = ".jsonl.zst"
@@ -51,7 +51,8 @@ class RawFile:
     def begin(self, venue: str, subscription: dict[str, list[str]], options: dict[str, Any]) -> None:
         """Write the first line, once, before the first `flush`; `options` are those of cryptofeed's feed."""
         head = {"format": FORMAT, "venue": venue, "subscription": subscription, "options": options}
-        self._lines.insert(0, json.dumps(head))  # the list of symbols crossed the wire before the subscription was known
+        # in front of the list of symbols, which crossed the wire before the subscription was known
+        self._lines.insert(0, json.dumps(head))
 
     def flush(self) -> None:
         """Put everything received so far on the disk; raises StorageError and leaves the file whole when that fails."""
@@ -143,7 +144,7 @@ def lines(path: str | Path) -> list[Any]:
 
 def read(path: str | Path) -> "tuple[Capture, dict[str, Any]]":
     """Return a raw file as a cryptofeed Capture and the metadata that its Replayer needs; raises DataError."""
-    from cryptofeed.capture import Capture, HTTPSession, WSSession
+    from cryptofeed.capture.pcap import Capture, HTTPSession, WSSession
 
     head, *frames = lines(path)
     venue = head["venue"]

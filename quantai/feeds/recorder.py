@@ -1,8 +1,9 @@
 """The recorder: what a feed hands out goes into a lake, at most half a second late, each row once.
 
-Rows and the place to go on from are committed together. What a commit has acknowledged is in the lake once, whatever happens
-to the process afterwards; a capture is resumed behind the last acknowledged row, a live recording starts anew with a GAP row
-where the time is missing. Commits run on a thread of their own, so that a slow disk does not delay the receipt stamps.
+Rows and the place to go on from are committed together. What a commit has acknowledged is in the lake once, whatever
+happens to the process afterwards; a capture is resumed behind the last acknowledged row, a live recording starts anew
+with a GAP row where the time is missing. Commits run on a thread of their own, so that a slow disk does not delay the
+receipt stamps.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -69,9 +70,9 @@ async def record_capture(
 ) -> Report:
     """Record the capture at `path` into `lake`, going on where an earlier recording of the same content ended.
 
-    A capture that is in the lake already is not replayed again (`already_complete`). `speed` is a multiple of the recorded
-    pace, None for as fast as possible; `messages` ends the recording after that many. Raises DataError for a file that
-    cannot be replayed, StorageError when the lake cannot be written.
+    A capture that is in the lake already is not replayed again (`already_complete`). `speed` is a multiple of the
+    recorded pace, None for as fast as possible; `messages` ends the recording after that many. Raises DataError for a
+    file that cannot be replayed, StorageError when the lake cannot be written.
     """
     source = f"capture:{fingerprint(path)[:32]}"
     async with _opened(lake, source) as recording:
@@ -116,7 +117,7 @@ async def record_live(
 
 
 @contextlib.asynccontextmanager
-async def _opened(lake: Lake, source: str) -> AsyncIterator["Recording"]:
+async def _opened(lake: Lake, source: str) -> AsyncGenerator["Recording"]:
     recording = Recording(lake, source)
     try:
         await recording.open()
@@ -267,7 +268,7 @@ async def _close_on(stop: asyncio.Event, feed: Feed) -> None:
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
+def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` on the first SIGINT or SIGTERM; the second one has its usual effect."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 

@@ -1,9 +1,9 @@
 """Pointing a cryptofeed feed at another address: a local server, a proxy, a test venue.
 
-The feed keeps its logical addresses (`wss://real-host/path`), only the address it dials changes, to `BASE/real-host/path`;
-so one server can play every venue, and wire frames recorded on the way replay like any others. cryptofeed has no setting for
-this: the private hooks `Feed._wrap_connection` and `Connection._open` of version 3.0.1 are used, which is why that version is
-pinned (docs/decisions/0010-cryptofeed.md) and a test holds on to them.
+The feed keeps its logical addresses (`wss://real-host/path`), only the address it dials changes, to
+`BASE/real-host/path`; so one server can play every venue, and wire frames recorded on the way replay like any others.
+cryptofeed has no setting for this: the private hooks `Feed._wrap_connection` and `Connection._open` of version 3.0.1
+are used, which is why that version is pinned (docs/decisions/0010-cryptofeed.md) and a test holds on to them.
 """
 
 import time
@@ -36,6 +36,7 @@ class _Redirected:
 
 class _RedirectedHTTP(HTTPAsyncConn):
     rewrite: Callable[[str], str]
+    conn: Any
 
     async def _open(self) -> None:
         was_open = self.is_open
@@ -52,7 +53,8 @@ class _RedirectedSocket(WSAsyncConn):
     rewrite: Callable[[str], str]
 
     async def _open(self) -> None:
-        logical, tap = self.address, self.raw_data_callback
+        logical: str = self.address
+        tap: Any = self.raw_data_callback
         self.address, self.raw_data_callback = self.rewrite(logical), None
         try:
             await super()._open()
@@ -67,11 +69,9 @@ def redirect(connection: Any, ws: str, http: str) -> Any:
 
     `ws` and `http` are base addresses such as `ws://127.0.0.1:9300` and `http://127.0.0.1:9300`.
     """
-    if isinstance(connection, WSAsyncConn):
-        connection.__class__, base = _RedirectedSocket, ws
-    else:
-        connection.__class__ = _RedirectedPoll if isinstance(connection, HTTPPoll) else _RedirectedHTTP
-        base = http
+    socket, polls = isinstance(connection, WSAsyncConn), isinstance(connection, HTTPPoll)
+    connection.__class__ = _RedirectedSocket if socket else _RedirectedPoll if polls else _RedirectedHTTP
+    base = ws if socket else http
 
     def rewrite(url: Any) -> str:
         u = urlsplit(str(url))

@@ -26,8 +26,8 @@ _OUR_NAME = re.compile(r"[A-Z0-9.]+(-[A-Z0-9.]+)*")
 _NO_FOLDER = re.compile(r"[^A-Za-z0-9._-]")
 
 _COIN_MARGINED = {"BINANCE_DELIVERY", "BITGET", "BYBIT", "DERIBIT", "GATE_FUTURES", "HTX_SWAP", "OKX"}
-"""Venues whose contracts in plain USD settle in the base coin. KUCOIN_FUTURES and KRAKEN_FUTURES have both kinds and say
-which; on PHEMEX only BTC-USD-PERP is coin-margined."""
+"""Venues whose contracts in plain USD settle in the base coin. KUCOIN_FUTURES and KRAKEN_FUTURES have both kinds and
+say which; on PHEMEX only BTC-USD-PERP is coin-margined."""
 
 
 def our_name(name: str) -> str:
@@ -74,7 +74,7 @@ class Names:
     ('BTC-USD-22K27', 'BTC-USD-20220527')
     >>> names.theirs("BTC-USD")
     Traceback (most recent call last):
-    quantai.core.errors.UnknownName: unknown symbol of OKX 'BTC-USD': did you mean 'BTC-USDT'? (2 known: BTC-USD-20220527, BTC-USDT)
+    quantai.core.errors.UnknownName: unknown symbol of OKX 'BTC-USD': did you mean 'BTC-USDT'? (2 known: ...
     """
 
     def __init__(self, venue: str, theirs: Iterable[str]) -> None:
@@ -103,9 +103,9 @@ class Names:
 def instrument(venue: str, theirs: str, ours: str, info: Mapping[str, Mapping[str, Any]]) -> Instrument:
     """Return the instrument that cryptofeed lists as `theirs` on `venue`.
 
-    `info` is cryptofeed's table of symbol details, by detail and symbol. The tick is the venue's where cryptofeed knows it
-    and 1e-8 otherwise; the lot is unknown to cryptofeed. A contract size it knows becomes the multiplier. Coin-settled
-    futures are INVERSE; coin-settled options are LINEAR with prices in the coin.
+    `info` is cryptofeed's table of symbol details, by detail and symbol. The tick is the venue's where cryptofeed
+    knows it and 1e-8 otherwise; the lot is unknown to cryptofeed. A contract size it knows becomes the multiplier.
+    Coin-settled futures are INVERSE; coin-settled options are LINEAR with prices in the coin.
     """
     fields: dict[str, Any] = {"venue": venue}
     tick = _number(info, "tick_size", theirs)

@@ -11,8 +11,8 @@ from quantai.core.rows import LAST, MS, Kind, Rows, Status
 from quantai.feeds.columns import rows_in
 from quantai.feeds.feed import CHANNELS, RECEIPT_TIME, STATUS, Batch
 
-_EDGES = np.geomspace(1e3, 1e14, 1_000)  # 1 us to a day, 2.6 % apart
-_EDGES = np.concatenate([-_EDGES[::-1], [0.0], _EDGES])
+_STEPS = np.geomspace(1e3, 1e14, 1_000)  # 1 us to a day, 2.6 % apart
+_EDGES = np.concatenate([-_STEPS[::-1], [0.0], _STEPS])
 
 
 def _zeros() -> dict[str, int]:

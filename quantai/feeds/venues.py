@@ -48,7 +48,7 @@ def channels(venue: str) -> list[str]:
 
 
 def check_channels(venue: str, wanted: list[str]) -> list[str]:
-    """Return `wanted` without repeats; raises UnknownName for a channel that `venue` does not send, InputError for none.
+    """Return `wanted` without repeats; raises UnknownName for what `venue` does not send, InputError for none.
 
     >>> check_channels("UPBIT", ["trades", "funding"])
     Traceback (most recent call last):
@@ -66,9 +66,10 @@ def check_channels(venue: str, wanted: list[str]) -> list[str]:
 def describe(venue: str) -> dict[str, Any]:
     """Return what `venue` offers and how far its order books can be trusted.
 
-    `channels` are those that can be recorded; `candle_intervals` may be empty; `sandbox` says whether cryptofeed knows a
-    test network; `needs_keys` is always False, because cryptofeed 3 has market data only; `book` is "delta" or "snapshot";
-    `numbered` says whether books carry a sequence number, and `checked` whether a hole in it is noticed at once.
+    `channels` are those that can be recorded; `candle_intervals` may be empty; `sandbox` says whether cryptofeed
+    knows a test network; `needs_keys` is always False, because cryptofeed 3 has market data only; `book` is "delta"
+    or "snapshot"; `numbered` says whether books carry a sequence number, and `checked` whether a hole in it is
+    noticed at once.
 
     >>> describe("UPBIT")["book"], describe("BINANCE")["sandbox"], describe("KRAKEN")["needs_keys"]
     ('snapshot', True, False)

@@ -1,8 +1,9 @@
 """Supervision of connections: silence, disconnections and reconnect storms, none of which cryptofeed reports.
 
 Measured with cryptofeed 3.0.1: a venue that closes a connection cleanly is reconnected at once, without a log line, a
-callback or a delay, several hundred times a second if it closes every time; and a socket that opens and never sends is never
-noticed. So silence is counted here from the moment of connecting, and reopening is slowed down before it becomes a ban.
+callback or a delay, several hundred times a second if it closes every time; and a socket that opens and never sends
+is never noticed. So silence is counted here from the moment of connecting, and reopening is slowed down before it
+becomes a ban.
 """
 
 from collections import deque
@@ -37,9 +38,9 @@ class _State:
 class Watch:
     """Compares what connections report with what they reported before.
 
-    A connection is anything with `connects` (how often it was opened), `stats.received`, `stats.open` and `id`: cryptofeed's
-    own. `stale_s` is how long it may be silent, None for ever. With `resumed`, the first connection of each counts as a hole:
-    an earlier recording ended before it.
+    A connection is anything with `connects` (how often it was opened), `stats.received`, `stats.open` and `id`:
+    cryptofeed's own. `stale_s` is how long it may be silent, None for ever. With `resumed`, the first connection of
+    each counts as a hole: an earlier recording ended before it.
     """
 
     def __init__(self, stale_s: float | None = None, *, resumed: bool = False) -> None:
@@ -102,8 +103,8 @@ class Pace:
     """How fast one connection may be opened again.
 
     The first `free` openings within `window_s` are immediate, each further one waits twice as long as the one before,
-    from `first_s` up to `most_s`. After `hopeless` openings in a row that the venue closed without having sent anything,
-    opening again is refused.
+    from `first_s` up to `most_s`. After `hopeless` openings in a row that the venue closed without having sent
+    anything, opening again is refused.
 
     >>> pace = Pace("BINANCE", first_s=1.0)
     >>> [pace.delay(now_s=0.0, received=n, ours=False) for n in range(6)]
@@ -137,8 +138,8 @@ class Pace:
             self._fruitless += 1
         if self._fruitless >= self._hopeless:
             raise VenueError(
-                f"{self._venue} closed {self._fruitless} connections in a row without sending anything: stopped before it "
-                "bans this address; check that the symbols still trade, ask for fewer, or try again later"
+                f"{self._venue} closed {self._fruitless} connections in a row without sending anything: stopped "
+                "before it bans this address; check that the symbols still trade, or try again later"
             )
         while self._opened and now_s - self._opened[0] > self._window_s:
             self._opened.popleft()
