@@ -14,14 +14,15 @@ import dataclasses
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from quantai.ops import progress as progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -83,35 +84,6 @@ def plain(value: Any) -> Any:
             return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
         case _:
             raise TypeError(f"no JSON for {type(value).__name__}: {value!r}")
-
-
-@contextmanager
-def progress(
-    description: str, total: float | None = None, *, unit: str = "", quiet: bool = False
-) -> Generator[Callable[[float], None]]:
-    """Show a progress bar with rate and remaining time on stderr; yields a function to call with the amount done since.
-
-    Nothing is shown with `quiet` (pass the command's `json`) or when stderr is not a terminal. `total` is in `unit`s,
-    None when it is unknown.
-
-    >>> with progress("reading", 10, unit="files") as advance:
-    ...     advance(10)
-    """
-    err = console()
-    if quiet or not err.is_terminal:
-        yield lambda amount: None
-        return
-    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    class Rate(TextColumn):
-        def render(self, task: Task) -> Any:
-            self.text_format = f"{task.speed or 0:,.0f} {unit}/s".replace(" /s", "/s")
-            return super().render(task)
-
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}"), Rate("")]
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda amount: bar.advance(task, amount)
 
 
 def _table(answer: Mapping[str, Any], depth: int = 0) -> "RenderableType":

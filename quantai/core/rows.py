@@ -43,6 +43,19 @@ class Kind(IntEnum):
     REPLACE_REJECT = 27
     TRIGGERED = 28
     ADJUST = 29
+    PENDING_CANCEL = 30
+    PENDING_REPLACE = 31
+    DONE_FOR_DAY = 32
+    RESTATED = 33
+    STOPPED = 34
+    SUSPENDED = 35
+    TRADE_CANCEL = 36
+    TRADE_CORRECT = 37
+    ORDER_STATUS = 38
+    SUBMIT = 40  # from here on our own: what we asked for and what we noticed
+    CANCEL_REQUEST = 41
+    REPLACE_REQUEST = 42
+    TIMEOUT = 43
 
 
 class Status(IntEnum):
@@ -203,7 +216,8 @@ class Reason(IntEnum):
     BAD_QTY = 9
     NO_CASH = 10
     NOT_A_PRICE = 11
-    PARENT = 12
+    PARENT = 12  # a child whose parent never traded
+    TOO_MANY = 13  # more intents in one row than the buffer holds
 
 
 for _dtype in (EVENT, BAR, INTENT):

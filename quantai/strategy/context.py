@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from quantai.core.instruments import INSTRUMENT
-from quantai.core.rows import INTENT, ORDER, Rows
+from quantai.core.rows import INTENT, ORDER, OrderState, Rows
 
 MAX_INTENTS = 256
 """Intents one row may cause; more are refused and counted."""
@@ -27,7 +27,8 @@ CTX = np.dtype(
         ("timer_ns", "i8"),  # 0 = no timer
         ("next_timer", "i8"),
         ("last_order", "i8"),  # the highest order number given out
-        ("n_intents", "i8"),
+        ("k", "i8"),  # intents of the current row so far
+        ("n_intents", "i8"),  # intents waiting in the buffer
         ("n_instruments", "i8"),
         ("n_orders", "i8"),
         ("refused", "i8", (16,)),  # by Reason
@@ -48,7 +49,9 @@ POSITION = np.dtype(
         ("fees", "f8"),
         ("px", "f8"),  # last price seen, 0 before the first
         ("target", "f8"),  # last weight asked for
-        ("target_order", "u8"),  # order number of a target not yet executed, 0 = none
+        ("target_nano", "i8"),  # the same weight x 1e9, as the intent carries it
+        ("target_ts", "i8"),  # when it was asked for
+        ("target_order", "i8"),  # order number of a target not yet executed, 0 = none
     ]
 )
 """One instrument of the account, as the strategy sees it."""
@@ -79,33 +82,39 @@ def _pointer(typingctx: Any, address: Any) -> Any:
 
 
 @register_jitable
+def rows_at(address: int, n: int, dtype: Any) -> Any:
+    """The `n` rows of a dtype (a global constant) at a memory address, as an array that owns nothing."""
+    return carray(_pointer(address), (n,), dtype)
+
+
+@register_jitable
 def instruments_of(ctx: Any) -> Any:
     """The INSTRUMENT rows of the run."""
-    return carray(_pointer(ctx.at_instruments), (ctx.n_instruments,), INSTRUMENT)
+    return rows_at(ctx.at_instruments, ctx.n_instruments, INSTRUMENT)
 
 
 @register_jitable
 def positions_of(ctx: Any) -> Any:
     """The POSITION rows, one an instrument."""
-    return carray(_pointer(ctx.at_positions), (ctx.n_instruments,), POSITION)
+    return rows_at(ctx.at_positions, ctx.n_instruments, POSITION)
 
 
 @register_jitable
 def books_of(ctx: Any) -> Any:
     """The BOOK rows, one an instrument."""
-    return carray(_pointer(ctx.at_books), (ctx.n_instruments,), BOOK)
+    return rows_at(ctx.at_books, ctx.n_instruments, BOOK)
 
 
 @register_jitable
 def orders_of(ctx: Any) -> Any:
     """The slots of the order table; a slot whose state is FREE holds nothing."""
-    return carray(_pointer(ctx.at_orders), (ctx.n_orders,), ORDER)
+    return rows_at(ctx.at_orders, ctx.n_orders, ORDER)
 
 
 @register_jitable
 def intents_of(ctx: Any) -> Any:
     """The buffer of INTENT rows; the first ctx.n_intents are set."""
-    return carray(_pointer(ctx.at_intents), (MAX_INTENTS,), INTENT)
+    return rows_at(ctx.at_intents, MAX_INTENTS, INTENT)
 
 
 class World:
@@ -128,12 +137,18 @@ class World:
         self.intents: Rows = np.zeros(MAX_INTENTS, INTENT)
         self.ctx["cash"] = self.ctx["equity"] = cash
         self.ctx["n_instruments"], self.ctx["n_orders"] = n, max_orders
-        self._wire()
+        self.wire()
 
-    def _wire(self) -> None:
+    def wire(self) -> None:
+        """Point the CTX record at the tables; needed after its bytes were replaced."""
         for name in ("positions", "books", "orders", "intents"):
             self.ctx[f"at_{name}"] = getattr(self, name).ctypes.data
         self.ctx["at_instruments"] = self.instrument_rows.ctypes.data
+
+    def working(self) -> Rows:
+        """Return a copy of the orders that may still trade, by order number."""
+        live = self.orders[(self.orders["state"] >= OrderState.WAITING) & (self.orders["state"] <= OrderState.PARTIAL)]
+        return live[np.argsort(live["order"])]
 
     def snapshot(self) -> bytes:
         """Return everything but the addresses and the intents already handed out, as bytes."""
@@ -157,5 +172,5 @@ class World:
             at += part.nbytes
         if at != len(snapshot):
             raise ValueError(f"the snapshot has {len(snapshot)} bytes, {at} were expected")
-        world._wire()
+        world.wire()
         return world

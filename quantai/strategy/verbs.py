@@ -21,7 +21,7 @@ PENDING_CANCEL = 1 << 9
 _WAITING, _PENDING, _PARTIAL = int(OrderState.WAITING), int(OrderState.PENDING), int(OrderState.PARTIAL)
 _OPEN = int(OrderState.OPEN)
 _BAD_QTY, _NOT_A_PRICE, _OFF_GRID = int(Reason.BAD_QTY), int(Reason.NOT_A_PRICE), int(Reason.OFF_GRID)
-_TOO_MANY = 15
+_TOO_MANY = int(Reason.TOO_MANY)
 
 
 @njit(cache=True, nogil=True)
@@ -74,10 +74,9 @@ def emit(
     link: int,
 ) -> int:
     """Append one INTENT row and return its order number."""
-    k = ctx.n_intents
-    if k >= MAX_INTENTS:
+    if ctx.n_intents >= MAX_INTENTS:
         return refuse(ctx, _TOO_MANY)
-    row = intents_of(ctx)[k]
+    row = intents_of(ctx)[ctx.n_intents]
     row.seq = ctx.seq
     row.order = order
     row.px_ticks = px_ticks
@@ -87,12 +86,13 @@ def emit(
     row.instrument = instrument
     row.link = link
     row.flags = flags
-    row.k = k
+    row.k = ctx.k
     row.action = action
     row.side = side
     row.type = type
     row.tif = tif
-    ctx.n_intents = k + 1
+    ctx.k += 1
+    ctx.n_intents += 1
     return order
 
 

@@ -1,0 +1,20 @@
+"""Backtests: a strategy over past rows, one run or thousands, with fills that assume the worse when a bar cannot say.
+
+- `bar_run`       BarRun, a backtest on bars in progress; backtest, the whole of it
+- `sweep`         many parameters at once
+- `result`        Result: frames, statistics, plots, tear sheet
+- `settings`      cash, costs and leverage
+- `bar_loop`      the driver pasted into each strategy's kernel
+- `bar_matching`  orders against one bar
+- `bar_reach`     which price of a bar an order reaches, and when
+- `order_table`   working orders, their children and rivals
+- `account`       cash, positions, fees
+- `trades`        fills gathered into round trips
+"""
+
+from quantai.backtest.bar_run import BarRun, backtest
+from quantai.backtest.result import Result
+from quantai.backtest.settings import Settings
+from quantai.backtest.sweep import Sweep, sweep
+
+__all__ = ["BarRun", "Result", "Settings", "Sweep", "backtest", "sweep"]

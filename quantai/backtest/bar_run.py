@@ -1,0 +1,208 @@
+"""A backtest in progress: rows go in, in pieces of any size, and its state can be saved and restored as bytes."""
+
+import hashlib
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from quantai.backtest.bar_loop import EQUITY, FILLED, PROGRESS, close_instant, run_bars, worst_case
+from quantai.backtest.bar_matching import FILL, MATCH, RULES
+from quantai.backtest.result import Result
+from quantai.backtest.settings import Settings
+from quantai.core.errors import DataError, InputError
+from quantai.core.instruments import Instruments
+from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
+from quantai.data.bars import Bars
+from quantai.report.running import RUNNING
+from quantai.strategy import Strategy
+from quantai.strategy.context import World
+
+_MAGIC = b"quantai bar run 1\n"
+
+
+class BarRun:
+    """One strategy stepping over bars; feeding them one by one or all at once gives the same bytes.
+
+    >>> import quantai as qa
+    >>> from quantai.strategy.examples import Cross
+    >>> bars = qa.synth.bars(500, seed=1)
+    >>> whole, halves = BarRun(Cross(), bars.instruments), BarRun(Cross(), bars.instruments)
+    >>> whole.feed(bars.rows)
+    >>> halves.feed(bars.rows[:123])
+    >>> halves = BarRun.restored(halves.snapshot(), Cross(), bars.instruments)
+    >>> halves.feed(bars.rows[123:])
+    >>> whole.snapshot() == halves.snapshot()
+    True
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        instruments: Instruments,
+        settings: Settings | None = None,
+        *,
+        log: bool = True,
+        capacities: Mapping[str, int] | None = None,
+    ) -> None:
+        if len({i.settle for i in instruments}) > 1:
+            names = ", ".join(f"{i.symbol} in {i.settle}" for i in instruments)
+            raise InputError(f"one account holds one settlement currency: {names}; run them apart")
+        self.strategy, self.instruments = strategy, instruments
+        self.settings = settings or Settings()
+        self.world = World(instruments, self.settings.cash, self.settings.max_orders)
+        self.record = strategy.record(capacities)
+        self.progress: Rows = np.zeros(1, PROGRESS)
+        self.match: Rows = np.zeros(1, MATCH)
+        self.stats: Rows = np.zeros(1, RUNNING)
+        self._rules = np.zeros(1, RULES)
+        self._rules["slip_bps"], self._rules["limit_touch"] = self.settings.slip_bps, self.settings.limit_touch
+        self._settings = self.settings.row(log=log)
+        size = 8 * worst_case.py_func(self.settings.max_orders) if log else 1
+        self._logs = {"orders": zeros(size, ORDER), "fills": zeros(size, FILLED), "intents": zeros(size, INTENT)}
+        self._logs["equity"] = zeros(size, EQUITY)
+        self.progress["log_size"], self.progress["at_equity"] = size, self._logs["equity"].ctypes.data
+        self._kept: dict[str, list[Rows]] = {name: [] for name in self._logs}
+        self._hits = np.zeros(2 * self.settings.max_orders, FILL)
+        self._open_lots = np.zeros(self.settings.max_orders, "i8")
+        self._event = zeros(1, EVENT)
+        self._run = self._compiled() if strategy.compiled else self._uncompiled()
+
+    def _compiled(self) -> Any:
+        return self.strategy.kernel(self.record.dtype, (run_bars,)).function("run_bars")
+
+    def _uncompiled(self) -> Any:
+        from quantai.strategy.uncompiled import python_handlers
+
+        handlers = python_handlers(type(self.strategy), self.record, self.world)
+        plain = FunctionType(run_bars.__code__, {**run_bars.__globals__, **handlers})
+
+        def run(*args: Any) -> None:
+            # attribute access on rows, as compiled code has it
+            plain(*(a.view(np.recarray) if isinstance(a, np.ndarray) else a for a in args))
+
+        return run
+
+    def feed(self, rows: Rows) -> None:
+        """Process BAR rows that follow those already fed; raises DataError when they do not."""
+        if len(rows) == 0:
+            return
+        rows = np.ascontiguousarray(rows, BAR).view()
+        rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
+        if int(self.progress["seq"][0]) and rows["ts_close"][0] < self.world.ctx["now"][0]:
+            raise DataError("bars go back in time: feed them in the order they closed")
+        w, logs = self.world, self._logs
+        self.progress["next"] = 0
+        while self.progress["next"][0] < len(rows):
+            self._run(
+                rows, len(rows), self.record, w.ctx, w.instrument_rows, w.positions, w.orders, w.intents, self._rules,
+                self.match, self._settings, self._hits, self._open_lots, self._event, logs["orders"], logs["fills"], logs["intents"],
+                self.stats, self.progress,
+            )  # fmt: skip
+            self._drain()
+
+    def _drain(self) -> None:
+        for name, buffer in self._logs.items():
+            n = int(self.progress[f"n_{name}"][0])
+            if n:
+                self._kept[name].append(buffer[:n].copy())
+                self.progress[f"n_{name}"] = 0
+
+    def snapshot(self) -> bytes:
+        """Return the state of the run (strategy, account, orders) as bytes; what was already logged is not part of it."""
+        progress = self.progress.copy()
+        progress["at_equity"] = 0
+        parts = (self.record, progress, self.match, self.stats)
+        body = b"".join(p.tobytes() for p in parts) + self.world.snapshot()
+        return _MAGIC + self._identity() + body
+
+    def _identity(self) -> bytes:
+        text = f"{type(self.strategy).source_hash()} {self.strategy.params} {self.record.dtype.descr} {self.settings}"
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+    @classmethod
+    def restored(
+        cls, snapshot: bytes, strategy: Strategy, instruments: Instruments, settings: Settings | None = None, *, log: bool = True
+    ) -> "BarRun":
+        """Rebuild a run from its snapshot; raises DataError when strategy, parameters or settings are not the same."""
+        run = cls(strategy, instruments, settings, log=log)
+        head = _MAGIC + run._identity()
+        if not snapshot.startswith(head):
+            raise DataError("the snapshot belongs to another strategy, other parameters or other settings: start afresh")
+        at = len(head)
+        for part in (run.record, run.progress, run.match, run.stats):
+            part[:] = np.frombuffer(snapshot[at : at + part.nbytes], part.dtype)
+            at += part.nbytes
+        try:
+            world = World.restored(snapshot[at:], instruments)
+        except ValueError as e:
+            raise DataError(f"the snapshot does not fit: {e}") from None
+        for name in ("ctx", "positions", "books", "orders"):
+            getattr(run.world, name)[:] = getattr(world, name)
+        run.world.wire()
+        run.progress["at_equity"] = run._logs["equity"].ctypes.data
+        return run
+
+    def finish(self) -> None:
+        """Close the last instant, so that the equity curve covers every bar fed."""
+        w, p = self.world, self.progress
+        if p["seq"][0] and p["n_equity"][0] + 1 <= max(1, len(self._logs["equity"])):
+            close_instant(w.ctx[0], p[0], self._settings[0], self.stats[0])
+            self._drain()
+
+    def rows(self, name: str) -> Rows:
+        """Return the log `orders`, `fills`, `intents` or `equity` so far."""
+        kept = self._kept[name]
+        return np.concatenate(kept) if kept else np.zeros(0, self._logs[name].dtype)
+
+    def result(self, bars: Bars) -> Result:
+        """Return the Result of the run over `bars`, which must be what was fed; the run is over."""
+        state = self.snapshot()
+        self.finish()
+        refused = self.world.ctx["refused"][0]
+        counts = {Reason(k).name: int(n) for k, n in enumerate(refused) if n}
+        if unplaced := int(self.progress["unplaced"][0]):
+            counts["UNPLACED"] = unplaced
+        return Result(
+            strategy=self.strategy,
+            bars=bars,
+            settings=self.settings,
+            intents=self.rows("intents"),
+            order_rows=np.concatenate([self.rows("orders"), self.world.working()]),
+            fill_rows=self.rows("fills"),
+            equity_rows=self.rows("equity"),
+            refused=counts,
+            ambiguous_bars=int(self.match["ambiguous_bars"][0]),
+            state=state,
+        )
+
+
+def backtest(strategy: Strategy | type[Strategy], data: Any, **settings: Any) -> Result:
+    """Run a strategy over bars and return its Result.
+
+    `data` is a Bars, or a frame that `Bars.from_frame` understands (called "ASSET" then). Keywords are those of `Settings`:
+    cash, fee_bps, maker_fee_bps, slip_bps, leverage, limit_touch, max_orders. A decision made at a bar's close is live from
+    the next bar; docs/fills.md has every fill rule.
+
+    >>> import quantai as qa
+    >>> from quantai.strategy.examples import Cross
+    >>> r = qa.backtest(Cross(fast=5, slow=20), qa.synth.bars(500, seed=1), fee_bps=1.0)
+    >>> len(r.equity), r.stats["trades"] > 0
+    (500, True)
+
+    Raises InputError, DataError or StrategyError with one line that says what to change.
+    """
+    if isinstance(strategy, type):
+        strategy = strategy()
+    unknown = [name for name in settings if name not in Settings.__dataclass_fields__]
+    if unknown:
+        from quantai.core.errors import UnknownName
+
+        raise UnknownName("setting", unknown[0], Settings.__dataclass_fields__)
+    bars = data if isinstance(data, Bars) else Bars.from_frame(data, "ASSET")
+    if len(bars) == 0:
+        raise DataError("there are no bars: widen the dates, or look at lake.summary() for what is there")
+    run = BarRun(strategy, bars.instruments, Settings(**settings))
+    run.feed(bars.rows)
+    return run.result(bars)
