@@ -1,28 +1,53 @@
-"""When a trading day of an exchange opens and closes, as instants in UTC."""
+"""Wall-clock times of an exchange as instants in UTC, across daylight-saving changes."""
 
 import datetime as dt
 from typing import Any
 
 import numpy as np
 
+from quantai.core.errors import DataError
+
 NEW_YORK = "America/New_York"
 US_EQUITY_OPEN, US_EQUITY_CLOSE = dt.time(9, 30), dt.time(16)
 
 
-def local_to_utc(dates: Any, at: dt.time, tz: str) -> Any:
-    """Return the instants (int64 ns UTC) at which the wall clock in `tz` shows `at` on each of `dates`.
+def wall_to_utc(wall: Any, tz: str) -> Any:
+    """Return the instants (int64 ns UTC) at which the wall clock in `tz` shows `wall` (datetime64 without a zone).
 
-    `dates` is anything numpy reads as days. The offset is that of the zone on the day, so a US session opens at 14:30
-    UTC in winter and at 13:30 UTC in summer.
+    The offset is that of the zone on the day. Raises DataError for a time that the clock skips, or shows twice, on the
+    night of a change.
 
-    >>> [
-    ...     str(np.datetime64(int(t), "ns"))[:16]
-    ...     for t in local_to_utc(["2013-11-01", "2013-11-04"], US_EQUITY_OPEN, NEW_YORK)
-    ... ]
+    >>> wall = np.array(["2013-11-01T09:30", "2013-11-04T09:30"], "datetime64[ns]")
+    >>> [str(np.datetime64(int(t), "ns"))[:16] for t in wall_to_utc(wall, NEW_YORK)]
     ['2013-11-01T13:30', '2013-11-04T14:30']
     """
     import pandas as pd
 
-    midnight = pd.DatetimeIndex(np.asarray(dates, "datetime64[D]").astype("datetime64[ns]"))
-    wall = midnight + pd.Timedelta(hours=at.hour, minutes=at.minute, seconds=at.second)
-    return wall.tz_localize(tz).tz_convert("UTC").as_unit("ns").asi8
+    times: Any = pd.DatetimeIndex(np.asarray(wall, "datetime64[ns]"))
+    try:
+        return times.tz_localize(tz, ambiguous="raise", nonexistent="raise").tz_convert("UTC").as_unit("ns").asi8
+    except ValueError as error:
+        reason = str(error).partition(",")[0]
+        raise DataError(f"a wall-clock time names no single instant in {tz}: {reason}") from None
+
+
+def local_to_utc(dates: Any, at: dt.time, tz: str) -> Any:
+    """Return the instants (int64 ns UTC) at which the wall clock in `tz` shows `at` on each of `dates` (numpy days).
+
+    >>> str(np.datetime64(int(local_to_utc(["2024-07-01"], US_EQUITY_CLOSE, NEW_YORK)[0]), "ns"))[:16]
+    '2024-07-01T20:00'
+    """
+    midnight = np.asarray(dates, "datetime64[D]").astype("datetime64[ns]")
+    return wall_to_utc(midnight + np.timedelta64(at.hour * 3600 + at.minute * 60 + at.second, "s"), tz)
+
+
+def local_days(ts: Any, tz: str) -> Any:
+    """Return the calendar day (datetime64[D]) in `tz` of each instant (int64 ns UTC).
+
+    >>> str(local_days(np.array([1_704_068_000_000_000_000]), NEW_YORK)[0])
+    '2023-12-31'
+    """
+    import pandas as pd
+
+    times: Any = pd.DatetimeIndex(np.asarray(ts, "i8").astype("datetime64[ns]"), tz="UTC")
+    return times.tz_convert(tz).tz_localize(None).to_numpy("datetime64[ns]").astype("datetime64[D]")
