@@ -3,7 +3,7 @@
 The conventions, for each file of this room:
 
 - The answer goes to stdout through `emit`, once, as the last thing; everything said on the way goes to stderr
-  (`console`, `progress`). With `--json` stdout holds exactly one JSON object on one line.
+  (`console`, `quantai.ops.progress`). With `--json` stdout holds exactly one JSON object on one line.
 - A command refuses by raising a QuantaiError whose message is one line that names the thing and the remedy. It never
   prints an error or calls `sys.exit` itself.
 - Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
@@ -21,8 +21,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from quantai.ops import progress as progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
