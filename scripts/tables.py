@@ -1,0 +1,79 @@
+"""Keeps the tables in docs/ equal to the code: `python -m scripts.tables` rewrites them, a test compares them.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; TABLES says what writes it.
+"""
+
+import re
+from collections.abc import Callable
+from enum import EnumType
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+_BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def comments(enum: EnumType) -> dict[str, str]:
+    """Return the comment beside each member of an enum, read from its source."""
+    import inspect
+
+    found = re.findall(r"^ {4}([A-Z_]+) = [^#\n]+(?:# (.*))?$", inspect.getsource(enum), re.MULTILINE)
+    return {name: said for name, said in found if name in enum.__members__}
+
+
+def order_transitions() -> str:
+    """The life that follows each report, for each life."""
+    from quantai.core.transitions import Life, transitions
+
+    rows = [[report, *("" if c == "." else c.lower() for c in cells)] for report, cells in transitions()]
+    return markdown(["report", *(life.name.lower() for life in Life)], rows)
+
+
+def order_statuses() -> str:
+    """Which status an order shows when several are true."""
+    from quantai.core.reports import PRECEDENCE
+
+    ranked = sorted(((rank, s.name) for s, rank in PRECEDENCE.items() if rank), key=lambda x: -x[0])
+    return markdown(["precedence", "status"], [[str(rank), name] for rank, name in ranked])
+
+
+def order_marks() -> str:
+    """What a reader of an order must know besides its status."""
+    from quantai.core.reports import Mark
+
+    return markdown(["mark", "meaning"], [[name, said] for name, said in comments(Mark).items()])
+
+
+def order_outcomes() -> str:
+    """What applying one report can do."""
+    from quantai.core.reports import Outcome
+
+    return markdown(["outcome", "meaning"], [[name, said] for name, said in comments(Outcome).items()])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "order transitions": order_transitions,
+    "order statuses": order_statuses,
+    "order marks": order_marks,
+    "order outcomes": order_outcomes,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with every table written anew; raises KeyError for a table nobody writes."""
+    return _BLOCK.sub(lambda m: m[1] + TABLES[m["name"]]() + m[3], text)
+
+
+def pages() -> list[Path]:
+    """Return the pages of docs/ that hold a generated table."""
+    return [p for p in sorted(DOCS.rglob("*.md")) if _BLOCK.search(p.read_text())]
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(filled(page.read_text()))
