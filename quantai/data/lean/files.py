@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,57 +132,84 @@ def members(archive: Archive) -> Iterator[Member]:
     """Yield the rows of each csv inside `archive`; raises DataError that names the archive, the csv and the remedy."""
     try:
         with zipfile.ZipFile(archive.path) as file:
-            for name in sorted(file.namelist()):
-                yield _member(archive, name, file.read(name))
+            files = [(name, file.read(name)) for name in sorted(file.namelist())]
     except FileNotFoundError:
         raise DataError(f"{archive.path}: no such file") from None
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise DataError(f"{archive.path}: damaged or not a zip archive ({error}); fetch it again") from None
+    table, counts = _rows(archive, files)
+    time = table["time"].to_numpy()
+    columns = {n: table[n].to_numpy() for n in COLUMNS[archive.content]}
+    if archive.security in ("equity", "option"):
+        columns |= {n: columns[n] / _PX4 for n in columns if n not in ("volume", "qty", "bid_qty", "ask_qty")}
+    ts_open, ts_close = _times(archive, time)
+    end = 0
+    for (name, _), count in zip(files, counts, strict=True):
+        at = slice(end, end + count)
+        end += count
+        back = np.diff(ts_open[at]) <= 0
+        if back.any():
+            row = int(np.argmax(back)) + 2
+            raise DataError(
+                f"{archive.path}!{name}: row {row} is not later than the row before it; sort the file by time"
+            )
+        yield Member(_instrument(archive, name), ts_open[at], ts_close[at], {n: v[at] for n, v in columns.items()})
 
 
-def _member(archive: Archive, name: str, content: bytes) -> Member:
+def _rows(archive: Archive, files: list[tuple[str, bytes]]) -> tuple[Any, list[int]]:
+    """Return the rows of all files as one table, and how many each has: one parse is 30 times as fast as thousands."""
+    import pyarrow as pa
+
+    texts = [text if text.endswith(b"\n") or not text else text + b"\n" for _, text in files]
+    counts = [text.count(b"\n") for text in texts]
+    try:
+        table = _parsed(archive, b"".join(texts))
+        if table.num_rows == sum(counts):
+            return table, counts
+    except pa.ArrowInvalid:
+        pass  # one of them is wrong: parsed alone it can be named
+    tables: list[Any] = []
+    for name, text in files:
+        try:
+            tables.append(_parsed(archive, text))
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{archive.path}!{name}: not {archive.content} rows of LEAN: {error}") from None
+    return pa.concat_tables(tables), [table.num_rows for table in tables]
+
+
+def _parsed(archive: Archive, text: bytes) -> Any:
     import pyarrow as pa
     import pyarrow.csv as pc
 
-    where = f"{archive.path}!{name}"
     names = COLUMNS[archive.content]
     types = {"time": pa.string() if archive.day is None else pa.int64()} | dict.fromkeys(names, pa.float64())
-    try:
-        table = pc.read_csv(
-            pa.BufferReader(content),
-            read_options=pc.ReadOptions(column_names=["time", *names], use_threads=False),
-            convert_options=pc.ConvertOptions(column_types=types),
-        )
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{where}: not {archive.content} rows of LEAN: {error}") from None
-    columns = {n: table[n].to_numpy() for n in names}
-    if archive.security in ("equity", "option"):
-        columns |= {n: columns[n] / _PX4 for n in names if n not in ("volume", "qty", "bid_qty", "ask_qty")}
-    ts_open, ts_close = _times(archive, where, table["time"].to_numpy())
-    back = np.diff(ts_open) <= 0
-    if back.any():
-        raise DataError(
-            f"{where}: row {int(np.argmax(back)) + 2} is not later than the row before it; sort the file by time"
-        )
-    return Member(_instrument(archive, name), ts_open, ts_close, columns)
+    return pc.read_csv(
+        pa.BufferReader(text),
+        read_options=pc.ReadOptions(column_names=["time", *names], use_threads=False),
+        convert_options=pc.ConvertOptions(column_types=types),
+    )
 
 
-def _times(archive: Archive, where: str, time: Any) -> tuple[Any, Any]:
+def _times(archive: Archive, time: Any) -> tuple[Any, Any]:
     if archive.day is None:
         try:
             days = np.array([f"{t[:4]}-{t[4:6]}-{t[6:8]}" for t in time], "datetime64[D]")
         except ValueError as error:
-            raise DataError(f"{where}: a day is not written as 20131004 00:00: {error}") from None
+            raise DataError(f"{archive.path}: a day is not written as 20131004 00:00: {error}") from None
         if archive.tz == "UTC":
             start = days.astype("datetime64[ns]").astype("i8")
             return start, start + DAY
         return tuple(local_to_utc(days, at, archive.tz) for at in (US_EQUITY_OPEN, US_EQUITY_CLOSE))
     wrong = (time < 0) | (time >= 86_400_000)
     if wrong.any():
-        at = int(np.argmax(wrong))
-        raise DataError(f"{where}: row {at + 1}: {time[at]} is not in the day's 86 400 000 milliseconds")
+        raise DataError(f"{archive.path}: time {time[np.argmax(wrong)]} is not in the 86 400 000 milliseconds of a day")
     ts = wall_to_utc(np.datetime64(archive.day, "ms") + time.astype("timedelta64[ms]"), archive.tz)
     return ts, ts + MIN
+
+
+@cache
+def _expiry(day: dt.date, at: dt.time) -> dt.datetime:
+    return dt.datetime.fromtimestamp(int(local_to_utc([day], at, NEW_YORK)[0]) // 10**9, dt.UTC)
 
 
 def _instrument(archive: Archive, name: str) -> Instrument:
@@ -211,7 +239,7 @@ def _instrument(archive: Archive, name: str) -> Instrument:
         lot="1",
         multiplier="100",
         calendar="XNYS",
-        expiry=_utc(local_to_utc([expiry.date()], US_EQUITY_CLOSE, NEW_YORK)[0]),
+        expiry=_expiry(expiry.date(), US_EQUITY_CLOSE),
     )
 
 
@@ -231,9 +259,5 @@ def _future(archive: Archive, name: str, words: list[str]) -> Instrument:
         lot="1",
         multiplier=multiplier,
         calendar="CMES",
-        expiry=_utc(local_to_utc([third_friday], US_EQUITY_OPEN, NEW_YORK)[0]),
+        expiry=_expiry(third_friday, US_EQUITY_OPEN),
     )
-
-
-def _utc(ns: Any) -> dt.datetime:
-    return dt.datetime.fromtimestamp(int(ns) // 10**9, dt.UTC)

@@ -57,9 +57,9 @@ def _table(parts: list[Member]) -> "pa.Table":
     tables: list[pa.Table] = []
     for part in parts:
         columns: dict[str, Any] = quote_columns(part) if "bid" in part.columns else open_interest_columns(part)
-        symbol = pa.array([part.instrument.symbol] * len(part.ts_open), pa.string())
+        symbol = pa.repeat(part.instrument.symbol, len(part.ts_open))
         tables.append(pa.table({"symbol": symbol} | columns))
-    return pa.concat_tables(tables).sort_by([("ts_exch", "ascending"), ("symbol", "ascending")])
+    return pa.concat_tables(tables).combine_chunks().sort_by([("ts_exch", "ascending"), ("symbol", "ascending")])
 
 
 def bar_columns(part: Member) -> dict[str, Any]:
