@@ -34,7 +34,7 @@ Channels = Annotated[
 LakeRoot = Annotated[Path | None, typer.Option("--lake", help="The lake's folder [default: datasets/lake].")]
 Raw = Annotated[bool, typer.Option("--raw", help="Keep the wire frames too, in raw/VENUE/ of the lake.")]
 Seconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long.")]
-Messages = Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")]
+Messages = Annotated[int | None, typer.Option(min=1, help="Stop after this many messages, or a few more.")]
 Capture = Annotated[Path | None, typer.Option(help="Replay a capture (.pcap.zst) or raw frames (.jsonl.zst).")]
 Speed = Annotated[str, typer.Option(help="Of a capture: fast, realtime, or a multiple of realtime such as 10.")]
 Interval = Annotated[str | None, typer.Option(help="Length of candles, such as 1m.")]

@@ -139,21 +139,21 @@ class CryptoFeed:
 
         from quantai.feeds.internals import first_line, leaves
 
+        failure: VenueError | None = None
         while not self._stop.is_set():
             self._feed = self._made(outlet)
             try:
                 await self._feed.run(self._stop)
-            except Exception as error:  # noqa: BLE001 - handed to the consumer
+            except Exception as error:
                 causes = leaves(error)
                 if all(isinstance(cause, ExhaustedRetries) for cause in causes):
                     self._watch.restart()
                     continue
                 ours = [cause for cause in causes if isinstance(cause, VenueError)]
-                outlet.end(ours[0] if ours else VenueError(f"{self._venue}: {first_line(causes[0])}"))
+                failure = ours[0] if ours else VenueError(f"{self._venue}: {first_line(causes[0])}")
                 self._stop.set()
-                return
-        outlet.report(self._watch.stop(), time.time_ns())
-        outlet.end()
+        outlet.report([*self._watch.reopened(), *self._watch.stop()], time.time_ns())
+        outlet.end(failure)
 
     def _made(self, outlet: Outlet) -> Any:
         from quantai.feeds.internals import QUIET, before_opening, wrap

@@ -71,7 +71,8 @@ async def record_capture(
     """Record the capture at `path` into `lake`, going on where an earlier recording of the same content ended.
 
     A capture that is in the lake already is not replayed again (`already_complete`). `speed` is a multiple of the
-    recorded pace, None for as fast as possible; `messages` ends the recording after that many. Raises DataError for a
+    recorded pace, None for as fast as possible; `messages` ends the recording after that many and what
+    had been read by then. Raises DataError for a
     file that cannot be replayed, StorageError when the lake cannot be written.
     """
     source = f"capture:{fingerprint(path)[:32]}"
@@ -181,8 +182,8 @@ class Recording:
         tasks = [loop.create_task(self._flush_regularly(stop)), loop.create_task(_close_on(stop, feed))]
         try:
             with _signals(loop, stop.set):
-                ended = await self._take_all(feed, limit)
-            self.tally.complete = ended and not stop.is_set() and isinstance(feed, CaptureFeed)
+                await self._take_all(feed, limit, stop)
+            self.tally.complete = isinstance(feed, CaptureFeed) and not stop.is_set()
         finally:
             if bound is not None:
                 bound.cancel()
@@ -207,8 +208,8 @@ class Recording:
             already_complete,
         )
 
-    async def _take_all(self, feed: Feed, limit: int | None) -> bool:
-        """Take batches up to `limit` messages of the source; say whether the feed came to its end."""
+    async def _take_all(self, feed: Feed, limit: int | None, stop: asyncio.Event) -> None:
+        """Take what the feed hands out until it ends; `stop` it after `limit` messages of the source."""
         async with contextlib.aclosing(cast(AsyncGenerator[Batch], feed.batches())) as batches:
             async for batch in batches:
                 self._waiting_rows += self.tally.take(batch)
@@ -216,8 +217,7 @@ class Recording:
                 if self._waiting_rows >= _MOST_ROWS:
                     await self._flush()
                 if limit is not None and sum(self.tally.messages.values()) >= limit:
-                    return False
-        return True
+                    stop.set()
 
     async def _flush_regularly(self, stop: asyncio.Event) -> None:
         try:
