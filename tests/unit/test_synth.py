@@ -1,6 +1,7 @@
 """Synthetic markets keep the promises of a real one: no crossed book, prints at the touch, one order of events."""
 
 import datetime as dt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from quantai.core.errors import InputError
 from quantai.core.instruments import Instrument
 from quantai.core.rows import BUY, DERIVED, HOUR, LAST, MS, SELL, SNAPSHOT, Kind
-from quantai.data import synth
+from quantai.data import Lake, Writer, synth
 from quantai.data.synth import flow
 
 ROWS = 4_000
@@ -116,7 +117,7 @@ def test_a_shorter_market_is_a_prefix_of_a_longer_one() -> None:
 
 def test_prices_and_sizes_are_on_the_grid_exactly() -> None:
     grid = Instrument.parse("ES-USD-20240315", venue="SYNTH", tick="0.25", lot="1")
-    market = synth.market(grid, n=ROWS, price=4_700, start="2024-01-02T14:30")
+    market = synth.market(grid, n=ROWS, price=4_700, start="2024-01-02T14:30:00Z")
     priced = market.events[market.events["kind"] != Kind.CLEAR]
     assert priced["px"].tolist() == [grid.price(int(t)) for t in priced["px_ticks"]]
     assert (priced["qty"] == np.round(priced["qty"])).all()
@@ -159,6 +160,58 @@ def test_the_price_follows_its_volatility() -> None:
 def test_wrong_arguments_say_what_is_wrong(kw: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         synth.market(**kw)  # pyright: ignore[reportArgumentType]
+
+
+def test_stored_in_a_lake_once_and_read_back_as_it_was(tmp_path: Path) -> None:
+    market, lake = make(12), Lake(tmp_path)
+    rows = len(market.trades) + len(market.levels) + len(market.quotes) // 2
+    assert market.to_lake(lake) == rows
+    assert market.to_lake(lake) == 0
+    trades, levels, quotes = (getattr(lake, n)("SYNTH", "BTC-USDT-PERP") for n in ("trades", "levels", "quotes"))
+    for name in ("ts_exch", "ts_recv", "seq", "px", "qty", "side"):
+        assert trades[name].to_pylist() == market.trades[name].tolist(), name
+        assert levels[name].to_pylist() == market.levels[name].tolist(), name
+    for name in ("flags", "kind"):
+        assert levels[name].to_pylist() == market.levels[name].tolist(), name
+    assert trades["id"].to_pylist() == [str(n + 1) for n in range(len(market.trades))]
+    assert quotes["bid"].to_pylist() == market.quotes["px"][0::2].tolist()
+    assert quotes["ask_qty"].to_pylist() == market.quotes["qty"][1::2].tolist()
+    assert lake.instruments.get("BTC-USDT-PERP", "SYNTH") == market.instrument
+    with pytest.raises(InputError, match="holds another synthetic market of BTC-USDT-PERP at SYNTH"):
+        make(13).to_lake(lake)
+    book = lake.book("SYNTH", "BTC-USDT-PERP")
+    assert book.bids[0].tolist() == [float(market.book["px"][0]), float(market.book["qty"][0])]
+
+
+def test_an_interrupted_store_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    market, lake = make(12), Lake(tmp_path)
+    monkeypatch.setattr("quantai.data.synth.store.ROWS_PER_COMMIT", 500)
+    commit, left = Writer.commit, [3]
+
+    def fail(self: Writer, position: dict[str, object]) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return commit(self, position)
+
+    monkeypatch.setattr(Writer, "commit", fail)
+    with pytest.raises(KeyboardInterrupt):
+        market.to_lake(lake)
+    assert 0 < lake.levels("SYNTH", "BTC-USDT-PERP").num_rows < len(market.levels)
+    monkeypatch.setattr(Writer, "commit", commit)
+    market.to_lake(lake)
+    assert lake.levels("SYNTH", "BTC-USDT-PERP")["seq"].to_pylist() == market.levels["seq"].tolist()
+    assert lake.trades("SYNTH", "BTC-USDT-PERP")["seq"].to_pylist() == market.trades["seq"].tolist()
+    assert lake.quotes("SYNTH", "BTC-USDT-PERP").num_rows * 2 == len(market.quotes)
+
+
+def test_bars_hold_every_trade() -> None:
+    market = make(4, arrivals_per_s=5.0)
+    bars = market.bars("1m")
+    assert bars.interval == "1m"
+    assert bars.rows["volume"].sum() == pytest.approx(market.trades["qty"].sum())
+    assert bars.rows["trades"].sum() == len(market.trades)
+    assert bars.instruments[0] == market.instrument
 
 
 @given(seeds, st.integers(1, 300))

@@ -4,6 +4,7 @@
 - `bars`: plain bars of a geometric random walk
 - `SyntheticMarket`: what `market` returns
 - `flow`: the compiled order flow
+- `store`: a synthetic market as tables of a lake
 """
 
 from quantai.data.synth.market import SyntheticMarket, market

@@ -1,15 +1,19 @@
 """A synthetic market: the events of one instrument on one venue, all made from one seed."""
 
-import datetime as dt
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from quantai.core.errors import InputError
 from quantai.core.instruments import Instrument
 from quantai.core.rows import BUY, EVENT, HOUR, SEC, SELL, Kind, Rows, zeros
+from quantai.data.instants import Instant, to_ns
 from quantai.data.synth import flow
+
+if TYPE_CHECKING:
+    from quantai.data.bars import Bars
+    from quantai.data.lake import Lake
 
 _YEAR_S = 365.25 * 86_400
 _CHUNK = 1 << 18  # rows made at a time when the number of rows is not known beforehand
@@ -48,6 +52,22 @@ class SyntheticMarket:
         """The QUOTE rows, two a message: bid, then ask."""
         return self._of(Kind.QUOTE)
 
+    def bars(self, interval: str = "1m") -> "Bars":
+        """Return bars of the trades, by any interval that `quantai.data.aggregate.bars` knows."""
+        from quantai.data import aggregate
+
+        return aggregate.bars(self.events, interval, self.instrument)
+
+    def to_lake(self, lake: "Lake") -> int:
+        """Store trades, levels, quotes and the instrument in `lake` and return how many table rows are new.
+
+        A market that is there already is not stored twice, one whose storing was interrupted is completed. Raises
+        InputError when the lake holds another synthetic market under the same venue and symbol.
+        """
+        from quantai.data.synth.store import store
+
+        return store(self, lake)
+
     def _of(self, *kinds: Kind) -> Rows:
         rows = self.events[np.isin(self.events["kind"], [int(k) for k in kinds])]
         rows.flags.writeable = False
@@ -68,7 +88,7 @@ def market(
     price: float = 60_000.0,
     volatility: float = 0.2,
     arrivals_per_s: float = 20.0,
-    start: str | dt.datetime = "2024-01-01",
+    start: Instant = "2024-01-01",
 ) -> SyntheticMarket:
     """Make the trades, book and quotes of an order-driven market.
 
@@ -94,7 +114,7 @@ def market(
     instrument = (
         symbol if isinstance(symbol, Instrument) else Instrument.parse(symbol, venue=venue, tick="0.1", lot="0.001")
     )
-    ts = instant_ns(start)
+    ts = to_ns(start, "start")
     state = _initial(instrument, price, volatility, arrivals_per_s, ts)
     bid, ask = np.zeros(flow.WIDTH, "i8"), np.zeros(flow.WIDTH, "i8")
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -145,15 +165,3 @@ def _book(state: Rows, bid: Any, ask: Any) -> Rows:
         rows[name] = state[name]
     rows.flags.writeable = False
     return rows
-
-
-def instant_ns(start: str | dt.datetime) -> int:
-    """Return an instant as nanoseconds since 1970 in UTC; a string without a zone is UTC. Raises InputError."""
-    if isinstance(start, dt.datetime):
-        if start.tzinfo is None:
-            raise InputError(f"start {start} has no time zone: pass an instant in UTC")
-        start = start.astimezone(dt.UTC).replace(tzinfo=None).isoformat()
-    try:
-        return int(np.datetime64(start.removesuffix("Z"), "ns").astype("i8"))
-    except ValueError:
-        raise InputError(f"start {start!r} is not an instant: write 2024-01-01 or 2024-01-01T09:30 (UTC)") from None

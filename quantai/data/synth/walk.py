@@ -1,14 +1,12 @@
 """Bars of a geometric random walk: the plainest data a strategy can be shown."""
 
-import datetime as dt
-
 import numpy as np
 
 from quantai.core.errors import InputError
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import BAR, zeros
 from quantai.data.bars import Bars, interval_ns
-from quantai.data.synth.market import instant_ns
+from quantai.data.instants import Instant, to_ns
 
 _YEAR_NS = 365.25 * 86_400e9
 _STEPS = 8  # prices inside a bar, the last of which is its close
@@ -24,7 +22,7 @@ def bars(
     price: float = 100.0,
     volatility: float = 0.5,
     drift: float = 0.0,
-    start: str | dt.datetime = "2024-01-01",
+    start: Instant = "2024-01-01",
 ) -> Bars:
     """Make `n` bars around the clock whose log price is a Brownian motion.
 
@@ -44,7 +42,7 @@ def bars(
     path = price * np.exp(np.cumsum(moves.ravel())).reshape(n, _STEPS)
     opens = np.concatenate([[price], path[:-1, -1]])
     rows = zeros(n, BAR)
-    rows["ts_open"] = instant_ns(start) + length * np.arange(n)
+    rows["ts_open"] = to_ns(start, "start") + length * np.arange(n)
     rows["ts_close"] = rows["ts_open"] + length
     rows["open"], rows["close"] = opens, path[:, -1]
     rows["high"] = np.maximum(opens, path.max(axis=1))
