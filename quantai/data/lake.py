@@ -1,16 +1,21 @@
 """The lake: every row ever recorded or imported, in Parquet files that any tool can read, behind one object."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quantai.core.errors import UnknownName
+from quantai.core.errors import InputError, UnknownName
+from quantai.core.instruments import Instruments
+from quantai.core.rows import Kind
 from quantai.data.instants import Instant, to_ns
+from quantai.data.intervals import parse_interval
 from quantai.data.manifest import Manifest
-from quantai.data.parts import read_part
+from quantai.data.parts import in_order, read_part
 from quantai.data.tables import TABLES, sort_by_seq, table
 from quantai.data.writer import Writer
 
@@ -18,6 +23,10 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from quantai.data.bars import Bars
+    from quantai.data.book import Book
+    from quantai.data.catalog import Catalog
+    from quantai.data.compact import Compacted
     from quantai.data.query import Answer
 
 
@@ -118,6 +127,107 @@ class Lake:
         """Return what happened to the recording itself: GAP and STATUS rows (`quantai.core.rows.Kind`). See `read`."""
         return self.read("events", venue, symbol, start, end)
 
+    def bars(
+        self,
+        venue: str,
+        symbol: str | Sequence[str],
+        interval: str = "1m",
+        start: Instant | None = None,
+        end: Instant | None = None,
+    ) -> "Bars":
+        """Return bars with start <= ts_open < end of one symbol, or of several, by any interval (see `parse_interval`).
+
+        Bars stored under that interval are returned as they are. Where there are none they are built from the trades,
+        whole bars only, and else from stored bars of a shorter interval. Raises InputError for an interval that cannot
+        be read, UnknownName for a venue, symbol or interval there is nothing for.
+        """
+        from quantai.data.bars import Bars
+
+        if isinstance(symbol, str):
+            return self._bars(venue, symbol, interval, start, end)
+        return Bars.concat([self._bars(venue, one, interval, start, end) for one in symbol])
+
+    def build_bars(
+        self,
+        venue: str,
+        symbol: str,
+        interval: str = "1m",
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        quiet: bool = False,
+    ) -> "Bars":
+        """Return bars with start <= ts_open < end built from the trades, whatever is stored, with a progress bar.
+
+        `start` and `end` move up to the next boundary of a time interval, so that every bar is whole. The trades pass
+        through memory piece by piece.
+        """
+        from quantai.data import stored
+        from quantai.ops import progress
+
+        wanted = parse_interval(interval)
+        lo, hi = stored.span(wanted, start, end)
+        parts = self._manifest.parts(["trades"], venue, symbol, lo, hi)
+        if not parts:
+            self._refuse_unknown("trades", venue, symbol)
+        rows = sum(p.rows for p in parts)
+        with progress(f"{symbol} {wanted}", rows, unit="trades", quiet=quiet) as advance:
+            instrument = self.instruments.get(symbol, venue)
+            return stored.build(in_order(self.root, parts), wanted, instrument, (lo, hi), advance)
+
+    def add_bars(self, bars: "Bars", source: str = "bars") -> int:
+        """Store bars under their interval and return how many were new; a bar that is stored already is not repeated.
+
+        A bar that differs from the stored one of the same opening replaces it in `bars`. Instruments must name their
+        venue, and are kept in `instruments` when they are new there. Raises InputError, StorageError.
+        """
+        from quantai.data import stored
+
+        parse_interval(bars.interval)
+        added = 0
+        with self.writer(source) as writer:
+            for number, item in enumerate(bars.instruments):
+                if not item.venue:
+                    raise InputError(
+                        f"{item.symbol} names no venue: use Instrument.parse(..., venue=…) for stored bars"
+                    )
+                known = (item.venue, item.symbol) in self.symbols("bars")
+                rows = self.read("bars", item.venue, item.symbol) if known else table("bars").empty()
+                spellings = stored.intervals_of(rows).get(bars.interval, set())
+                added += stored.append(writer, bars, number, stored.picked(rows, spellings))
+            writer.commit(writer.position)
+        have = {(i.venue, i.symbol) for i in self.instruments}
+        self.instruments.update(i for i in bars.instruments if (i.venue, i.symbol) not in have)
+        return added
+
+    @property
+    def instruments(self) -> "Catalog":
+        """The instruments this lake knows: add to it, look up with `get(symbol, venue)`."""
+        from quantai.data.catalog import Catalog
+
+        return Catalog(self._manifest)
+
+    def book(self, venue: str, symbol: str, at: Instant | None = None) -> "Book":
+        """Return the order book as it was known at `at`, after every row with ts_recv <= at; at the end without `at`.
+
+        Knowledge goes by the clock of receipt, as in a live run. Rows are read back to the last CLEAR. Raises
+        UnknownName for a venue or symbol without `levels`.
+        """
+        from quantai.data.book import rebuild
+
+        until = np.iinfo(np.int64).max if at is None else to_ns(at, "at")
+        parts = self._manifest.parts(["levels"], venue, symbol)
+        if not parts:
+            self._refuse_unknown("levels", venue, symbol)
+        found = [table("levels").empty()]
+        for part in sorted({p.part for p in parts if to_ns(p.part) <= until}, reverse=True):
+            rows = pa.concat_tables(list(in_order(self.root, [p for p in parts if p.part == part])))
+            rows = rows.filter(pc.field("ts_recv") <= until)
+            found.insert(0, rows)
+            if Kind.CLEAR in rows["kind"].unique().to_pylist():
+                break
+        return rebuild(sort_by_seq(pa.concat_tables(found)))
+
     def sql(self, query: str, **parameters: Any) -> "Answer":
         """Run SQL over views of all tables and return the complete answer: `.df() .pl() .arrow() .fetchall()`.
 
@@ -136,6 +246,12 @@ class Lake:
         from quantai.data.query import connect
 
         return connect(self.root, self._manifest, TABLES)
+
+    def compact(self, *, quiet: bool = False) -> "Compacted":
+        """Merge the small files of past days; safe beside readers and writers. See `quantai.data.compact`."""
+        from quantai.data.compact import compact
+
+        return compact(self.root, quiet=quiet)
 
     def tables(self) -> dict[str, int]:
         """Return how many rows each table with rows holds."""
@@ -173,6 +289,30 @@ class Lake:
     def __repr__(self) -> str:
         held = ", ".join(f"{name} {rows:,}" for name, rows in self.tables().items())
         return f"Lake({str(self.root)!r}: {held or 'empty'})"
+
+    def _bars(self, venue: str, symbol: str, interval: str, start: Instant | None, end: Instant | None) -> "Bars":
+        from quantai.data import stored
+        from quantai.data.bars import Bars
+
+        wanted = parse_interval(interval)
+        has_trades, has_bars = ((venue, symbol) in self.symbols(name) for name in ("trades", "bars"))
+        if not has_bars:
+            return self.build_bars(venue, symbol, interval, start, end)
+        rows = self.read("bars", venue, symbol, start, end)
+        intervals = stored.intervals_of(rows)
+        if wanted.text not in intervals and has_trades:
+            return self.build_bars(venue, symbol, interval, start, end)
+        found, _ = stored.picked(rows, intervals.get(wanted.text, set()))
+        if wanted.text not in intervals:
+            every = stored.intervals_of(self.read("bars", venue, symbol))
+            shorter = stored.finer(every, wanted)
+            if wanted.text not in every and shorter is None:
+                raise stored.no_bars(venue, symbol, wanted.text, every)
+            if wanted.text not in every and shorter is not None:
+                lo, hi = stored.span(wanted, start, end)
+                rows = self.read("bars", venue, symbol, lo, hi)
+                found = stored.resample(stored.picked(rows, every[shorter])[0], wanted)
+        return Bars(found, Instruments([self.instruments.get(symbol, venue)]), wanted.text)
 
     def _refuse_unknown(self, name: str, venue: str, symbol: str) -> None:
         known = self.symbols(name)

@@ -20,10 +20,15 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from quantai.core.errors import DataError, InputError, StorageError
+from quantai.core.rows import HOUR
 from quantai.data.tables import TABLES
 
 VERSION = 1
 NAME = "manifest.db"
+REPLACED = "replaced"
+"""The owner of files that a compaction replaced."""
+GRACE_NS = HOUR
+"""How long a replaced file stays on disk for readers that looked at the manifest before it was replaced."""
 
 _SCHEMA = """
 create table files(
@@ -218,8 +223,7 @@ class Manifest:
             if con is None:
                 return []
             where, values = ("where tbl = ?", [table, table]) if table else ("", [])
-            select = f"select tbl, venue, symbol from {{}} {where}"
-            query = f"{select.format('files')} union {select.format('staged')}"  # noqa: S608 -- constants only
+            query = " union ".join(f"select tbl, venue, symbol from {name} {where}" for name in ("files", "staged"))  # noqa: S608
             return sorted(con.execute(query, values).fetchall())
 
 
@@ -288,6 +292,11 @@ def sweep(con: sqlite3.Connection, root: Path, owner: str, older_than_ns: int = 
     with transaction(con):
         con.executemany("delete from loose where path = ?", rows)
     return len(rows)
+
+
+def sweep_replaced(con: sqlite3.Connection, root: Path) -> int:
+    """Delete the files that a compaction replaced longer than `GRACE_NS` ago; returns how many."""
+    return sweep(con, root, REPLACED, GRACE_NS)
 
 
 def check_source(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,20 @@ def read_part(root: Path, part: Part, columns: Sequence[str] | None = None, filt
         raise damaged(path, "the file is missing", root) from None
     except (OSError, pa.ArrowException) as error:
         raise damaged(path, str(error).splitlines()[0], root) from error
+
+
+def in_order(root: Path, parts: Iterable[Part]) -> Iterator[pa.Table]:
+    """Yield the rows of one stream's parts in the order of seq, holding only parts that overlap in memory together."""
+    cluster, last = list[Part](), 0
+    for part in [*sorted(parts, key=lambda p: p.seq_min), None]:
+        if cluster and (part is None or part.seq_min > last):
+            # rows of equal seq keep the order in which they were committed: files first, then staged, each by number
+            cluster.sort(key=lambda p: (not p.path, p.id))
+            yield sort_by_seq(pa.concat_tables([read_part(root, p) for p in cluster]))
+            cluster = []
+        if part is not None:
+            last = max(last, part.seq_max) if cluster else part.seq_max
+            cluster.append(part)
 
 
 def damaged(path: Path, why: str, root: Path) -> DataError:

@@ -62,6 +62,7 @@ class Writer:
             self._con = Manifest(root).write()
             with manifest.storage(root):
                 manifest.sweep(self._con, root, self._owner)
+                manifest.sweep_replaced(self._con, root)
                 row = self._con.execute("select position from sources where name = ?", (source,)).fetchone()
                 waiting = self._con.execute(
                     "select tbl, venue, symbol, part, sum(rows), min(born_ns) from staged where source = ? "

@@ -251,9 +251,10 @@ def sql_bars(con: duckdb.DuckDBPyConnection, by: str) -> list[tuple[Any, ...]]:
         f"create or replace table s as select *, sum({column}) over (order by i) as total from t order by i"
     ).fetchall()
     # one step of the recursion is one bar: it ends with the first trade that brings the total of the bar to its size
+    size = interval.text.split()[0]
     ends = con.execute(
         "with recursive b(last, total) as (select -1::bigint, 0::decimal(38,5) union all "
-        f"select s.i, s.total from b, lateral (select i, total from s where total >= b.total + {interval.text.split()[0]} "
+        f"select s.i, s.total from b, lateral (select i, total from s where total >= b.total + {size} "
         "order by i limit 1) s) select last from b where last >= 0 order by last"
     ).fetchall()
     con.register("ends", pa.table({"last": [e[0] for e in ends]}))
