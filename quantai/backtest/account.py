@@ -14,6 +14,8 @@ from quantai.core.instruments import Payoff
 from quantai.strategy.context import instruments_of, positions_of
 
 _INVERSE = int(Payoff.INVERSE)
+MOST_LOTS = 2.0**53
+"""No order is larger: beyond it lots are not exact as float64 (a grid far too fine for the money at hand)."""
 
 
 @njit(cache=True, nogil=True)
@@ -96,6 +98,7 @@ def target_lots(inst: Any, lots: int, equity: float, weight: float, px: float, f
 
     With E equity, v = |unit value|, f the fee rate and q the position, the trade d solves
     q v + d v = weight (E - f |d| v); its size is rounded toward zero in lots, so the weight is never exceeded by rounding.
+    Returns 0 where the account is worth nothing or the size is beyond MOST_LOTS.
     """
     v = abs(unit_value(inst, px))
     if weight == 0.0:
@@ -106,6 +109,8 @@ def target_lots(inst: Any, lots: int, equity: float, weight: float, px: float, f
     gap = weight * equity - held
     d = gap / (1.0 + weight * fee_rate) if gap > 0.0 else gap / (1.0 - weight * fee_rate)
     want = d / v * inst.lot_den / inst.lot_num
+    if abs(want) > MOST_LOTS:
+        return 0
     near = round(want)
     if abs(want - near) <= 1e-6:
         return int(near)

@@ -6,7 +6,9 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
+from numba import njit
 
+from quantai.backtest.account import equity_of
 from quantai.backtest.bar_loop import EQUITY, FILLED, PROGRESS, close_instant, run_bars, worst_case
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
 from quantai.backtest.result import Result
@@ -76,6 +78,10 @@ class BarRun:
         from quantai.strategy.uncompiled import python_handlers
 
         handlers = python_handlers(type(self.strategy), self.record, self.world)
+        # called for every bar; from Python, arrays reach compiled code ten times faster than single records
+        world, progress, settings, stats = self.world, self.progress, self._settings, self.stats
+        handlers["close_instant"] = lambda *_: _close_instant(world.ctx, progress, settings, stats)
+        handlers["equity_of"] = lambda _: _equity_of(world.ctx)
         plain = FunctionType(run_bars.__code__, {**run_bars.__globals__, **handlers})
 
         def run(*args: Any) -> None:
@@ -112,7 +118,7 @@ class BarRun:
     def snapshot(self) -> bytes:
         """Return the state of the run (strategy, account, orders) as bytes; what was already logged is not part of it."""
         progress = self.progress.copy()
-        progress["at_equity"] = 0
+        progress["next"], progress["at_equity"] = 0, 0  # neither is state
         parts = (self.record, progress, self.match, self.stats)
         body = b"".join(p.tobytes() for p in parts) + self.world.snapshot()
         return _MAGIC + self._identity() + body
@@ -148,7 +154,7 @@ class BarRun:
         """Close the last instant, so that the equity curve covers every bar fed."""
         w, p = self.world, self.progress
         if p["seq"][0] and p["n_equity"][0] + 1 <= max(1, len(self._logs["equity"])):
-            close_instant(w.ctx[0], p[0], self._settings[0], self.stats[0])
+            _close_instant(w.ctx, p, self._settings, self.stats)
             self._drain()
 
     def rows(self, name: str) -> Rows:
@@ -176,6 +182,16 @@ class BarRun:
             ambiguous_bars=int(self.match["ambiguous_bars"][0]),
             state=state,
         )
+
+
+@njit(cache=True, nogil=True)
+def _close_instant(ctx: Any, progress: Any, settings: Any, stats: Any) -> None:
+    close_instant(ctx[0], progress[0], settings[0], stats[0])
+
+
+@njit(cache=True, nogil=True)
+def _equity_of(ctx: Any) -> float:
+    return equity_of(ctx[0])
 
 
 def backtest(strategy: Strategy | type[Strategy], data: Any, **settings: Any) -> Result:

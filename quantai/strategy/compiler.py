@@ -64,6 +64,9 @@ class Kernel:
                 return compiled(*args)
             except NumbaError as e:
                 raise self._translate(e) from None
+            except KeyError as e:
+                # numba lets the KeyError of an unknown record field through
+                raise StrategyError(f"cannot compile {self.owner.__name__}: a row has no field {e}") from None
             except ZeroDivisionError:
                 raise StrategyError(f"{self.owner.__name__} divided by zero: guard the division in its handlers") from None
 

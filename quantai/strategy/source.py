@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quantai.core.errors import StrategyError
+from quantai.core.rows import BAR, EVENT, ORDER
+from quantai.strategy.context import BOOK
 from quantai.strategy.fields import Fields
 from quantai.strategy.verbs import READABLE, VERBS
 
@@ -34,6 +36,8 @@ HANDLERS: dict[str, tuple[str, ...]] = {
     "on_order": ("order",),
 }
 """Handlers and what each receives after (self, ctx): EVENT rows, a BOOK record, a BAR row, an ORDER record."""
+
+_ROWS = {"trade": EVENT, "funding": EVENT, "fill": EVENT, "bar": BAR, "book": BOOK, "order": ORDER}
 
 _FORBIDDEN = {
     "pandas": "pandas cannot run in a handler: use indicators (qa.ind) and qa.state, which see one row at a time",
@@ -257,6 +261,9 @@ class _Rewriter(ast.NodeTransformer):
         args = [a.arg for a in definition.args.args]
         self.self_name = args[0] if method and args else ""
         self.ctx_name = args[1] if method and len(args) > 1 else ("ctx" if "ctx" in args else "")
+        rows = HANDLERS.get(function.__name__, ()) if method else ()
+        self.row_name = args[2] if rows and len(args) > 2 else ""
+        self.row_fields = _ROWS[rows[0]].names or () if rows else ()
         closure = inspect.getclosurevars(function)
         self.scope: dict[str, Any] = {**function.__globals__, **closure.nonlocals}
         stored = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
@@ -303,6 +310,9 @@ class _Rewriter(ast.NodeTransformer):
             if not isinstance(node.ctx, ast.Load):
                 raise self.place.fail(node, f"ctx.{node.attr} cannot be assigned")
             return node
+        if self._is(node.value, self.row_name) and node.attr not in self.row_fields:
+            hint = _hint(node.attr, self.row_fields) or f": it has {', '.join(self.row_fields)}"
+            raise self.place.fail(node, f"{self.row_name} has no field {node.attr!r}{hint}")
         chain = self._outside(node)
         if chain is not None:
             value, dotted = chain

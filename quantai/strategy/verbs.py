@@ -21,6 +21,7 @@ PENDING_CANCEL = 1 << 9
 _WAITING, _PENDING, _PARTIAL = int(OrderState.WAITING), int(OrderState.PENDING), int(OrderState.PARTIAL)
 _OPEN = int(OrderState.OPEN)
 _BAD_QTY, _NOT_A_PRICE, _OFF_GRID = int(Reason.BAD_QTY), int(Reason.NOT_A_PRICE), int(Reason.OFF_GRID)
+_MOST_LOTS = 2.0**53
 _TOO_MANY = int(Reason.TOO_MANY)
 
 
@@ -36,8 +37,10 @@ def to_ticks(inst: Any, px: float, side: int) -> int:
 
 @njit(cache=True, nogil=True)
 def to_lots(inst: Any, qty: float) -> int:
-    """Return a quantity (units) in whole lots, rounded down unless it is on the grid to 1e-6 of a lot."""
+    """Return a quantity (units) in whole lots, rounded down unless it is on the grid to 1e-6 of a lot; 0 beyond 2**53 lots."""
     exact = qty * inst.lot_den / inst.lot_num
+    if exact > _MOST_LOTS:
+        return 0
     near = round(exact)
     if abs(exact - near) <= 1e-6 + 1e-15 * abs(exact):
         return int(near)

@@ -11,9 +11,6 @@ import pytest
 import quantai as qa
 from quantai.core.errors import StrategyError
 
-BARS = None
-
-
 def bars():
     return qa.synth.bars(50, seed=1)
 
@@ -135,7 +132,7 @@ CASES = [
     (Imports, "import outside the handler"),
     (UndefinedName, "'nowhere' is not defined"),
     (WrongIndicatorMethod, "Sma has no method 'push'"),
-    (UnknownBarField, "cannot compile UnknownBarField"),
+    (UnknownBarField, "did you mean 'close'"),
     (MixedTypes, "cannot compile MixedTypes"),
     (WrongArguments, r"on_bar takes \(self, ctx, bar\)"),
 ]
