@@ -56,11 +56,37 @@ def order_outcomes() -> str:
     return markdown(["outcome", "meaning"], [[name, said] for name, said in comments(Outcome).items()])
 
 
+def contract_values() -> str:
+    """What one unit is worth under each kind of contract, computed."""
+    from quantai.core.instruments import Instrument, Payoff
+    from quantai.portfolio.contracts import notional, value
+
+    kinds = {
+        "spot, equity": ("multiplier x px", Instrument.parse("BTC-USDT")),
+        "linear perpetual, future": ("multiplier x px", Instrument.parse("ES-USD-20270319", multiplier=50)),
+        "inverse perpetual, future": (
+            "-multiplier / px",
+            Instrument.parse("BTC-USD-PERP", payoff=Payoff.INVERSE, multiplier=100),
+        ),
+        "quanto": (
+            "multiplier x px, in the settlement currency",
+            Instrument.parse("ETH-USD-PERP", payoff=Payoff.QUANTO, settle="BTC", multiplier="0.000001"),
+        ),
+        "option": ("multiplier x premium", Instrument.parse("SPX-USD-20270319-6000-C", multiplier=100)),
+    }
+    rows = [
+        [kind, f"`{formula}`", str(i.multiplier), i.settle, str(value(i, 5000)), str(notional(i, 5000))]
+        for kind, (formula, i) in kinds.items()
+    ]
+    return markdown(["contract", "value(px)", "multiplier", "settles in", "value(5000)", "notional(5000)"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "order transitions": order_transitions,
     "order statuses": order_statuses,
     "order marks": order_marks,
     "order outcomes": order_outcomes,
+    "contract values": contract_values,
 }
 
 
