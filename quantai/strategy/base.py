@@ -3,9 +3,11 @@
 import ast
 import hashlib
 import inspect
+import linecache
 import textwrap
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import FunctionType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -88,11 +90,9 @@ class Strategy:
 
     @classmethod
     def source(cls) -> str:
-        """Return the class as it was typed; raises StrategyError when its source is gone."""
-        try:
-            return textwrap.dedent(inspect.getsource(cls))
-        except (OSError, TypeError):
-            raise StrategyError(f"the source of {cls.__name__} cannot be read: define it in a file or a notebook cell") from None
+        """Return the class as it was typed, after the strategies it inherits from; raises StrategyError when that is gone."""
+        bases = [b for b in reversed(cls.__mro__) if issubclass(b, Strategy) and b is not Strategy]
+        return "\n\n".join(_class_source(b) for b in bases)
 
     @classmethod
     def source_hash(cls) -> str:
@@ -112,6 +112,19 @@ class Strategy:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self._params.items())  # type: ignore[attr-defined]
         return f"{type(self).__name__}({shown})"
+
+
+def _class_source(cls: type) -> str:
+    # inspect looks classes up by module, and a notebook cell is none: the file of a handler is the file of its class
+    files = {f.__code__.co_filename for f in vars(cls).values() if isinstance(f, FunctionType)}
+    lines = linecache.getlines(files.pop()) if len(files) == 1 else []
+    first: int = getattr(cls, "__firstlineno__", 0)
+    if 0 < first <= len(lines):
+        return textwrap.dedent("".join(inspect.getblock(lines[first - 1 :])))
+    try:
+        return textwrap.dedent(inspect.getsource(cls))
+    except (OSError, TypeError):
+        raise StrategyError(f"the source of {cls.__name__} cannot be read: define it in a file or a notebook cell") from None
 
 
 @cache
