@@ -24,6 +24,11 @@ STATISTICS: dict[str, Statistic] = {
     "annual_return": Statistic("Annual return", "fraction", "Return", "compound growth rate over a year of bars"),
     "best_day": Statistic("Best day", "fraction", "Return", "largest return of a UTC day"),
     "worst_day": Statistic("Worst day", "fraction", "Return", "smallest return of a UTC day"),
+    "benchmark_return": Statistic("Benchmark return", "fraction", "Benchmark", "total return over the same bars"),
+    "benchmark_annual_return": Statistic("Benchmark annual return", "fraction", "Benchmark", "its growth rate"),
+    "excess_return": Statistic("Excess return", "fraction", "Benchmark", "annual return - the benchmark's"),
+    "alpha": Statistic("Alpha", "fraction", "Benchmark", "Jensen's alpha, annual, arithmetic"),
+    "beta": Statistic("Beta", "ratio", "Benchmark", "cov(returns, benchmark) / var(benchmark)"),
     "annual_volatility": Statistic("Volatility", "fraction", "Risk", "standard deviation of bar returns, annual"),
     "sharpe": Statistic("Sharpe ratio", "ratio", "Risk", "mean excess return / its standard deviation, annual"),
     "sortino": Statistic("Sortino ratio", "ratio", "Risk", "mean return / downside deviation, annual"),
@@ -56,11 +61,6 @@ STATISTICS: dict[str, Statistic] = {
     "bars": Statistic("Bars", "count", "Activity", "bars of the equity curve"),
     "days": Statistic("Days", "days", "Activity", "calendar days from the first to the last bar"),
     "periods_per_year": Statistic("Bars per year", "count", "Activity", "the year of every annual figure"),
-    "benchmark_return": Statistic("Benchmark return", "fraction", "Benchmark", "total return over the same bars"),
-    "benchmark_annual_return": Statistic("Benchmark annual return", "fraction", "Benchmark", "its growth rate"),
-    "excess_return": Statistic("Excess return", "fraction", "Benchmark", "annual return - the benchmark's"),
-    "alpha": Statistic("Alpha", "fraction", "Benchmark", "Jensen's alpha, annual, arithmetic"),
-    "beta": Statistic("Beta", "ratio", "Benchmark", "cov(returns, benchmark) / var(benchmark)"),
 }
 
 
@@ -71,11 +71,28 @@ def shown(name: str, value: float) -> str:
     ('12.35 %', '1.23', '12', '–')
     """
     unit = STATISTICS[name].unit if name in STATISTICS else "ratio"
+    if unit == "fraction":
+        return percent(value)
+    whole = unit in ("bars", "count") or (unit == "days" and float(value).is_integer())
+    return grouped(value, 0 if whole else 1 if unit == "days" else 2)
+
+
+def grouped(value: float, digits: int) -> str:
+    """Return a number with narrow spaces between thousands and a true minus sign; zero has no sign, NaN is a dash.
+
+    >>> grouped(-0.001, 2), grouped(-12.5, 1)
+    ('0.00', '−12.5')
+    """
     if value != value:
         return "–"
-    if unit == "fraction":
-        return f"{value * 100:,.2f} %".replace(",", "\u202f").replace("-", "−")
-    digits = {"money": 2, "ratio": 2, "days": 1, "bars": 0, "count": 0}[unit]
-    if float(value).is_integer() and unit in ("days", "bars", "count"):
-        digits = 0
-    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+    text = f"{value:,.{digits}f}".replace(",", "\u202f")
+    return "−" + text[1:] if text.strip("-0.") and text.startswith("-") else text.lstrip("-")
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """Return a fraction as per cent.
+
+    >>> percent(-0.0512)
+    '−5.12 %'
+    """
+    return f"{grouped(100 * value, digits)} %" if value == value else "–"

@@ -8,12 +8,11 @@ import plotly.graph_objects as go
 
 from quantai.core.errors import DataError, UnknownName
 from quantai.report.glossary import STATISTICS
-from quantai.report.periods import period_returns
+from quantai.report.periods import MONTHS, monthly_returns
 from quantai.report.returns import Floats
 from quantai.report.stats import column, instants
 from quantai.report.theme import DIVERGING, PALETTES, SEQUENTIAL, Theme, dress
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WRITTEN_CELLS = 225  # more numbers than this are unreadable in their cells
 
 
@@ -73,7 +72,7 @@ def heatmap(
 
 def monthly_heatmap(equity: pd.DataFrame, *, title: str = "Monthly returns", theme: Theme = "light") -> go.Figure:
     """Return the returns by year (rows) and month (columns), with the year's own return in the last column."""
-    years, table, annual = monthly_table(equity)
+    years, table, annual = monthly_returns(instants(equity.index), column(equity, "equity"))
     z = np.concatenate([table, annual[:, None]], axis=1)
     bound = float(np.nanquantile(np.abs(table), 0.95)) if np.isfinite(table).any() else 0.0
     bound = bound or 0.01
@@ -99,21 +98,6 @@ def monthly_heatmap(equity: pd.DataFrame, *, title: str = "Monthly returns", the
     figure.update_layout(margin={"b": 16})
     figure.add_vline(x=11.5, line={"width": 6, "color": PALETTES[theme].paper})
     return figure
-
-
-def monthly_table(equity: pd.DataFrame) -> tuple[list[int], Floats, Floats]:
-    """Return (years, months, annual): fractions; months has shape (years, 12), NaN where there is no bar."""
-    ts, values = instants(equity.index), column(equity, "equity")
-    periods, returns = period_returns(ts, values, "M")
-    _, annual = period_returns(ts, values, "Y")
-    month = periods.astype(np.int64)
-    first = int(month[0]) // 12 if len(month) else 0
-    last = int(month[-1]) // 12 if len(month) else -1
-    table = np.full((last - first + 1, 12), np.nan)
-    table[month // 12 - first, month % 12] = returns
-    by_year = np.full(len(table), np.nan)
-    by_year[np.unique(month // 12) - first] = annual
-    return [1970 + year for year in range(first, last + 1)], table, by_year
 
 
 def _colours(known: Floats, theme: Theme) -> dict[str, Any]:

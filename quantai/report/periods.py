@@ -13,6 +13,8 @@ from quantai.report.returns import Floats, checked_equity, simple_returns
 
 Instants = npt.NDArray[np.int64]
 
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 _WEEK = 7 * DAY
 _YEAR_DAYS = 365.25
 _SLOW_CALENDARS = (52.0, 12.0, 4.0, 1.0)  # weekly, monthly, quarterly, yearly bars
@@ -94,3 +96,23 @@ def period_returns(ts_ns: npt.ArrayLike, equity: npt.ArrayLike, unit: str) -> tu
     period = (ts - 1).view("M8[ns]").astype(f"M8[{unit}]")
     last = np.append(np.flatnonzero(period[1:] != period[:-1]), len(period) - 1)
     return period[last], simple_returns(np.concatenate([values[:1], values[last]]))
+
+
+def monthly_returns(ts_ns: npt.ArrayLike, equity: npt.ArrayLike) -> tuple[list[int], Floats, Floats]:
+    """Return (years, months, annual) as fractions; months has shape (years, 12), NaN where there is no bar.
+
+    >>> years, months, annual = monthly_returns(np.array([10, 40, 400]) * DAY, [100.0, 110.0, 99.0])
+    >>> years, months[0, :2].round(12).tolist(), annual.round(12).tolist()
+    ([1970, 1971], [0.0, 0.1], [0.1, -0.1])
+    """
+    periods, returns = period_returns(ts_ns, equity, "M")
+    _, by_year = period_returns(ts_ns, equity, "Y")
+    if not len(periods):
+        return [], np.empty((0, 12)), np.empty(0)
+    month = periods.astype(np.int64)
+    year = month // 12 - month[0] // 12
+    table = np.full((int(year[-1]) + 1, 12), np.nan)
+    table[year, month % 12] = returns
+    annual = np.full(len(table), np.nan)
+    annual[np.unique(year)] = by_year
+    return [1970 + int(month[0]) // 12 + i for i in range(len(table))], table, annual

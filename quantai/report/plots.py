@@ -54,7 +54,7 @@ def backtest_figure(
     figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.58, 0.22, 0.20])
     notes = [_add_bars(figure, bars, bar_ts)]
     if trades is not None and len(trades) > 0:
-        notes.append(_add_trades(figure, trades))
+        _add_trades(figure, trades)
     notes.append(_add_fills(figure, fills, fill_ts))
     notes.append(_add_equity(figure, equity, close_ts, currency, row=2))
     _add_drawdown(figure, equity, close_ts, row=3)
@@ -65,6 +65,28 @@ def backtest_figure(
     figure.update_yaxes(tickformat=",.10~g", row=1)
     for row, name in enumerate(("Price", _unit("Equity", currency), "Drawdown"), start=1):
         figure.update_yaxes(title_text=name, row=row)
+    return figure
+
+
+def price_figure(
+    bars: pd.DataFrame,
+    fills: pd.DataFrame,
+    trades: pd.DataFrame | None = None,
+    *,
+    title: str = "Price",
+    theme: Theme = "light",
+) -> go.Figure:
+    """Return the first panel of `backtest_figure` alone: one instrument's price with its fills and trades."""
+    bar_ts, fill_ts = instants(bars.index), _column_instants(fills, "ts")
+    figure = make_subplots(rows=1, cols=1)
+    notes = [_add_bars(figure, bars, bar_ts)]
+    if trades is not None:
+        _add_trades(figure, trades)
+    notes.append(_add_fills(figure, fills, fill_ts))
+    dress(figure, title, " · ".join(n for n in notes if n), theme, height=420)
+    figure.update_xaxes(**time_axis(np.concatenate([bar_ts, fill_ts]), spacing_ns(bar_ts)))
+    figure.update_xaxes(rangeselector=range_buttons(bar_ts))
+    figure.update_yaxes(title_text="Price", tickformat=",.10~g")
     return figure
 
 
@@ -125,11 +147,14 @@ def returns_histogram(equity: pd.DataFrame, *, title: str = "Returns per bar", t
             line={"color": ORANGE, "width": 1.2, "dash": "dot"},
             annotation={"text": label, "xanchor": "right", "y": 1, "yanchor": "top"},
         )
+    else:
+        figure.add_annotation(text="No bar changed the account", x=0.5, y=0.5, xref="paper", yref="paper")
+        figure.update_xaxes(visible=False).update_yaxes(visible=False)
     still = len(r) - len(moved)
     note = f"{len(moved):,} bars" + (f" · {still:,} without a change left out" if still else "")
     dress(figure, title, note, theme, height=320, above=24)
     figure.update_layout(bargap=0.06)
-    figure.update_xaxes(tickformat=".2~%")
+    figure.update_xaxes(tickformat=".2~%", hoverformat=".2%")
     figure.update_yaxes(title_text="Bars")
     return figure
 
@@ -212,9 +237,9 @@ def _add_fills(figure: go.Figure, fills: pd.DataFrame, ts: Instants) -> str:
     return f"{len(fills):,} fills, merged per pixel" if len(merged) < len(fills) else ""
 
 
-def _add_trades(figure: go.Figure, trades: pd.DataFrame) -> str:
-    if len(trades) > _TRADES:
-        return ""
+def _add_trades(figure: go.Figure, trades: pd.DataFrame) -> None:
+    if not 0 < len(trades) <= _TRADES:
+        return
     entry, leave = _column_instants(trades, "entry_ts"), _column_instants(trades, "exit_ts")
     won = column(trades, "pnl") > 0
     for mask, name, colour in ((won, "Gain", BLUE), (~won, "Loss", ORANGE)):
@@ -233,7 +258,6 @@ def _add_trades(figure: go.Figure, trades: pd.DataFrame) -> str:
             row=1,
             col=1,
         )
-    return ""
 
 
 def _add_equity(figure: go.Figure, equity: pd.DataFrame, ts: Instants, currency: str, row: int) -> str:
@@ -290,7 +314,9 @@ def _add_drawdown(figure: go.Figure, equity: pd.DataFrame, ts: Instants, row: in
     )
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", row=row, col=1)
     known = depth[np.isfinite(depth)]
-    if len(known) and known.min() < 0:
+    if not (len(known) and known.min() < 0):
+        figure.update_yaxes(range=[-0.01, 0], row=row, col=1)
+    else:
         at = int(np.nanargmin(depth))
         figure.add_annotation(
             x=screen_x(ts[at : at + 1])[0],

@@ -159,11 +159,17 @@ def time_axis(ts_ns: Instants, spacing: float) -> dict[str, Any]:
         "type": "date",
         "hoverformat": instant_format(spacing),
         "rangebreaks": closed_hours(ts_ns, spacing),
+        "range": _range(ts_ns, spacing),
         "rangeslider": {"visible": False},
         "showspikes": True,
         "spikemode": "across",
         "spikesnap": "cursor",
     }
+
+
+def _range(ts_ns: Instants, spacing: float) -> list[float] | None:
+    # Said outright, because plotly leaves a margin of months beside a marker near the edge.
+    return [(ts_ns.min() - spacing) / 1e6, (ts_ns.max() + spacing) / 1e6] if len(ts_ns) else None
 
 
 def closed_hours(ts_ns: Instants, spacing: float) -> list[dict[str, Any]]:
@@ -182,6 +188,8 @@ def closed_hours(ts_ns: Instants, spacing: float) -> list[dict[str, Any]]:
         or spacing > 3 * DAY
         or ((ts_ns // DAY + 3) % 7).max() > 4
     ):
+        return []
+    if spacing > 0.9 * DAY and ts_ns.max() - ts_ns.min() > 5 * 365 * DAY:
         return []
     out: list[dict[str, Any]] = [{"bounds": ["sat", "mon"]}]
     first, last = int((ts_ns % DAY).min()), int((ts_ns % DAY).max())
