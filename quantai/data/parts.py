@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +83,32 @@ def read_part(root: Path, part: Part, columns: Sequence[str] | None = None, filt
         raise damaged(path, str(error).splitlines()[0], root) from error
 
 
-def in_order(root: Path, parts: Iterable[Part]) -> Iterator[pa.Table]:
-    """Yield the rows of one stream's parts in the order of seq, holding only parts that overlap in memory together."""
+def in_order(
+    root: Path, parts: Iterable[Part], on_damage: Callable[[Part, DataError], Any] | None = None
+) -> Iterator[pa.Table]:
+    """Yield the rows of one stream's parts in the order of seq, holding only parts that overlap in memory together.
+
+    A part that cannot be read raises DataError, or with `on_damage` is told to it and left out.
+    """
+
+    def read(part: Part) -> pa.Table:
+        try:
+            rows = read_part(root, part)
+            if rows.num_rows != part.rows:
+                raise damaged(root / part.path, f"it holds {rows.num_rows} rows, not {part.rows}", root)
+            return rows
+        except DataError as error:
+            if on_damage is None:
+                raise
+            on_damage(part, error)
+            return TABLES[part.table].empty()
+
     cluster, last = list[Part](), 0
     for part in [*sorted(parts, key=lambda p: p.seq_min), None]:
         if cluster and (part is None or part.seq_min > last):
             # rows of equal seq keep the order in which they were committed: files first, then staged, each by number
             cluster.sort(key=lambda p: (not p.path, p.id))
-            yield sort_by_seq(pa.concat_tables([read_part(root, p) for p in cluster]))
+            yield sort_by_seq(pa.concat_tables(map(read, cluster)))
             cluster = []
         if part is not None:
             last = max(last, part.seq_max) if cluster else part.seq_max
