@@ -18,7 +18,7 @@ need no rounding.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba import njit
@@ -46,6 +46,7 @@ from quantai.backtest.order_table import (
     FILLED,
     FOK,
     IOC,
+    KERNEL,
     OPEN,
     PARTIAL,
     PENDING,
@@ -54,6 +55,7 @@ from quantai.backtest.order_table import (
     are_rivals,
     closable,
     end,
+    int64s,
     is_live,
     price_of,
     settle,
@@ -93,14 +95,16 @@ MATCH = np.dtype(
 )
 """What matching keeps between bars, and between its own steps."""
 
-AT_OPEN, AT_LIMIT, AT_STOP = 1, 2, 3
-ALL, EXTREME, CLOSE = 0, 1, 2
-_POST_ONLY, _IOC, _FOK = int(Reason.POST_ONLY), int(Reason.IOC), int(Reason.FOK)
-_REDUCE_ONLY, _OCO, _GTD = int(Reason.REDUCE_ONLY), int(Reason.OCO), int(Reason.GTD)
+AT_OPEN, AT_LIMIT, AT_STOP = int64s(1, 2, 3)
+ALL, EXTREME, CLOSE = int64s(0, 1, 2)
+_NONE, _POST_ONLY, _IOC, _FOK = int64s(Reason.NONE, Reason.POST_ONLY, Reason.IOC, Reason.FOK)
+_REDUCE_ONLY, _OCO, _GTD = int64s(Reason.REDUCE_ONLY, Reason.OCO, Reason.GTD)
+_NOWHERE, _STILL = int64s(0, 0)
+_NOBODY = cast("int", np.uint64(0))  # comes before every order number
 _THIS_BAR = 2  # ORDER.triggered of a stop-limit whose trigger was met within the bar at hand: done with until the next
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def match_bar(
     orders: Any, n_orders: int, open_lots: Any, bar: Any, inst: Any, rules: Any, match: Any, fills: Any
 ) -> int:
@@ -113,10 +117,7 @@ def match_bar(
     with a price that is not a number fills nothing. Raises InputError when `fills` is too small.
     """
     match.fills = 0
-    k = 0
-    while k < n_orders and not (is_live(orders[k]) and orders[k].instrument == bar.instrument):
-        k += 1
-    if k == n_orders or not math.isfinite(bar.open + bar.high + bar.low + bar.close):
+    if not _any_live(orders, n_orders, bar) or not math.isfinite(bar.open + bar.high + bar.low + bar.close):
         return 0
     if fills.shape[0] < 2 * n_orders:
         raise InputError("match_bar: fills needs room for two rows an order slot")
@@ -124,29 +125,39 @@ def match_bar(
     return match.fills
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def open_price(bar: Any, side: int, rules: Any) -> float:
     """Return what a market order of `side` gets at the open of `bar`, slippage included: a TARGET is sized at it."""
     return slipped(bar.open, side, rules)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _match(orders: Any, n: int, open_lots: Any, bar: Any, inst: Any, rules: Any, match: Any, fills: Any) -> None:
     match.unsure, match.rose, match.fell = 0, 0, 0
-    k = next_by_number(orders, n, bar, 0, False)
+    k = next_by_number(orders, n, bar, _NOBODY)
     while k >= 0:
         _at_open(orders, n, k, open_lots[k], bar, inst, rules, match, fills)
-        k = next_by_number(orders, n, bar, orders[k].order, False)
-    # children with a smaller number than the parent that woke them
-    k = next_by_number(orders, n, bar, 0, True)
-    while k >= 0:
-        _at_open(orders, n, k, open_lots[k], bar, inst, rules, match, fills)
-        k = next_by_number(orders, n, bar, 0, True)
+        k = next_by_number(orders, n, bar, orders[k].order)
+    if _any_live(orders, n, bar):
+        _after_open(orders, n, bar, inst, rules, match, fills)
+    settle(orders, n)
+    match.ambiguous_bars += match.unsure
 
+
+@njit(**KERNEL)
+def _any_live(orders: Any, n: int, bar: Any) -> bool:
+    k = 0
+    while k < n and not (is_live(orders[k]) and orders[k].instrument == bar.instrument):
+        k += 1
+    return k < n
+
+
+@njit(**KERNEL)
+def _after_open(orders: Any, n: int, bar: Any, inst: Any, rules: Any, match: Any, fills: Any) -> None:
     opened = match.fills
     k = next_within(orders, n, bar, inst, rules, match)
     while k >= 0:
-        _within(orders, n, k, False, bar.open, bar.low, bar.high, EXTREME, bar, inst, rules, match, fills)
+        _within(orders, n, k, bar.open, bar.low, bar.high, EXTREME, bar, inst, rules, match, fills)
         k = next_within(orders, n, bar, inst, rules, match)
 
     for k in range(n):
@@ -164,11 +175,9 @@ def _match(orders: Any, n: int, open_lots: Any, bar: Any, inst: Any, rules: Any,
             o.triggered = min(o.triggered, 1)
             if expires_by(o, bar.ts_close):
                 end(orders, n, k, EXPIRED, _GTD)
-    settle(orders, n)
-    match.ambiguous_bars += match.unsure
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _at_open(orders: Any, n: int, k: int, cap: int, bar: Any, inst: Any, rules: Any, match: Any, fills: Any) -> None:
     o = orders[k]
     if expires_by(o, bar.ts_open):
@@ -177,7 +186,8 @@ def _at_open(orders: Any, n: int, k: int, cap: int, bar: Any, inst: Any, rules: 
     fresh = o.state == PENDING
     if not _arrive(orders, n, k, bar.open, bar, inst, match):
         return
-    side, at = o.side, o.side * bar.open
+    side = int(o.side)
+    at = side * bar.open
     px, where = bar.open, AT_OPEN
     if is_stop(o):
         stop = side * stop_price(o, inst)
@@ -205,17 +215,16 @@ def _at_open(orders: Any, n: int, k: int, cap: int, bar: Any, inst: Any, rules: 
     if o.tif == FOK and lots < leaves:
         end(orders, n, k, CANCELED, _FOK)
         return
-    _fill(orders, n, k, px, lots, where, ALL, 0, bar, inst, rules, match, fills)
+    _fill(orders, n, k, px, lots, where, ALL, _STILL, bar, inst, rules, match, fills)
     if o.tif == IOC and is_live(o):
         end(orders, n, k, CANCELED, _IOC)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _within(
     orders: Any,
     n: int,
     k: int,
-    arriving: bool,
     now: float,
     low: float,
     high: float,
@@ -226,57 +235,53 @@ def _within(
     match: Any,
     fills: Any,
 ) -> None:
-    """Work order `k` from a moment within the bar: the price is `now`, `low` and `high` are certain to come later."""
+    """Work order `k` from a moment within the bar: the price is `now`, `low` and `high` are certain to come later.
+
+    `after` is what a fill at a level proves to follow: EXTREME for an order that stood since the open, CLOSE for one
+    that arrives at this moment.
+    """
     o = orders[k]
-    side, leg = o.side, o.side
-    at = side * now
+    side = int(o.side)
+    at, close = side * now, side * bar.close
     top, bottom = extremes(side, bar.high, bar.low)
     sure_top, sure_bottom = extremes(side, high, low)
+    limit = side * price_of(o.px_ticks, inst) if has_limit(o) else math.inf
+    px, where, leg = limit, _NOWHERE, -side
     if is_stop(o):
-        stop = side * stop_price(o, inst)
-        if at < stop and top < stop:
+        met = max(at, side * stop_price(o, inst))
+        if top < met:
             return
-        sure = at >= stop or sure_top >= stop
+        sure = sure_top >= met
         if not sure:
             match.unsure = 1
-        px = side * max(at, stop)
-        if at >= stop:
-            leg = 0
-        if not has_limit(o):
+        takes = limit >= met
+        if takes:
             o.triggered = 1
-            _fill(orders, n, k, px, _leaves(o, match), AT_STOP, after, leg, bar, inst, rules, match, fills)
-            return
-        limit = side * price_of(o.px_ticks, inst)
-        if limit >= max(at, stop):
-            o.triggered = 1
-            if o.flags & POST_ONLY:
-                end(orders, n, k, REJECTED, _POST_ONLY)
-            else:
-                _fill(orders, n, k, px, _leaves(o, match), AT_STOP, after, leg, bar, inst, rules, match, fills)
+            px, where = met, AT_STOP
+            leg = _STILL if at == met else side
         elif sure:
             o.triggered = _THIS_BAR
-            later = sure_bottom if at >= stop else side * bar.close
             if o.tif == IOC or o.tif == FOK:
                 end(orders, n, k, CANCELED, _IOC if o.tif == IOC else _FOK)
-            elif fills_at(later, limit, rules):
-                px = side * limit
-                _fill(orders, n, k, px, _leaves(o, match), AT_LIMIT, CLOSE, -side, bar, inst, rules, match, fills)
+            elif fills_at(sure_bottom if at == met else close, limit, rules):
+                where, after = AT_LIMIT, CLOSE
             elif fills_at(bottom, limit, rules):
                 match.unsure = 1
-        return
-    limit = side * price_of(o.px_ticks, inst)
-    if arriving and o.flags & POST_ONLY and at <= limit:
+    else:
+        takes = after == CLOSE and at <= limit
+        if fills_at(sure_bottom, limit, rules):
+            # a limit that starts beyond the market has no better claim than its price, nor a worse one than the bar
+            px, where = min(limit, top), AT_LIMIT
+            leg = _STILL if at < limit else -side
+        elif fills_at(bottom, limit, rules):
+            match.unsure = 1
+    if takes and o.flags & POST_ONLY:
         end(orders, n, k, REJECTED, _POST_ONLY)
-    elif fills_at(sure_bottom, limit, rules):
-        # a limit that starts beyond the market has no better claim than its price, nor a worse one than the bar
-        px = side * min(limit, top)
-        leg = 0 if at < limit else -side
-        _fill(orders, n, k, px, _leaves(o, match), AT_LIMIT, after, leg, bar, inst, rules, match, fills)
-    elif fills_at(bottom, limit, rules):
-        match.unsure = 1
+    elif where != _NOWHERE:
+        _fill(orders, n, k, side * px, _leaves(o, match), where, after, leg, bar, inst, rules, match, fills)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _work_children(
     orders: Any, n: int, parent: Any, proven: bool, bar: Any, inst: Any, rules: Any, match: Any, fills: Any
 ) -> None:
@@ -289,13 +294,13 @@ def _work_children(
     k = next_child(orders, n, parent.order, now, bar, inst)
     while k >= 0:
         if _arrive(orders, n, k, now, bar, inst, match):
-            _within(orders, n, k, True, now, low, high, CLOSE, bar, inst, rules, match, fills)
+            _within(orders, n, k, now, low, high, CLOSE, bar, inst, rules, match, fills)
             if is_live(orders[k]):
                 _trail(orders[k], high, low, inst)
         k = next_child(orders, n, parent.order, now, bar, inst)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _fill(
     orders: Any,
     n: int,
@@ -339,7 +344,7 @@ def _fill(
     held = match.position_lots
     match.position_lots = held + o.side * lots
     if lots == leaves or (o.flags & REDUCE_ONLY and match.position_lots == 0):
-        end(orders, n, k, FILLED, 0)
+        end(orders, n, k, FILLED, _NONE)
     else:
         o.state = PARTIAL
 
@@ -348,18 +353,18 @@ def _fill(
         return
     for c in range(n):
         other = orders[c]
-        reason = 0
+        reason = _NONE
         if is_live(other) and are_rivals(o, other):
             reason = _OCO
         elif flat and other.state != PENDING and takes_part(other, bar) and _is_spent(other, match):
             reason = _REDUCE_ONLY
-        if reason != 0:
+        if reason != _NONE:
             if leg != 0 and leg_of(other, bar, inst, rules) == -leg:
                 match.unsure = 1
             end(orders, n, c, CANCELED, reason)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _arrive(orders: Any, n: int, k: int, now: float, bar: Any, inst: Any, match: Any) -> bool:
     """Make a pending order an open one at price `now`; False when a reduce-only order finds nothing to reduce."""
     o = orders[k]
@@ -379,7 +384,7 @@ def _arrive(orders: Any, n: int, k: int, now: float, bar: Any, inst: Any, match:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _trail(o: Any, high: float, low: float, inst: Any) -> None:
     """Move an armed trailing stop behind an extreme; it never moves away from the market."""
     if o.type != TRAILING_STOP or o.triggered != 0:
@@ -390,13 +395,13 @@ def _trail(o: Any, high: float, low: float, inst: Any) -> None:
         o.stop_ticks = max(o.stop_ticks, ticks_below(high, inst) - o.trigger_ticks)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _is_spent(o: Any, match: Any) -> bool:
     """Say whether a reduce-only order has nothing to reduce."""
     return o.flags & REDUCE_ONLY != 0 and closable(match.position_lots, o.side) == 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _leaves(o: Any, match: Any) -> int:
     """Return the lots still to fill, clipped to the position for a reduce-only order."""
     lots = o.qty_lots - o.filled_lots

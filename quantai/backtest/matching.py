@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple, Required, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from quantai.backtest.bar_matching import AT_LIMIT, AT_OPEN, AT_STOP, FILL, MATCH, RULES, match_bar
 from quantai.backtest.order_table import place
@@ -31,6 +32,7 @@ from quantai.core.rows import (
     zeros,
 )
 
+Ints = npt.NDArray[np.int64]
 Where = Literal["open", "limit", "stop"]
 _WHERE: dict[int, Where] = {AT_OPEN: "open", AT_LIMIT: "limit", AT_STOP: "stop"}
 _SIDES = {"buy": BUY, "sell": SELL}
@@ -170,9 +172,7 @@ def match_orders(
     """
     rules = rules or BarRules()
     rows = _bar_rows(bars)
-    ids, intents, decided = _script(orders, rows, instrument)
-    # parents are placed before their children, whatever their numbers
-    turns = sorted(range(len(ids)), key=lambda k: len(_ancestry(ids[k], {order["id"]: order for order in orders})))
+    ids, intents, decided, at_open = _script(orders, rows, instrument)
     table, open_lots = zeros(len(ids), ORDER), np.zeros(len(ids), "i8")
     hits, match = zeros(2 * len(ids), FILL), zeros(1, MATCH)
     inst, rule_row = instrument.row()[0], rules.row()[0]
@@ -183,16 +183,15 @@ def match_orders(
         for hit in hits[: match_bar(table, used, open_lots, bar, inst, rule_row, match[0], hits)]:
             qty, where = instrument.lot * int(hit["qty_lots"]), _WHERE[int(hit["where"])]
             fills.append(Fill(ids[int(hit["order"]) - 1], i, float(hit["px"]), qty, where, bool(hit["maker"])))
-        for k in turns:
-            if decided[k] == i:
-                slot = place(table, used, intents[k], inst, bar["ts_close"])
-                open_lots[slot] = instrument.lots(orders[k].get("max_qty_at_open", 0))
-                used = max(used, slot + 1)
+        for k in np.flatnonzero(decided == i):
+            slot = place(table, used, intents[k], inst, bar["ts_close"])
+            open_lots[slot] = at_open[k]
+            used = max(used, slot + 1)
     final = {ids[int(row["order"]) - 1]: row for row in table}
     return MatchResult(
         fills=tuple(fills),
-        states={name: OrderState(int(final[name]["state"])) for name in ids},
-        reasons={name: Reason(int(final[name]["reason"])) for name in ids if final[name]["reason"]},
+        states={order["id"]: OrderState(int(final[order["id"]]["state"])) for order in orders},
+        reasons={name: Reason(int(row["reason"])) for name, row in final.items() if row["reason"]},
         ambiguous_bars=int(match["ambiguous_bars"][0]),
         position=instrument.lot * int(match["position_lots"][0]),
         rules=rules.names(instrument),
@@ -216,15 +215,16 @@ def _bar_rows(bars: Rows | Sequence[Sequence[Number]]) -> Rows:
     return rows
 
 
-def _script(orders: Sequence[BarOrder], rows: Rows, instrument: Instrument) -> tuple[list[str], Rows, list[int]]:
-    """Return the ids, an INTENT row for each order, and the bar it is decided on (a child never before its parent)."""
+def _script(orders: Sequence[BarOrder], rows: Rows, instrument: Instrument) -> tuple[list[str], Rows, Ints, Ints]:
+    """Return ids, INTENT rows, the bar each is decided on and its lots at the open; parents stand before children."""
     by_id = {order["id"]: order for order in orders}
-    ids = list(by_id)
-    if len(ids) < len(orders):
+    if len(by_id) < len(orders):
         raise InputError(f"order ids must differ, got {', '.join(order['id'] for order in orders)}")
-    links = _links(by_id)
-    intents, decided = zeros(len(ids), INTENT), [0] * len(ids)
-    for k, (name, order) in enumerate(by_id.items()):
+    ids = list(dict.fromkeys(step for name in by_id for step in reversed(_ancestry(name, by_id))))
+    links = _links(ids, by_id)
+    intents, decided, at_open = zeros(len(ids), INTENT), np.zeros(len(ids), "i8"), np.zeros(len(ids), "i8")
+    for k, name in enumerate(ids):
+        order = by_id[name]
         for field in order:
             _lookup("order field", field, dict.fromkeys(BarOrder.__annotations__, 0))
         row = intents[k]
@@ -237,6 +237,7 @@ def _script(orders: Sequence[BarOrder], rows: Rows, instrument: Instrument) -> t
         for field, flag in _FLAGS.items():
             row["flags"] |= flag if order.get(field) else 0
         decided[k] = max(by_id[step].get("submit_after", 0) for step in _ancestry(name, by_id))
+        at_open[k] = instrument.lots(order.get("max_qty_at_open", 0))
         if not 0 <= decided[k] < len(rows):
             raise InputError(f"order {name!r}: submit_after {decided[k]} is none of the bars 0 to {len(rows) - 1}")
         if "expire_after" in order:
@@ -244,17 +245,14 @@ def _script(orders: Sequence[BarOrder], rows: Rows, instrument: Instrument) -> t
                 raise InputError(f"order {name!r}: expire_after needs no tif, got {order.get('tif')}")
             last = min(order["expire_after"], len(rows) - 1)
             row["tif"], row["expire_ts"] = TIF.GTD, rows["ts_close"][last] + (last < order["expire_after"])
-    return ids, intents, decided
+    return ids, intents, decided, at_open
 
 
-def _links(by_id: dict[str, BarOrder]) -> dict[str, int]:
+def _links(ids: list[str], by_id: dict[str, BarOrder]) -> dict[str, int]:
     """Return for each order the number it hangs on: its parent's, else that of its oco group, else 0."""
-    ids = list(by_id)
     groups: dict[str, str | None] = {}
     for name, order in by_id.items():
         parent = order.get("parent")
-        if parent is not None and parent not in by_id:
-            raise UnknownName("parent", parent, ids)
         if "oco" in order and groups.setdefault(order["oco"], parent) != parent:
             raise InputError(f"order {name!r}: the orders of oco group {order['oco']!r} have one parent, or none")
     parents = [parent for parent in groups.values() if parent is not None]
@@ -273,6 +271,8 @@ def _ancestry(name: str, by_id: dict[str, BarOrder]) -> list[str]:
     while (parent := by_id[line[-1]].get("parent")) is not None:
         if parent in line:
             raise InputError(f"order {name!r} is its own ancestor")
+        if parent not in by_id:
+            raise UnknownName("parent", parent, by_id)
         line.append(parent)
     return line
 

@@ -5,36 +5,46 @@ kept until its owner has read it and sets it to FREE. Order numbers decide who c
 decides nothing.
 """
 
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 from numba import njit
 
 from quantai.core.rows import CHILD, OCO, POST_ONLY, TIF, Action, OrderState, OrderType, Reason
 
-FREE, WAITING, PENDING, OPEN, PARTIAL, FILLED, CANCELED, REJECTED, EXPIRED = (int(s) for s in OrderState)
-MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING_STOP = (int(t) for t in OrderType)
-GTC, IOC, FOK, GTD, DAY = (int(t) for t in TIF)
-_NEW, _CANCEL, _REPLACE = int(Action.NEW), int(Action.CANCEL), int(Action.REPLACE)
-_NONE, _BY_USER, _OCO = int(Reason.NONE), int(Reason.BY_USER), int(Reason.OCO)
-_POST_ONLY, _GTD, _PARENT = int(Reason.POST_ONLY), int(Reason.GTD), int(Reason.PARENT)
-_BAD_QTY, _NOT_A_PRICE = int(Reason.BAD_QTY), int(Reason.NOT_A_PRICE)
+KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+"""How matching is compiled. Nothing in it allocates, and without `_nrt=False` counting references to the arrays at each
+call takes four times as long as the work (numba issue 2345)."""
+
+
+def int64s(*values: int) -> tuple[int, ...]:
+    """Return numbers as numpy integers: numba compiles a callee again for each plain literal it is called with."""
+    return cast("tuple[int, ...]", tuple(np.int64(value) for value in values))
+
+
+FREE, WAITING, PENDING, OPEN, PARTIAL, FILLED, CANCELED, REJECTED, EXPIRED = int64s(*OrderState)
+MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING_STOP = int64s(*OrderType)
+GTC, IOC, FOK, GTD, DAY = int64s(*TIF)
+_NEW, _CANCEL, _REPLACE = int64s(Action.NEW, Action.CANCEL, Action.REPLACE)
+_NONE, _BY_USER, _POST_ONLY, _OCO = int64s(Reason.NONE, Reason.BY_USER, Reason.POST_ONLY, Reason.OCO)
+_GTD, _PARENT, _BAD_QTY, _NOT_A_PRICE = int64s(Reason.GTD, Reason.PARENT, Reason.BAD_QTY, Reason.NOT_A_PRICE)
 _UNSETTLED = 1 << 15  # ORDER.flags: ended, and `settle` has not yet seen it
 _EXACT = 2**53  # beyond it ticks * tick_num is no longer an exact float64
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def price_of(ticks: int, inst: Any) -> float:
     """Return `ticks` as the float64 nearest to the exact decimal: what a parser makes of that decimal's text."""
     return ticks * inst.tick_num / inst.tick_den
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def is_live(order: Any) -> bool:
     """Say whether an order may still trade: waiting, pending, open or partially filled."""
     return order.state >= WAITING and order.state <= PARTIAL
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def find(orders: Any, n_orders: int, number: int) -> int:
     """Return the slot that holds order `number`, or -1."""
     for k in range(n_orders):
@@ -43,7 +53,7 @@ def find(orders: Any, n_orders: int, number: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def place(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     """Apply one NEW, CANCEL or REPLACE intent decided at instant `ts` (ns) and return the slot concerned, or -1.
 
@@ -51,13 +61,14 @@ def place(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     takes the first free slot. What can never be an order becomes a REJECTED row whose reason says why: BAD_QTY (less
     than one lot, or outside the instrument's limits), NOT_A_PRICE (no positive limit, trigger or distance where the
     type needs one), POST_ONLY (on an order that has no limit), GTD (expires before it could work), PARENT (a child of
-    nothing, of an order that ended unfilled, or of an order in another instrument). A child sleeps as WAITING;
-    everything else is PENDING until its first bar. A trailing stop takes its first stop from `px_ticks`, or, when that
-    is 0, from the open of its first bar. CANCEL ends a live order (BY_USER). REPLACE gives a live order new terms: zero
-    in `px_ticks`, `trigger_ticks`, `qty_lots` or `expire_ts` keeps the old value, `qty_lots` is the new total, and a
-    total already filled cancels the rest. A replaced order is PENDING again: it arrives anew at the next open. Returns
-    -1 when the table is full, when no live order has that number, or when the new terms of a REPLACE are refused; the
-    order then stands as it was. TARGET is no order until its size is known: the caller makes a market order of it.
+    nothing, of a later order, of one that ended unfilled, or of an order in another instrument). A child sleeps as
+    WAITING; everything else is PENDING until its first bar. A trailing stop takes its first stop from `px_ticks`, or,
+    when that is 0, from the open of its first bar. CANCEL ends a live order (BY_USER). REPLACE gives a live order new
+    terms: zero in `px_ticks`, `trigger_ticks`, `qty_lots` or `expire_ts` keeps the old value, `qty_lots` is the new
+    total, and a total already filled cancels the rest. A replaced order is PENDING again: it arrives anew at the next
+    open. Returns -1 when the table is full, when no live order has that number, or when the new terms of a REPLACE are
+    refused; the order then stands as it was. TARGET is no order until its size is known: the caller makes a market
+    order of it.
 
     >>> from quantai.core.instruments import Instrument
     >>> from quantai.core.rows import INTENT, ORDER, zeros
@@ -82,7 +93,7 @@ def place(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _enter(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     k = 0
     while k < orders.shape[0] and orders[k].state != FREE:
@@ -111,7 +122,7 @@ def _enter(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     o.reason = _refusal(o, inst, ts)
     if o.reason == _NONE and o.flags & CHILD:
         parent = find(orders, n_orders, o.link)
-        if parent < 0 or orders[parent].instrument != o.instrument:
+        if parent < 0 or orders[parent].instrument != o.instrument or o.link >= o.order:
             o.reason = _PARENT
         elif is_live(orders[parent]):
             o.state = WAITING
@@ -124,7 +135,7 @@ def _enter(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     return k
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _amend(orders: Any, n_orders: int, k: int, intent: Any, inst: Any, ts: int) -> int:
     o = orders[k]
     px, trigger, qty, expire = o.px_ticks, o.trigger_ticks, o.qty_lots, o.expire_ts
@@ -148,7 +159,7 @@ def _amend(orders: Any, n_orders: int, k: int, intent: Any, inst: Any, ts: int) 
     return k
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def _refusal(o: Any, inst: Any, ts: int) -> int:
     if o.qty_lots < 1 or o.qty_lots < inst.min_qty_lots or (inst.max_qty_lots > 0 and o.qty_lots > inst.max_qty_lots):
         return _BAD_QTY
@@ -167,7 +178,7 @@ def _refusal(o: Any, inst: Any, ts: int) -> int:
     return _NONE
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def end(orders: Any, n_orders: int, k: int, state: int, reason: int) -> None:
     """End order `k`. When it traded, its children wake; `settle` then ends what hangs on it."""
     orders[k].state = state
@@ -177,7 +188,7 @@ def end(orders: Any, n_orders: int, k: int, state: int, reason: int) -> None:
         wake(orders, n_orders, k)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def wake(orders: Any, n_orders: int, k: int) -> None:
     """Make the waiting children of order `k` PENDING, none larger than what `k` filled."""
     for c in range(n_orders):
@@ -187,7 +198,7 @@ def wake(orders: Any, n_orders: int, k: int) -> None:
             child.qty_lots = min(child.qty_lots, orders[k].filled_lots)
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def settle(orders: Any, n_orders: int) -> None:
     """Cancel what hangs on the orders that ended since the last call: rivals (OCO) and orphaned children (PARENT).
 
@@ -212,13 +223,13 @@ def settle(orders: Any, n_orders: int) -> None:
                 k = 0
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def are_rivals(a: Any, b: Any) -> bool:
     """Say whether two orders are of one one-cancels-other group: the same `link`, and both children or neither."""
     return a.flags & b.flags & OCO != 0 and a.link == b.link and (a.flags ^ b.flags) & CHILD == 0 and a.order != b.order
 
 
-@njit(cache=True, nogil=True)
+@njit(**KERNEL)
 def closable(position_lots: int, side: int) -> int:
     """Return how many lots an order of `side` may trade before the position is flat; 0 when it would add to it."""
     return max(0, -side * position_lots)

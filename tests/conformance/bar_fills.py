@@ -1,5 +1,6 @@
 """Runs the cases of the `bar_fills` pack through `match_orders`; names are translated, nothing is decided here."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -30,16 +31,20 @@ def run(case: dict[str, Any]) -> list[str]:
     result = match_orders(case["orders"], case["bars"], INSTRUMENT, case["position"], rules)
     got = {
         # float64 is good to 15 digits: 12 of them are what a price is compared at
-        "fills": [[f.order, f.bar, Decimal(f"{f.px:.12g}"), f.qty, f.where] for f in result.fills],
+        "fills": _in_order([f.order, f.bar, Decimal(f"{f.px:.12g}"), f.qty, f.where] for f in result.fills),
         "final": {name: STATES[state] for name, state in result.states.items()},
         "reasons": {name: reason.name for name, reason in result.reasons.items()},
         "ambiguous_bars": result.ambiguous_bars,
         "position": result.position,
     }
-    expect = case["expect"] | {
-        "fills": [
-            [order, bar, Decimal(px), Decimal(qty), where] for order, bar, px, qty, where in case["expect"]["fills"]
-        ],
-        "position": Decimal(case["expect"]["position"]),
+    expect = dict(case["expect"])
+    expect |= {
+        "fills": _in_order([o, bar, Decimal(px), Decimal(qty), where] for o, bar, px, qty, where in expect["fills"]),
+        "position": Decimal(expect["position"]),
     }
     return [f"{name}: expected {expect[name]}, got {got[name]}" for name in got if got[name] != expect[name]]
+
+
+def _in_order(fills: Iterable[list[Any]]) -> list[list[Any]]:
+    """Sort fills by bar, then by order: the pack does not say in which sequence orders fill within one bar."""
+    return sorted(fills, key=lambda fill: (fill[1], fill[0]))
