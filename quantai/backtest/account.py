@@ -1,8 +1,8 @@
 """The account inside a simulated run: cash, positions and fees in one settlement currency.
 
-A contract of any kind is worth `multiplier * g(px)` a unit, with g(px) = px for linear and quanto contracts and -1/px for
-inverse ones. Buying pays that value out of cash and selling receives it, so cash plus the value of positions is equity for
-spot, equities, futures and perpetuals alike.
+A contract of any kind is worth `multiplier * g(px)` a unit, with g(px) = px for linear and quanto contracts and -1/px
+for inverse ones. Buying pays that value out of cash and selling receives it, so cash plus the value of positions is
+equity for spot, equities, futures and perpetuals alike.
 """
 
 import math
@@ -20,7 +20,7 @@ MOST_LOTS = 2.0**53
 
 @njit(cache=True, nogil=True)
 def unit_value(inst: Any, px: float) -> float:
-    """Return what one unit is worth at `px`, in settlement currency (negative for inverse contracts; 0.0 before any price)."""
+    """Return what one unit is worth at `px`, in settlement currency: negative for inverse, 0.0 before any price."""
     if px == 0.0:
         return 0.0
     if inst.payoff == _INVERSE:
@@ -38,7 +38,8 @@ def lots_to_qty(inst: Any, lots: int) -> float:
 def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: float, fee_rate: float) -> float:
     """Book one fill and return its fee: `fee_rate` is a fraction of notional, negative for a rebate.
 
-    Average cost: a reduction leaves the average as it was; a flip realises the old side and opens the new one at the fill.
+    Average cost: a reduction leaves the average as it was; a flip realises the old side and opens the new one at the
+    fill.
     """
     value = unit_value(inst, px)
     qty = lots_to_qty(inst, lots)
@@ -72,7 +73,7 @@ def equity_of(ctx: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def exposure_of(ctx: Any) -> float:
-    """Return the signed sum of position values at last prices; an inverse position counts with the sign of its quantity."""
+    """Return the signed sum of position values at last prices; an inverse position has the sign of its quantity."""
     positions, insts = positions_of(ctx), instruments_of(ctx)
     total = 0.0
     for i in range(positions.shape[0]):
@@ -94,11 +95,11 @@ def gross_of(ctx: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def target_lots(inst: Any, lots: int, equity: float, weight: float, px: float, fee_rate: float) -> int:
-    """Return the signed lots to trade at `px` so that the position is worth `weight` of equity after the fee of that trade.
+    """Return the signed lots to trade at `px` for the position to be worth `weight` of equity after that trade's fee.
 
     With E equity, v = |unit value|, f the fee rate and q the position, the trade d solves
-    q v + d v = weight (E - f |d| v); its size is rounded toward zero in lots, so the weight is never exceeded by rounding.
-    Returns 0 where the account is worth nothing or the size is beyond MOST_LOTS.
+    q v + d v = weight (E - f |d| v); its size is rounded toward zero in lots, so the weight is never exceeded by
+    rounding. Returns 0 where the account is worth nothing or the size is beyond MOST_LOTS.
     """
     v = abs(unit_value(inst, px))
     if weight == 0.0:
@@ -113,5 +114,5 @@ def target_lots(inst: Any, lots: int, equity: float, weight: float, px: float, f
         return 0
     near = round(want)
     if abs(want - near) <= 1e-6:
-        return int(near)
-    return int(math.floor(want)) if want > 0.0 else int(math.ceil(want))
+        return near
+    return math.floor(want) if want > 0.0 else math.ceil(want)

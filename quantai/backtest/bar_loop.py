@@ -1,8 +1,9 @@
 """The driver of a backtest on bars: one function, specialised to each strategy by the compiler, run also uncompiled.
 
-For each bar, in this order: timers that fell due, orders against the bar, the close marks the account, `on_bar`, and what the
-strategy asked for becomes orders, live from that instrument's next bar. A driver is pasted into the strategy's kernel, where
-`on_bar` and the other handlers are the user's; the names below it are the engine's and are compiled once for all strategies.
+For each bar, in this order: timers that fell due, orders against the bar, the close marks the account, `on_bar`, and
+what the strategy asked for becomes orders, live from that instrument's next bar. A driver is pasted into the strategy's
+kernel, where `on_bar` and the other handlers are the user's; the names below it are the engine's and are compiled once
+for all strategies.
 """
 
 from typing import Any
@@ -16,6 +17,18 @@ from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, place,
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
 from quantai.report.running import update
 from quantai.strategy.context import MAX_INTENTS, rows_at
+from quantai.strategy.handlers import (
+    has_on_bar,
+    has_on_fill,
+    has_on_order,
+    has_on_start,
+    has_on_timer,
+    on_bar,
+    on_fill,
+    on_order,
+    on_start,
+    on_timer,
+)
 
 EQUITY = np.dtype([("ts", "i8"), ("equity", "f8"), ("cash", "f8"), ("exposure", "f8")])
 """The account after the last bar of an instant; exposure is the signed value of all positions."""
@@ -57,8 +70,8 @@ PROGRESS = np.dtype(
 )
 """Where a run stands, and how much of each log buffer is filled.
 
-What is called for every bar takes records and addresses only: numba counts references to each array passed to a function,
-with atomic operations that cost more than the work itself (measured: 57 ns a bar with arrays, 18 ns without).
+What is called for every bar takes records and addresses only: numba counts references to each array passed to a
+function, with atomic operations that cost more than the work itself (measured: 57 ns a bar with arrays, 18 ns without).
 """
 
 ROUNDS = 4
@@ -167,7 +180,7 @@ def is_full(p: Any, max_orders: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def close_instant(c: Any, p: Any, s: Any, stats: Any) -> None:
-    """Write the account at the end of the instant `c.now`, once all its bars were seen; nothing before the first bar."""
+    """Write the account at the end of the instant `c.now`, once all its bars were seen; nothing before any bar."""
     if p.seq == 0:
         return
     c.equity = equity_of(c)
@@ -194,7 +207,9 @@ def log_order(p: Any, s: Any, orders: Any, k: int, log_orders: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def log_fill(p: Any, s: Any, log_fills: Any, event: Any, lots: int, fee: float, notional: float, where: int, maker: int) -> None:
+def log_fill(
+    p: Any, s: Any, log_fills: Any, event: Any, lots: int, fee: float, notional: float, where: int, maker: int
+) -> None:
     """Write one fill, described by the EVENT row a handler gets, to the log."""
     p.fills += 1
     if s.log == 0:
@@ -215,7 +230,9 @@ def log_fill(p: Any, s: Any, log_fills: Any, event: Any, lots: int, fee: float, 
 
 
 @njit(cache=True, nogil=True)
-def report_fill(c: Any, inst: Any, event: Any, order: int, side: int, lots: int, px: float, maker: int, ts: int) -> None:
+def report_fill(
+    c: Any, inst: Any, event: Any, order: int, side: int, lots: int, px: float, maker: int, ts: int
+) -> None:
     """Fill the EVENT row of an execution at instant `ts`."""
     e = event[0]
     e.ts_exch = ts
@@ -242,12 +259,21 @@ def book_hit(c: Any, p: Any, s: Any, inst: Any, position: Any, hit: Any, log_fil
 
 @njit(cache=True, nogil=True)
 def execute_target(
-    c: Any, p: Any, s: Any, insts: Any, positions: Any, bar: Any, rules: Any, log_orders: Any, log_fills: Any, event: Any
+    c: Any,
+    p: Any,
+    s: Any,
+    insts: Any,
+    positions: Any,
+    bar: Any,
+    rules: Any,
+    log_orders: Any,
+    log_fills: Any,
+    event: Any,
 ) -> bool:
     """Trade the bar's instrument to its target weight at the open; returns whether anything traded.
 
-    The size is worked out at the price it fills at, with this instrument marked there and the others at their last close.
-    A weight beyond the leverage is clipped to it.
+    The size is worked out at the price it fills at, with this instrument marked there and the others at their last
+    close. A weight beyond the leverage is clipped to it.
     """
     inst, position = insts[bar.instrument], positions[bar.instrument]
     order = position.target_order
@@ -323,7 +349,7 @@ def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, inte
 
 @njit(cache=True, nogil=True)
 def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots: int, slot: int) -> bool:
-    """Say whether an order, with all working orders of its side filled, would take gross exposure above leverage x equity.
+    """Say whether an order and all others working on its side, filled, would exceed leverage x equity in gross value.
 
     Valued at the order's limit or stop, else at the last price. Children and reduce-only orders never open.
     """
@@ -335,7 +361,7 @@ def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots:
     lots = 0
     for k in range(slots):
         other = orders[k]
-        live = WAITING <= other.state and other.state <= PARTIAL
+        live = other.state >= WAITING and other.state <= PARTIAL
         if live and other.instrument == j and other.side == o.side and other.flags & (CHILD | REDUCE_ONLY) == 0:
             lots += other.qty_lots - other.filled_lots
     after = abs(position.lots + o.side * lots)

@@ -103,8 +103,8 @@ class BarRun:
         while self.progress["next"][0] < len(rows):
             self._run(
                 rows, len(rows), self.record, w.ctx, w.instrument_rows, w.positions, w.orders, w.intents, self._rules,
-                self.match, self._settings, self._hits, self._open_lots, self._event, logs["orders"], logs["fills"], logs["intents"],
-                self.stats, self.progress,
+                self.match, self._settings, self._hits, self._open_lots, self._event,
+                logs["orders"], logs["fills"], logs["intents"], self.stats, self.progress,
             )  # fmt: skip
             self._drain()
 
@@ -116,7 +116,7 @@ class BarRun:
                 self.progress[f"n_{name}"] = 0
 
     def snapshot(self) -> bytes:
-        """Return the state of the run (strategy, account, orders) as bytes; what was already logged is not part of it."""
+        """Return the state of the run (strategy, account, orders) as bytes; what was already logged is not in it."""
         progress = self.progress.copy()
         progress["next"], progress["at_equity"] = 0, 0  # neither is state
         parts = (self.record, progress, self.match, self.stats)
@@ -129,13 +129,21 @@ class BarRun:
 
     @classmethod
     def restored(
-        cls, snapshot: bytes, strategy: Strategy, instruments: Instruments, settings: Settings | None = None, *, log: bool = True
+        cls,
+        snapshot: bytes,
+        strategy: Strategy,
+        instruments: Instruments,
+        settings: Settings | None = None,
+        *,
+        log: bool = True,
     ) -> "BarRun":
         """Rebuild a run from its snapshot; raises DataError when strategy, parameters or settings are not the same."""
         run = cls(strategy, instruments, settings, log=log)
         head = _MAGIC + run._identity()
         if not snapshot.startswith(head):
-            raise DataError("the snapshot belongs to another strategy, other parameters or other settings: start afresh")
+            raise DataError(
+                "the snapshot belongs to another strategy, other parameters or other settings: start afresh"
+            )
         at = len(head)
         for part in (run.record, run.progress, run.match, run.stats):
             part[:] = np.frombuffer(snapshot[at : at + part.nbytes], part.dtype)
@@ -197,9 +205,9 @@ def _equity_of(ctx: Any) -> float:
 def backtest(strategy: Strategy | type[Strategy], data: Any, **settings: Any) -> Result:
     """Run a strategy over bars and return its Result.
 
-    `data` is a Bars, or a frame that `Bars.from_frame` understands (called "ASSET" then). Keywords are those of `Settings`:
-    cash, fee_bps, maker_fee_bps, slip_bps, leverage, limit_touch, max_orders. A decision made at a bar's close is live from
-    the next bar; docs/fills.md has every fill rule.
+    `data` is a Bars, or a frame that `Bars.from_frame` understands (called "ASSET" then). Keywords are those of
+    `Settings`: cash, fee_bps, maker_fee_bps, slip_bps, leverage, limit_touch, max_orders. A decision made at a bar's
+    close is live from the next bar; docs/fills.md has every fill rule.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross

@@ -27,8 +27,8 @@ _WHERE = {1: "open", 2: "limit", 3: "stop"}
 class Result:
     """The outcome of one backtest.
 
-    The raw rows (`intents`, `order_rows`, `fill_rows`, `equity_rows`) are what the engine wrote; everything else is derived
-    from them on first use. Times are UTC; money is in the settlement currency of the instruments.
+    The raw rows (`intents`, `order_rows`, `fill_rows`, `equity_rows`) are what the engine wrote; everything else is
+    derived from them on first use. Times are UTC; money is in the settlement currency of the instruments.
     """
 
     strategy: Strategy
@@ -83,7 +83,7 @@ class Result:
 
     @cached_property
     def fills(self) -> pd.DataFrame:
-        """Every fill: instant of the bar it happened in (its close), price, quantity, fee, notional, where in the bar."""
+        """Every fill: when it is known (its bar's open or close), price, quantity, fee, notional, and where."""
         rows = self.fill_rows
         which = rows["instrument"]
         return pd.DataFrame(
@@ -170,8 +170,10 @@ class Result:
         from quantai.report.plots import backtest_figure
 
         symbol = self.bars.symbols[0]
-        fills = self.fills[self.fills["symbol"] == symbol]
-        return backtest_figure(self.bars.only(symbol).df(), fills, self.equity, self.trades, title=title or repr(self.strategy))
+        fills: Any = self.fills[self.fills["symbol"] == symbol]
+        return backtest_figure(
+            self.bars.only(symbol).df(), fills, self.equity, self.trades, title=title or repr(self.strategy)
+        )
 
     def tearsheet(self, path: str | Path, title: str | None = None) -> Path:
         """Write one HTML file that opens without a network and return its path."""

@@ -16,9 +16,9 @@ SETTINGS = np.dtype([("taker_rate", "f8"), ("maker_rate", "f8"), ("leverage", "f
 class Settings:
     """The assumptions of a backtest on bars.
 
-    `cash` is the starting balance in the settlement currency of the instruments. `fee_bps` is charged on the notional of
-    market and stop fills, `maker_fee_bps` on limit fills (the same unless given; negative is a rebate). `slip_bps` moves
-    market and stop fills against you. Gross exposure may reach `leverage` times equity when an order is placed.
+    `cash` is the starting balance in the settlement currency of the instruments. `fee_bps` is charged on the notional
+    of market and stop fills, `maker_fee_bps` on limit fills (the same unless given; negative is a rebate). `slip_bps`
+    moves market and stop fills against you. Gross exposure may reach `leverage` times equity when an order is placed.
     `limit_touch` lets a limit fill when the bar only touches it; the default wants the price to trade through.
     `max_orders` is the size of the order table: orders working at once.
     """

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from quantai.backtest.bar_run import BarRun, backtest
@@ -41,11 +42,11 @@ class Sweep:
         return self.table.copy()
 
     def best(self, by: str = "sharpe") -> Result:
-        """Return the full Result of the variant with the highest `by`; raises UnknownName or, when all are NaN, DataError."""
-        scores = self._column(by)
-        if scores.isna().all():
+        """Return the Result of the variant with the highest `by`; raises UnknownName, or DataError when all are NaN."""
+        scores = self._column(by).to_numpy("f8")
+        if np.isnan(scores).all():
             raise DataError(f"no variant has a {by}: none of them traded")
-        return self.run(int(scores.idxmax()))
+        return self.run(int(np.nanargmax(scores)))
 
     def run(self, variant: int) -> Result:
         """Return the full Result of one variant, by its row in the frame."""
@@ -60,10 +61,12 @@ class Sweep:
         self._column(value)
         varying = [n for n in self.names if self.table[n].nunique() > 1]
         if (x is None or y is None) and len(varying) < 2:
-            raise InputError(f"a heat map needs two parameters that vary, this sweep has {len(varying)}: plot frame() instead")
+            raise InputError(
+                f"a heat map needs two parameters that vary, this sweep has {len(varying)}: plot frame() instead"
+            )
         return heatmap(self.table, x or varying[0], y or varying[1], value)
 
-    def _column(self, name: str) -> pd.Series:
+    def _column(self, name: str) -> Any:
         if name not in self.table.columns:
             raise UnknownName("statistic", name, self.table.columns)
         return self.table[name]
@@ -74,16 +77,17 @@ class Sweep:
     def __repr__(self) -> str:
         rate = len(self.table) * len(self.bars) / max(self.seconds, 1e-9)
         return (
-            f"Sweep({self.strategy.__name__}: {len(self):,} variants x {len(self.bars):,} bars in {self.seconds:.2f} s, "
-            f"{rate / 1e6:,.1f} M bars/s)"
+            f"Sweep({self.strategy.__name__}: {len(self):,} variants x {len(self.bars):,} bars "
+            f"in {self.seconds:.2f} s, {rate / 1e6:,.1f} M bars/s)"
         )
 
 
 def sweep(strategy: type[Strategy], data: Any, *, threads: int | None = None, **given: Any) -> Sweep:
     """Run every combination of the parameter values given and return their statistics.
 
-    Keywords that are parameters of the strategy take one value or an iterable of values; the others are `Settings` (fee_bps,
-    cash, …). Nothing is kept of a variant but its statistics. Ctrl-C stops early and keeps the variants that were finished.
+    Keywords that are parameters of the strategy take one value or an iterable of values; the others are `Settings`
+    (fee_bps, cash, …). Nothing is kept of a variant but its statistics. Ctrl-C stops early and keeps the variants that
+    were finished.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross
@@ -96,7 +100,9 @@ def sweep(strategy: type[Strategy], data: Any, *, threads: int | None = None, **
     rest = {n: v for n, v in given.items() if n not in fields.params}
     for name in rest:
         if name not in Settings.__dataclass_fields__:
-            raise UnknownName(f"parameter of {strategy.__name__} or setting", name, [*fields.params, *Settings.__dataclass_fields__])
+            raise UnknownName(
+                f"parameter of {strategy.__name__} or setting", name, [*fields.params, *Settings.__dataclass_fields__]
+            )
     settings = Settings(**rest)
     bars = data if isinstance(data, Bars) else Bars.from_frame(data, "ASSET")
     if len(bars) == 0:

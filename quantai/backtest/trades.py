@@ -46,7 +46,7 @@ def _add(trade: Any, inst: Any, side: int, lots: int, px: float) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _gather(fills: Rows, insts: Rows, last_px: Any, last_ts: int, last_bar: int, out: Rows) -> int:
+def _gather(fills: Any, insts: Any, last_px: Any, last_ts: int, last_bar: int, out: Any) -> int:
     n = 0
     current = np.full(insts.shape[0], -1, np.int64)
     for f in fills:

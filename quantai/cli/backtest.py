@@ -26,7 +26,7 @@ def backtest(
     start: Annotated[str, typer.Option(help="First instant, ISO 8601; default: all there is.")] = "",
     end: Annotated[str, typer.Option(help="End, exclusive, ISO 8601.")] = "",
     param: Annotated[list[str] | None, typer.Option(help="A parameter, name=value; may be repeated.")] = None,
-    params: Annotated[str, typer.Option(help='Parameters as JSON, for example \'{"fast": 5}\'.')] = "{}",
+    params: Annotated[str, typer.Option(help="Parameters as JSON, for example '{\"fast\": 5}'.")] = "{}",
     cash: Annotated[float, typer.Option(help="Starting balance.")] = 100_000.0,
     fee_bps: Annotated[float, typer.Option(help="Fee on notional, basis points.")] = 0.0,
     slip_bps: Annotated[float, typer.Option(help="Slippage of market and stop fills, basis points.")] = 0.0,
@@ -40,7 +40,9 @@ def backtest(
 
     cls = load_strategy(strategy)
     bars = _bars(data, lake, venue, symbol, interval, start, end)
-    result = run(cls(**_params(params, param or [])), bars, cash=cash, fee_bps=fee_bps, slip_bps=slip_bps, leverage=leverage)
+    result = run(
+        cls(**_params(params, param or [])), bars, cash=cash, fee_bps=fee_bps, slip_bps=slip_bps, leverage=leverage
+    )
     written = result.tearsheet(out) if out else None
     answer: dict[str, Any] = {"strategy": repr(result.strategy), "stats": result.stats, "rules": result.rules}
     if json:
@@ -50,7 +52,9 @@ def backtest(
 
 def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, start: str, end: str) -> Any:
     if bool(data) == (lake is not None):
-        raise InputError("say where the bars are: either --data sp500 | nasdaq | FILE, or --lake DIR with --venue and --symbol")
+        raise InputError(
+            "say where the bars are: either --data sp500 | nasdaq | FILE, or --lake DIR with --venue and --symbol"
+        )
     if lake is not None:
         if not (venue and symbol):
             raise InputError("a lake needs --venue and --symbol, for example --venue BINANCE --symbol BTC-USDT")
@@ -74,7 +78,7 @@ def _params(text: str, pairs: list[str]) -> dict[str, Any]:
     except ValueError as e:
         raise InputError(f"--params is not JSON: {e}") from None
     if not isinstance(given, dict):
-        raise InputError('--params is a JSON object, for example \'{"fast": 5}\'')
+        raise InputError("--params is a JSON object, for example '{\"fast\": 5}'")
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:

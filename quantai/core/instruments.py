@@ -1,12 +1,14 @@
 """Instruments: what is traded, on which grid, and what one unit of it is worth.
 
-Prices and quantities cross from decimals into integers (ticks and lots) here and nowhere else, and the crossing is exact or it
-fails. A contract's value is one function for every kind: `multiplier * g(px)` with g(px) = px for linear, -1/px for inverse,
-and px with a fixed settlement multiplier for quanto contracts.
+Prices and quantities cross from decimals into integers (ticks and lots) here and nowhere else, and the crossing is
+exact or it fails. A contract's value is one function for every kind: `multiplier * g(px)` with g(px) = px for linear,
+-1/px for inverse, and px with a fixed settlement multiplier for quanto contracts.
 """
 
 import datetime as dt
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import IntEnum
@@ -79,10 +81,10 @@ _SYMBOL = re.compile(
 class Instrument:
     """One tradable thing on one venue.
 
-    `tick` is the price step in quote currency, `lot` the quantity step in units (base currency, contracts or shares), and
-    `multiplier` the quote value of one unit per point of price (settlement currency for quanto; quote currency per contract
-    for inverse). `expiry` is an instant in UTC. `calendar` names an exchange calendar (`XNYS`), or is None when the
-    instrument trades around the clock; that decides whether an opening gap can improve a resting limit order.
+    `tick` is the price step in quote currency, `lot` the quantity step in units (base currency, contracts or shares),
+    and `multiplier` the quote value of one unit per point of price (settlement currency for quanto; quote currency per
+    contract for inverse). `expiry` is an instant in UTC. `calendar` names an exchange calendar (`XNYS`), or is None
+    when the instrument trades around the clock; that decides whether an opening gap can improve a resting limit order.
 
     >>> i = Instrument.parse("BTC-USDT-PERP", venue="BINANCE_FUTURES", tick="0.1", lot="0.001")
     >>> i.contract.name, i.ticks("60000.1"), i.price(600001), i.lots("0.005")
@@ -185,7 +187,7 @@ class Instrument:
         r["multiplier"] = float(self.multiplier)
         r["expiry_ts"] = 0 if self.expiry is None else int(self.expiry.timestamp()) * 10**9
         r["strike"] = float(self.strike or 0)
-        r["min_qty_lots"], r["max_qty_lots"] = int(self.min_qty / self.lot), int(self.max_qty / self.lot)
+        r["min_qty_lots"], r["max_qty_lots"] = math.ceil(self.min_qty / self.lot), int(self.max_qty / self.lot)
         r["min_notional"], r["max_notional"] = float(self.min_notional), float(self.max_notional)
         r["contract"], r["payoff"], r["right"] = self.contract, self.payoff, self.right
         r["sessions"], r["id"] = self.calendar is not None, id
@@ -248,5 +250,5 @@ class Instruments:
     def __len__(self) -> int:
         return len(self._items)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Instrument]:
         return iter(self._items)

@@ -1,8 +1,8 @@
 """The rows everything is made of: one cache line (64 bytes) each, no hidden padding, always allocated as zeros.
 
-A row never holds a string, a pointer or a timezone. Instants are int64 nanoseconds since 1970-01-01 UTC. Prices appear twice:
-`px` as float64 for arithmetic and `px_ticks` as an exact integer count of the instrument's tick. `seq` is the only authority
-on order: two rows with equal time stamps are ordered by `seq`, never by luck.
+A row never holds a string, a pointer or a timezone. Instants are int64 nanoseconds since 1970-01-01 UTC. Prices appear
+twice: `px` as float64 for arithmetic and `px_ticks` as an exact integer count of the instrument's tick. `seq` is the
+only authority on order: two rows with equal time stamps are ordered by `seq`, never by luck.
 """
 
 from enum import IntEnum

@@ -53,9 +53,9 @@ def interval_name(ns: int) -> str:
 class Bars:
     """BAR rows sorted by (ts_close, instrument), with the instruments they number.
 
-    Made by `Lake.bars`, `Bars.from_frame`, `samples` and `synth`. Slicing by position keeps the type; `between` slices by
-    time. Building one checks it: a NaN, a non-positive length, an unsorted or repeated bar, or a high below a low is a
-    DataError that names the row.
+    Made by `Lake.bars`, `Bars.from_frame`, `samples` and `synth`. Slicing by position keeps the type; `between` slices
+    by time. Building one checks it: a NaN, a non-positive length, an unsorted or repeated bar, or a high below a low is
+    a DataError that names the row.
 
     >>> import pandas as pd
     >>> index = pd.date_range("2024-01-01", periods=3, freq="1D", tz="UTC")
@@ -86,10 +86,11 @@ class Bars:
         label: str = "open",
         source: str = "",
     ) -> Self:
-        """Build bars of one instrument from a pandas, polars or Arrow table with open, high, low, close (and volume, trades).
+        """Build bars of one instrument from a pandas, polars or Arrow table of open, high, low, close, volume, trades.
 
-        The time is the index or a column `ts` / `time` / `date`, with a time zone; `label` says whether it marks the `open`
-        or the `close` of a bar. Column names are matched without case. Without `interval` the commonest spacing is taken.
+        The time is the index or a column `ts` / `time` / `date`, with a time zone; `label` says whether it marks the
+        `open` or the `close` of a bar. Column names are matched without case. Without `interval` the commonest spacing
+        is taken.
         """
         import pandas as pd
 
@@ -159,26 +160,30 @@ class Bars:
         raise UnknownName("symbol", symbol, self.symbols)
 
     def between(self, start: Any, end: Any) -> Self:
-        """Return the bars with start <= ts_open and ts_close <= end (anything pandas reads as an instant; naive means UTC)."""
+        """Return the bars with start <= ts_open and ts_close <= end: what pandas reads as an instant, naive is UTC."""
         lo, hi = (_instant(x) for x in (start, end))
         keep = (self.rows["ts_open"] >= lo) & (self.rows["ts_close"] <= hi)
         return type(self)(self.rows[keep], self.instruments, self.interval, self.source)
 
     def df(self) -> "pd.DataFrame":
-        """Return a pandas frame indexed by `ts`, the bar's opening instant (UTC); several instruments add column `symbol`."""
+        """Return a pandas frame indexed by `ts`, the bars' opening instants (UTC); several instruments add `symbol`."""
         import pandas as pd
 
         index = pd.DatetimeIndex(self.rows["ts_open"].astype("datetime64[ns]"), tz="UTC", name="ts")
         columns: dict[str, Any] = {n: self.rows[n] for n in (*_PRICES, "volume", "trades")}
         if len(self.instruments) > 1:
-            columns = {"symbol": pd.Categorical.from_codes(self.rows["instrument"].astype("i4"), self.symbols)} | columns
+            columns = {
+                "symbol": pd.Categorical.from_codes(self.rows["instrument"].astype("i4"), self.symbols)
+            } | columns
         return pd.DataFrame(columns, index=index)
 
     def arrow(self) -> "pa.Table":
         """Return an Arrow table with ts_open and ts_close as timestamps in UTC."""
         import pyarrow as pa
 
-        columns: dict[str, Any] = {"symbol": pa.array(np.array(self.symbols, object)[self.rows["instrument"]], pa.string())}
+        columns: dict[str, Any] = {
+            "symbol": pa.array(np.array(self.symbols, object)[self.rows["instrument"]], pa.string())
+        }
         for name in ("ts_open", "ts_close"):
             columns[name] = pa.array(self.rows[name].astype("datetime64[ns]")).cast(pa.timestamp("ns", "UTC"))
         return pa.table(columns | {n: self.rows[n].copy() for n in (*_PRICES, "volume", "trades")})
@@ -187,9 +192,7 @@ class Bars:
         """Return a polars frame; the same columns as `arrow`."""
         import polars as pl
 
-        frame = pl.from_arrow(self.arrow())
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return pl.DataFrame(self.arrow())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -203,7 +206,9 @@ class Bars:
     def __repr__(self) -> str:
         span = ""
         if len(self.rows):
-            first, last = (str(np.datetime64(int(self.rows[n][i]), "ns"))[:19] for n, i in (("ts_open", 0), ("ts_close", -1)))
+            first, last = (
+                str(np.datetime64(int(self.rows[n][i]), "ns"))[:19] for n, i in (("ts_open", 0), ("ts_close", -1))
+            )
             span = f", {first} to {last} UTC"
         return f"Bars({len(self):,} x {self.interval or 'mixed'} of {', '.join(self.symbols)}{span})"
 

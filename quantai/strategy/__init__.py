@@ -5,6 +5,7 @@
 - `indicators`  incremental indicators, usable as fields
 - `context`     the CTX record and the tables behind it
 - `verbs`       what a handler may call on `ctx`
+- `handlers`    the names drivers are written against
 - `source`      from a class to the text of a module
 - `compiler`    from that text to cached machine code
 - `uncompiled`  the same handlers as plain Python

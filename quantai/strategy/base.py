@@ -16,7 +16,8 @@ from quantai.core.errors import StrategyError
 from quantai.core.rows import Rows
 from quantai.strategy.compiler import Kernel, compile_kernel
 from quantai.strategy.fields import Fields
-from quantai.strategy.source import HANDLERS, Module
+from quantai.strategy.handlers import HANDLERS
+from quantai.strategy.source import Module
 
 
 class Strategy:
@@ -24,8 +25,8 @@ class Strategy:
 
     Handlers (all optional): `on_start(self, ctx)`, `on_trade(self, ctx, trade)`, `on_book(self, ctx, book)`,
     `on_quote(self, ctx, book)`, `on_bar(self, ctx, bar)`, `on_funding(self, ctx, funding)`, `on_timer(self, ctx)`,
-    `on_fill(self, ctx, fill)`, `on_order(self, ctx, order)`. A handler sees one row and its own state, never the future.
-    `ctx` offers `buy sell target cancel replace quote unquote every book position price orders` and the values
+    `on_fill(self, ctx, fill)`, `on_order(self, ctx, order)`. A handler sees one row and its own state, never the
+    future. `ctx` offers `buy sell target cancel replace quote unquote every book position price orders` and the values
     `now` (ns UTC), `cash`, `equity`, `instrument`, `seq`.
 
     An instance is a choice of parameters and never changes: each run starts from a fresh record.
@@ -72,13 +73,13 @@ class Strategy:
         return self._compiled  # type: ignore[attr-defined]
 
     def python(self) -> Self:
-        """Return the same strategy with its handlers run uncompiled, for a debugger or a print; decisions are identical."""
+        """Return the same strategy with its handlers run uncompiled, for a debugger or a print; it decides the same."""
         twin = type(self)(**self.params)
         object.__setattr__(twin, "_compiled", False)
         return twin
 
     def record(self, capacities: Mapping[str, int] | None = None) -> Rows:
-        """Return the initial record (parameters and state), shape (1,); `capacities` sizes the indicators' histories."""
+        """Return the initial record (parameters and state), shape (1,); `capacities` sizes the indicators' history."""
         fields = fields_of(type(self))
         dtype = fields.dtype(capacities or fields.capacities([self._params]))  # type: ignore[attr-defined]
         return fields.record(dtype, self._params)  # type: ignore[attr-defined]
@@ -90,7 +91,7 @@ class Strategy:
 
     @classmethod
     def source(cls) -> str:
-        """Return the class as it was typed, after the strategies it inherits from; raises StrategyError when that is gone."""
+        """Return the class as it was typed, after those it inherits from; raises StrategyError when that is gone."""
         bases = [b for b in reversed(cls.__mro__) if issubclass(b, Strategy) and b is not Strategy]
         return "\n\n".join(_class_source(b) for b in bases)
 
@@ -101,7 +102,9 @@ class Strategy:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise StrategyError(f"a {type(self).__name__} is a fixed choice of parameters: make another, {type(self).__name__}({name}={value!r})")
+        raise StrategyError(
+            f"a strategy is a fixed choice of parameters: make another, {type(self).__name__}({name}={value!r})"
+        )
 
     def __getattribute__(self, name: str) -> Any:
         params = object.__getattribute__(self, "__dict__").get("_params")
@@ -124,7 +127,9 @@ def _class_source(cls: type) -> str:
     try:
         return textwrap.dedent(inspect.getsource(cls))
     except (OSError, TypeError):
-        raise StrategyError(f"the source of {cls.__name__} cannot be read: define it in a file or a notebook cell") from None
+        raise StrategyError(
+            f"the source of {cls.__name__} cannot be read: define it in a file or a notebook cell"
+        ) from None
 
 
 @cache

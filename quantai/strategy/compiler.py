@@ -17,13 +17,12 @@ import numpy as np
 from numba.core.errors import NumbaError
 from platformdirs import user_cache_dir
 
-import quantai
 from quantai.core.errors import StrategyError
 from quantai.strategy.source import Module, Text, fail
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled kernels: $QUANTAI_CACHE or the user's cache folder; a temporary one when not writable."""
+    """Return the folder of compiled kernels, in $QUANTAI_CACHE or the user's cache; a temporary one if read-only."""
     folder = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai")) / "kernels"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,9 +39,9 @@ def engine_stamp() -> str:
 
     numba notices a change of the file it compiles, not of the functions that file calls; this stamp does.
     """
-    root = Path(quantai.__file__).parent
+    root = Path(__file__).parents[1]
     h = hashlib.blake2b(f"{numba.__version__} {np.__version__} {sys.version}".encode(), digest_size=8)
-    for room in ("core", "strategy", "backtest", "report"):
+    for room in ("core", "strategy", "backtest", "report", "venues"):
         for path in sorted((root / room).glob("*.py")):
             stat = path.stat()
             h.update(f"{path.name} {stat.st_mtime_ns} {stat.st_size}".encode())
@@ -68,7 +67,9 @@ class Kernel:
                 # numba lets the KeyError of an unknown record field through
                 raise StrategyError(f"cannot compile {self.owner.__name__}: a row has no field {e}") from None
             except ZeroDivisionError:
-                raise StrategyError(f"{self.owner.__name__} divided by zero: guard the division in its handlers") from None
+                raise StrategyError(
+                    f"{self.owner.__name__} divided by zero: guard the division in its handlers"
+                ) from None
 
         call.compiled = compiled  # type: ignore[attr-defined]
         return call
@@ -78,7 +79,9 @@ class Kernel:
         file = str(self._module.__file__)
         reason = _reason(message)
         # numba names the innermost location last in a chain of calls, and prints paths relative to the working folder
-        for path, line in re.findall(r'File "([^"]+)", line (\d+)', message) + re.findall(r"at (\S+) \((\d+)\)", message):
+        for path, line in re.findall(r'File "([^"]+)", line (\d+)', message) + re.findall(
+            r"at (\S+) \((\d+)\)", message
+        ):
             if path.endswith(Path(file).name):
                 origin = self._text.origin[int(line) - 1]
                 if origin is not None:

@@ -1,15 +1,16 @@
 """What a handler sees of the world: one CTX record, and the tables it points to.
 
-A CTX record is passed to compiled handlers by reference. Tables of varying length (instruments, positions, orders, books,
-intents) hang off it by address, so that one compiled strategy serves any number of instruments.
+A CTX record is passed to compiled handlers by reference. Tables of varying length (instruments, positions, orders,
+books, intents) hang off it by address, so that one compiled strategy serves any number of instruments.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import carray, from_dtype, types
+from numba import from_dtype, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
+from numba.np.numpy_support import carray
 
 from quantai.core.instruments import INSTRUMENT
 from quantai.core.rows import INTENT, ORDER, OrderState, Rows
@@ -74,7 +75,7 @@ CTX_TYPE = from_dtype(CTX)
 
 
 @intrinsic
-def _pointer(typingctx: Any, address: Any) -> Any:
+def _pointer(typingctx: Any, address: Any = None) -> Any:  # numba passes the first argument itself
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], cgutils.voidptr_t)
 

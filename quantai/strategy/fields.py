@@ -1,7 +1,6 @@
 """The fields of a strategy class: parameters, state and indicators, laid out as one numpy record."""
 
 import inspect
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +90,9 @@ class Fields:
                     continue
                 code = _SCALARS.get(note)
                 if code is None:
-                    raise StrategyError(f"{owner.__name__}.{name}: a field is int, float, bool or an indicator, not {note}")
+                    raise StrategyError(
+                        f"{owner.__name__}.{name}: a field is int, float, bool or an indicator, not {note}"
+                    )
                 if name not in base.__dict__:
                     raise StrategyError(f"{owner.__name__}.{name}: give it a default, for example {name}: int = 10")
                 value = base.__dict__[name]

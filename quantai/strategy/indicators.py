@@ -1,8 +1,9 @@
 """Incremental indicators: small records that are fields of a strategy and advance by one row at a time.
 
 Declare one as a field, `fast = qa.ind.ema(10)` or with the name of a parameter, `fast = qa.ind.ema("period")`, and call
-`self.fast.update(x)` in a handler; it returns the new value. `self.fast.value` reads it, `self.fast.n` counts the rows seen,
-and `self.fast.ready` is 1 once the period is full. There is no second, vectorised implementation to disagree with.
+`self.fast.update(x)` in a handler; it returns the new value. `self.fast.value` reads it, `self.fast.n` counts the rows
+seen, and `self.fast.ready` is 1 once the period is full. There is no second, vectorised implementation to disagree
+with.
 """
 
 import math
@@ -17,7 +18,7 @@ _HEAD = [("period", "i8"), ("n", "i8"), ("ready", "i8"), ("value", "f8")]
 
 
 class Ema(Indicator):
-    """Exponential moving average, alpha = 2 / (period + 1), started at the first value (pandas `ewm(span, adjust=False)`)."""
+    """Exponential moving average, alpha = 2 / (period + 1), from the first value on (pandas ewm(adjust=False))."""
 
     period: Any
     n: int
@@ -93,7 +94,8 @@ def sma_update(ind: Any, x: float) -> float:
 class Rsi(Indicator):
     """Relative strength index with Wilder's smoothing, 0 to 100; 50 until `period` changes were seen.
 
-    J. W. Wilder, New Concepts in Technical Trading Systems (1978): the first averages are plain means of `period` changes.
+    J. W. Wilder, New Concepts in Technical Trading Systems (1978): the first averages are plain means of `period`
+    changes.
     """
 
     period: Any
@@ -119,7 +121,7 @@ def rsi_update(ind: Any, x: float) -> float:
     """Advance an Rsi record by one value and return the index."""
     if ind.n > 0:
         change = x - ind.rsi_last
-        gain = change if change > 0.0 else 0.0
+        gain = max(0.0, change)
         loss = -change if change < 0.0 else 0.0
         if ind.n <= ind.period:
             ind.rsi_gain += gain / ind.period
@@ -137,7 +139,7 @@ def rsi_update(ind: Any, x: float) -> float:
 
 
 class Atr(Indicator):
-    """Average true range with Wilder's smoothing, in price units; the first value is the plain mean of `period` ranges."""
+    """Average true range with Wilder's smoothing, in price units; it starts as the plain mean of `period` ranges."""
 
     period: Any
     n: int
@@ -192,7 +194,14 @@ class Bollinger(Indicator):
     def dtype(self, capacity: int) -> np.dtype[Any]:
         """Return the record with a ring of `capacity` values."""
         return np.dtype(
-            [*_HEAD, ("std", "f8"), ("upper", "f8"), ("lower", "f8"), ("boll_width", "f8"), ("boll_ring", "f8", (capacity,))]
+            [
+                *_HEAD,
+                ("std", "f8"),
+                ("upper", "f8"),
+                ("lower", "f8"),
+                ("boll_width", "f8"),
+                ("boll_ring", "f8", (capacity,)),
+            ]
         )
 
     def initial(self, row: Any, period: int) -> None:
@@ -228,7 +237,7 @@ def bollinger_update(ind: Any, x: float) -> float:
 
 
 class Extreme(Indicator):
-    """Highest and lowest of the last `period` values (a Donchian channel); value is the middle. Fields: `high`, `low`."""
+    """`high` and `low`, the extremes of the last `period` values (a Donchian channel); value is their middle."""
 
     period: Any
     n: int
@@ -271,7 +280,7 @@ def extreme_update(ind: Any, x: float) -> float:
 
 
 class Vwap(Indicator):
-    """Volume-weighted average price of all trades since the start or the last `reset`; NaN-free: 0.0 before any volume."""
+    """Volume-weighted average price of all trades since the start or the last `reset`; 0.0 before any volume."""
 
     period: Any
     n: int

@@ -1,9 +1,10 @@
 """From a strategy class to the text of a module that numba can compile and cache on disk.
 
-Handlers are taken as source, wherever they were typed (a file, a Jupyter cell, a marimo cell), and rewritten only where the
-class facade has to disappear: `ctx.buy(…)` becomes `buy(ctx, …)`, `self.fast.update(x)` becomes the indicator's function,
-`self.method(…)` a plain call, and names from outside become imports or literals. The text depends on nothing else, so its
-hash says whether a compiled kernel can be reused. Each generated line remembers the user's line it came from.
+Handlers are taken as source, wherever they were typed (a file, a Jupyter cell, a marimo cell), and rewritten only where
+the class facade has to disappear: `ctx.buy(…)` becomes `buy(ctx, …)`, `self.fast.update(x)` becomes the indicator's
+function, `self.method(…)` a plain call, and names from outside become imports or literals. The text depends on nothing
+else, so its hash says whether a compiled kernel can be reused. Each generated line remembers the user's line it came
+from.
 """
 
 import ast
@@ -19,25 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quantai.core.errors import StrategyError
-from quantai.core.rows import BAR, EVENT, ORDER
-from quantai.strategy.context import BOOK
 from quantai.strategy.fields import Fields
+from quantai.strategy.handlers import HANDLERS, ROW_FIELDS
 from quantai.strategy.verbs import READABLE, VERBS
-
-HANDLERS: dict[str, tuple[str, ...]] = {
-    "on_start": (),
-    "on_trade": ("trade",),
-    "on_book": ("book",),
-    "on_quote": ("book",),
-    "on_bar": ("bar",),
-    "on_funding": ("funding",),
-    "on_timer": (),
-    "on_fill": ("fill",),
-    "on_order": ("order",),
-}
-"""Handlers and what each receives after (self, ctx): EVENT rows, a BOOK record, a BAR row, an ORDER record."""
-
-_ROWS = {"trade": EVENT, "funding": EVENT, "fill": EVENT, "bar": BAR, "book": BOOK, "order": ORDER}
 
 _FORBIDDEN = {
     "pandas": "pandas cannot run in a handler: use indicators (qa.ind) and qa.state, which see one row at a time",
@@ -131,7 +116,9 @@ class Module:
                 if got != 2 + len(extra):
                     want = ", ".join(("self", "ctx", *extra))
                     code = handler.__code__
-                    raise fail(code.co_filename, code.co_firstlineno, f"{name} takes ({want}), this one takes {got} arguments")
+                    raise fail(
+                        code.co_filename, code.co_firstlineno, f"{name} takes ({want}), this one takes {got} arguments"
+                    )
                 self.include(handler, name, method=True)
 
     def include(self, function: Any, name: str, method: bool = False) -> str:
@@ -186,7 +173,7 @@ class Module:
     def _driver_globals(self, driver: Callable[..., Any], names: set[str]) -> None:
         scope = driver.__globals__
         for name in sorted(names):
-            if name in self.functions or name.startswith("has_on_") or name not in scope:
+            if name in self.functions or name.removeprefix("has_") in HANDLERS or name not in scope:
                 continue
             value = scope[name]
             if isinstance(value, int | float):
@@ -215,7 +202,9 @@ class Module:
         if _literal(value) is not None:
             raise AssertionError("literals are inlined by the rewriter")
         raise place.fail(
-            node, f"{name} is a {type(value).__name__}: a handler can use numbers, math, numpy and functions; keep arrays in qa.state"
+            node,
+            f"{name} is a {type(value).__name__}: a handler can use numbers, math, numpy and functions; "
+            "keep arrays in qa.state",
         )
 
 
@@ -263,7 +252,7 @@ class _Rewriter(ast.NodeTransformer):
         self.ctx_name = args[1] if method and len(args) > 1 else ("ctx" if "ctx" in args else "")
         rows = HANDLERS.get(function.__name__, ()) if method else ()
         self.row_name = args[2] if rows and len(args) > 2 else ""
-        self.row_fields = _ROWS[rows[0]].names or () if rows else ()
+        self.row_fields = ROW_FIELDS[rows[0]] if rows else ()
         closure = inspect.getclosurevars(function)
         self.scope: dict[str, Any] = {**function.__globals__, **closure.nonlocals}
         stored = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
@@ -273,7 +262,7 @@ class _Rewriter(ast.NodeTransformer):
         """Rewrite the body; raises StrategyError at the first line that cannot be compiled."""
         self.definition.body = [self.visit(node) for node in self.definition.body]
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         f = node.func
         if isinstance(f, ast.Attribute):
             root = f.value
@@ -287,7 +276,9 @@ class _Rewriter(ast.NodeTransformer):
                 if indicator is not None:
                     kind = type(indicator)
                     if f.attr not in kind.methods:
-                        raise self.place.fail(node, f"{kind.__name__} has no method {f.attr!r}{_hint(f.attr, kind.methods)}")
+                        raise self.place.fail(
+                            node, f"{kind.__name__} has no method {f.attr!r}{_hint(f.attr, kind.methods)}"
+                        )
                     function = f"{kind.__name__.lower()}_{f.attr}"
                     self.module.head[function] = f"from {kind.__module__} import {function}"
                     return self._call(node, function, [root])
@@ -299,7 +290,7 @@ class _Rewriter(ast.NodeTransformer):
             raise self.place.fail(node, "super() cannot be compiled: call the method by another name")
         return self.generic_visit(node)
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         if self._is(node.value, self.self_name):
             return self._field(node)
         if self._is(node.value, self.ctx_name):
@@ -324,7 +315,7 @@ class _Rewriter(ast.NodeTransformer):
                 return ast.copy_location(ast.Name(name, ast.Load()), node)
         return self.generic_visit(node)
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in self.local or not isinstance(node.ctx, ast.Load):
             return node
         if node.id not in self.scope:
@@ -341,7 +332,9 @@ class _Rewriter(ast.NodeTransformer):
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.Try | ast.With | ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal | ast.ClassDef):
+        if isinstance(
+            node, ast.Try | ast.With | ast.Yield | ast.YieldFrom | ast.Await | ast.Global | ast.Nonlocal | ast.ClassDef
+        ):
             raise self.place.fail(node, f"{type(node).__name__.lower()} cannot be used in a handler")
         if isinstance(node, ast.Import | ast.ImportFrom):
             raise self.place.fail(node, "import outside the handler")
@@ -350,7 +343,9 @@ class _Rewriter(ast.NodeTransformer):
     def _field(self, node: ast.Attribute) -> ast.AST:
         fields, owner = self.module.fields, self.module.owner
         if not isinstance(node.ctx, ast.Load) and node.attr in fields.params:
-            raise self.place.fail(node, f"self.{node.attr} is a parameter and cannot change: declare it with qa.state(…)")
+            raise self.place.fail(
+                node, f"self.{node.attr} is a parameter and cannot change: declare it with qa.state(…)"
+            )
         if node.attr in fields.names():
             return node
         if isinstance(node.ctx, ast.Load) and hasattr(owner, node.attr):
@@ -359,7 +354,8 @@ class _Rewriter(ast.NodeTransformer):
                 return ast.copy_location(literal, node)
         hint = _hint(node.attr, fields.names())
         raise self.place.fail(
-            node, f"{owner.__name__} declares no field {node.attr!r}{hint or ': declare it, for example x: float = qa.state(0.0)'}"
+            node,
+            f"{owner.__name__} declares no field {node.attr!r}{hint or ': declare it, x: float = qa.state(0.0)'}",
         )
 
     def _outside(self, node: ast.Attribute) -> tuple[Any, str] | None:

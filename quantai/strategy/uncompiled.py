@@ -10,7 +10,7 @@ from quantai.core.rows import Rows
 from quantai.strategy import indicators, verbs
 from quantai.strategy.base import Strategy, fields_of
 from quantai.strategy.context import World
-from quantai.strategy.source import HANDLERS
+from quantai.strategy.handlers import HANDLERS
 
 
 class View:

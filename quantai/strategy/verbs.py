@@ -1,8 +1,9 @@
 """The verbs of `ctx`: each one function that runs compiled in handlers and, unchanged, as plain Python.
 
-A verb writes intents; it never touches the account. Prices are rounded to the tick on the passive side (buys down, sells up)
-and quantities down to the lot, so that an order is never more aggressive or larger than what was asked. What cannot be an
-order at all (NaN, zero lots, too many intents in one row) is refused, counted by reason, and returns order number 0.
+A verb writes intents; it never touches the account. Prices are rounded to the tick on the passive side (buys down,
+sells up) and quantities down to the lot, so that an order is never more aggressive or larger than what was asked. What
+cannot be an order at all (NaN, zero lots, too many intents in one row) is refused, counted by reason, and returns order
+number 0.
 """
 
 import math
@@ -31,20 +32,20 @@ def to_ticks(inst: Any, px: float, side: int) -> int:
     exact = px * inst.tick_den / inst.tick_num
     near = round(exact)
     if abs(exact - near) <= 1e-6 + 1e-15 * abs(exact):
-        return int(near)
-    return int(math.floor(exact)) if side > 0 else int(math.ceil(exact))
+        return near
+    return math.floor(exact) if side > 0 else math.ceil(exact)
 
 
 @njit(cache=True, nogil=True)
 def to_lots(inst: Any, qty: float) -> int:
-    """Return a quantity (units) in whole lots, rounded down unless it is on the grid to 1e-6 of a lot; 0 beyond 2**53 lots."""
+    """Return a quantity (units) in lots, rounded down unless on the grid to 1e-6 of a lot; 0 beyond 2**53 lots."""
     exact = qty * inst.lot_den / inst.lot_num
     if exact > _MOST_LOTS:
         return 0
     near = round(exact)
     if abs(exact - near) <= 1e-6 + 1e-15 * abs(exact):
-        return int(near)
-    return int(math.floor(exact))
+        return near
+    return math.floor(exact)
 
 
 @njit(cache=True, nogil=True)
@@ -169,7 +170,7 @@ def buy(
     flags: int = 0,
     link: int = 0,
 ) -> int:
-    """Buy `qty` units: at market, or at `limit`, or once `stop` trades, or `trail` behind the best price; returns the order number.
+    """Buy `qty` units at market, at `limit`, once `stop` trades, or `trail` behind the best; return the order number.
 
     `tif` GTC, IOC or FOK; `expire_ts` an instant in ns after which the order lapses; `flags` CHILD or OCO with `link`.
     """
@@ -197,7 +198,7 @@ def sell(
 
 @njit(cache=True, nogil=True)
 def target(ctx: Any, weight: float, instrument: int = -1, rebalance: bool = False) -> int:
-    """Ask to hold `weight` of equity (1.0 = all of it, negative = short), sized where it executes; returns the order number.
+    """Ask to hold `weight` of equity (1.0 = all, negative = short), sized where it executes; returns the order number.
 
     Asking again for the same weight does nothing (returns 0) unless `rebalance` is set: holding is not trading.
     """
@@ -207,7 +208,7 @@ def target(ctx: Any, weight: float, instrument: int = -1, rebalance: bool = Fals
     position = positions_of(ctx)[i]
     if weight == position.target and not rebalance:
         return 0
-    nano = int(round(weight * 1e9))
+    nano = round(weight * 1e9)
     order = ctx.last_order + 1
     if emit(ctx, TARGET, order, i, 0, nano, 0, 0, MARKET, GTC, 0, 0, 0) == 0:
         return 0
@@ -220,7 +221,7 @@ def target(ctx: Any, weight: float, instrument: int = -1, rebalance: bool = Fals
 def cancel(ctx: Any, order: int) -> int:
     """Ask to cancel an order; returns its number, or 0 when it is not working or a cancel is already on its way."""
     for o in orders_of(ctx):
-        if o.order == order and _WAITING <= o.state and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
+        if o.order == order and o.state >= _WAITING and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
             o.flags |= PENDING_CANCEL
             return emit(ctx, CANCEL, int(order), o.instrument, o.side, 0, 0, 0, o.type, o.tif, 0, 0, 0)
     return 0
@@ -228,9 +229,9 @@ def cancel(ctx: Any, order: int) -> int:
 
 @njit(cache=True, nogil=True)
 def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: float = math.nan) -> int:
-    """Ask to change a working order to `qty` units in total and, where given, another limit or stop; returns its number or 0."""
+    """Ask to change a working order to `qty` units in total, and to another limit or stop; returns its number or 0."""
     for o in orders_of(ctx):
-        if o.order == order and _WAITING <= o.state and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
+        if o.order == order and o.state >= _WAITING and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
             inst = instruments_of(ctx)[o.instrument]
             if not (qty > 0.0 and qty < math.inf):
                 return refuse(ctx, _BAD_QTY)
@@ -240,7 +241,21 @@ def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: flo
             if not math.isnan(stop):
                 trigger = to_ticks(inst, stop, -o.side)
             lots = to_lots(inst, qty)
-            return emit(ctx, REPLACE, int(order), o.instrument, o.side, lots, px_ticks, trigger, o.type, o.tif, o.flags, o.expire_ts, 0)
+            return emit(
+                ctx,
+                REPLACE,
+                int(order),
+                o.instrument,
+                o.side,
+                lots,
+                px_ticks,
+                trigger,
+                o.type,
+                o.tif,
+                o.flags,
+                o.expire_ts,
+                0,
+            )
     return 0
 
 

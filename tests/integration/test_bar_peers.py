@@ -29,7 +29,7 @@ class EmaCross(qa.Strategy):
 
 
 class SmaCross(qa.Strategy):
-    """Above by more than rounding: on a price grid two averages are often exactly equal, and then floats decide by luck."""
+    """Above by more than rounding: on a price grid two averages are often equal, and then floats decide by luck."""
 
     fast: int = 10
     slow: int = 50
@@ -44,7 +44,7 @@ class SmaCross(qa.Strategy):
 
 
 def wanted(strategy, close):
-    """When to be long, worked out independently: pandas for the exponential averages, exact integers for the simple ones."""
+    """When to be long, worked out independently: by pandas for EMA, in exact integers for SMA."""
     fast, slow = strategy.fast, strategy.slow
     if isinstance(strategy, EmaCross):
         quick, calm = (close.ewm(span=n, adjust=False, min_periods=slow).mean() for n in (fast, slow))

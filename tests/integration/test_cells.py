@@ -12,18 +12,18 @@ from nbclient import NotebookClient
 
 REPO = Path(__file__).parents[2]
 
-STRATEGY = '''class Typed(qa.Strategy):
+STRATEGY = """class Typed(qa.Strategy):
     period: int = 5
     mean = qa.ind.ema("period")
 
     def on_bar(self, ctx, bar):
         ctx.target(1.0 if bar.close > self.mean.update(bar.close) else 0.0)
-'''
-BROKEN = '''class Broken(qa.Strategy):
+"""
+BROKEN = """class Broken(qa.Strategy):
     def on_bar(self, ctx, bar):
         x = bar.close
         ctx.tagret(x)
-'''
+"""
 AGAIN = STRATEGY.replace("1.0 if", "0.5 if")
 RUN = "r = qa.backtest(Typed(), qa.synth.bars(300, seed=1))\n"
 
@@ -53,7 +53,7 @@ def test_jupyter_cells(tmp_path):
     assert out[6].startswith("cell line 4: ctx has no verb 'tagret': did you mean 'target'?")
 
 
-MARIMO = '''import marimo
+MARIMO = """import marimo
 
 app = marimo.App()
 
@@ -88,7 +88,7 @@ def run(Typed, qa):
 
 if __name__ == "__main__":
     app.run()
-'''
+"""
 
 
 @pytest.mark.parametrize("how", ["python", "export"])
@@ -100,13 +100,21 @@ def test_marimo_cells(how, tmp_path):
         "export": [sys.executable, "-m", "marimo", "export", "ipynb", str(file), "--include-outputs"],
     }[how]
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True, timeout=180, check=False
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     if how == "python":
         said = json.loads(done.stdout.strip().splitlines()[-1])
     else:
         cells = nbformat.reads(done.stdout, as_version=4).cells
-        said = json.loads(next(o["text"] for c in cells for o in c.get("outputs", []) if "intents" in o.get("text", "")))
+        said = json.loads(
+            next(o["text"] for c in cells for o in c.get("outputs", []) if "intents" in o.get("text", ""))
+        )
     assert said["intents"] > 10
     assert said["source"]

@@ -1,4 +1,4 @@
-"""The same decisions whichever way the rows are fed: compiled or plain, at once or in pieces, before or after a restart."""
+"""The same decisions whichever way rows are fed: compiled or plain, at once or in pieces, before or after a restart."""
 
 import math
 
@@ -74,7 +74,9 @@ STRATEGIES = (Cross(fast=3, slow=9), Reversion(period=5), Busy())
 def bar_rows(draw, min_size=1, max_size=120):
     n = draw(st.integers(min_size, max_size))
     steps = draw(st.lists(st.integers(-300, 300), min_size=n, max_size=n))
-    wicks = draw(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(-100, 100)), min_size=n, max_size=n))
+    wicks = draw(
+        st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(-100, 100)), min_size=n, max_size=n)
+    )
     rows = np.zeros(n, BAR)
     close = 10_000
     for k in range(n):
@@ -96,10 +98,7 @@ def run(strategy, rows, **how):
 
 
 def logs(*runs):
-    out = []
-    for name in ("intents", "orders", "fills", "equity"):
-        out.append(b"".join(r.rows(name).tobytes() for r in runs))
-    return out
+    return [b"".join(r.rows(name).tobytes() for r in runs) for name in ("intents", "orders", "fills", "equity")]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)

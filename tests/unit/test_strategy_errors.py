@@ -11,6 +11,7 @@ import pytest
 import quantai as qa
 from quantai.core.errors import StrategyError
 
+
 def bars():
     return qa.synth.bars(50, seed=1)
 
