@@ -1,7 +1,7 @@
 """`quantai pull`: historical bars or trades from a venue into a lake."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,7 @@ def pull(
     symbol: Annotated[str, typer.Argument(help="Normalised: BTC-USDT, BTC-USDT-PERP, BTC-USD-20270326, …")],
     start: Annotated[str, typer.Option(help="First instant: 2024-01-01, or 2024-01-01T12:00:00Z.")],
     end: Annotated[str | None, typer.Option(help="First instant that is left out; now if not given.")] = None,
-    what: Annotated[str, typer.Option(help="bars or trades.")] = "bars",
+    what: Annotated[Literal["bars", "trades"], typer.Option(help="What to download.")] = "bars",
     interval: Annotated[str, typer.Option(help="Length of a bar: 1m, 5m, 1h, 1d, …")] = "1m",
     lake: Annotated[Path | None, typer.Option(help="Folder of the lake; $QUANTAI_LAKE or datasets/lake.")] = None,
     endpoint: Annotated[

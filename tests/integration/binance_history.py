@@ -76,7 +76,7 @@ class Binance:
         if name == "time":
             return web.json_response({"serverTime": self.now_ms})
         if name == "exchangeInfo":
-            return web.json_response(_EXCHANGE_INFO)
+            return web.json_response(_FUTURES_INFO if request.path.startswith("/fapi/") else _EXCHANGE_INFO)
         await asyncio.sleep(self.slow_s)
         fault = self.faults.pop(0) if self.faults else None
         if isinstance(fault, int):
@@ -171,5 +171,34 @@ _EXCHANGE_INFO = {
             ],
         }
         for base, quote in (("BTC", "USDT"), ("ETH", "USDT"), ("ETH", "BTC"))
+    ],
+}
+_FUTURES_INFO = {
+    "timezone": "UTC",
+    "serverTime": T0,
+    "symbols": [
+        {
+            "symbol": symbol,
+            "pair": "BTCUSDT",
+            "contractType": kind,
+            "deliveryDate": delivery,
+            "onboardDate": T0 - 10**9,
+            "status": "TRADING",
+            "baseAsset": "BTC",
+            "quoteAsset": "USDT",
+            "marginAsset": "USDT",
+            "pricePrecision": 2,
+            "quantityPrecision": 3,
+            "underlyingType": "COIN",
+            "filters": [
+                {"filterType": "PRICE_FILTER", "minPrice": "261.10", "maxPrice": "809484", "tickSize": "0.10"},
+                {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"},
+                {"filterType": "MIN_NOTIONAL", "notional": "100"},
+            ],
+        }
+        for symbol, kind, delivery in (
+            ("BTCUSDT", "PERPETUAL", 4_133_404_800_000),
+            ("BTCUSDT_270326", "CURRENT_QUARTER", 1_806_048_000_000),
+        )
     ],
 }

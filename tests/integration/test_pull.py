@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from quantai.core.errors import InputError, UnknownName, VenueError
+from quantai.core.instruments import Contract, Payoff
 from quantai.core.rows import MIN, MS
 from quantai.data import Lake
 from quantai.data.history import pull
@@ -58,6 +60,8 @@ def test_bars_arrive_once_each_through_every_fault(tmp_path: Path) -> None:
     assert got.rows == HOURS * 60 - 30
     assert (got.start_ts, got.end_ts) == (START, END)
     assert not venue.faults, "every fault was met"
+    assert lake.instruments.get("BTC-USDT", "BINANCE").tick == Decimal("0.01")
+    assert lake.instruments.get("BTC-USDT", "BINANCE").lot == Decimal("0.00001")
 
 
 def test_only_what_is_missing_is_asked_for(tmp_path: Path) -> None:
@@ -178,6 +182,24 @@ def test_a_refusal_is_not_repeated(tmp_path: Path) -> None:
     with serve(venue), pytest.raises(VenueError, match=r"BINANCE refused: .*fault 400"):
         pull(Lake(tmp_path), "BINANCE", "BTC-USDT", start=START, end=END, endpoint=venue.url)
     assert len(venue.requests("klines")) == 1
+
+
+def test_contracts_are_found_by_our_names_and_described_as_the_venue_does(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    with serve(Binance()) as server:
+        for symbol in ("BTC-USDT-PERP", "BTC-USDT-20270326"):
+            assert (
+                pull(lake, "BINANCE_FUTURES", symbol, start=START, end=START + 60 * MIN, endpoint=server.url).rows == 60
+            )
+        assert {q["symbol"] for q in server.requests("klines")} == {"BTCUSDT", "BTCUSDT_270326"}
+        with pytest.raises(UnknownName, match="unknown symbol of BINANCE_FUTURES 'BTC-USDT'"):
+            pull(lake, "BINANCE_FUTURES", "BTC-USDT", start=START, endpoint=server.url)
+    perpetual, dated = (lake.instruments.get(s, "BINANCE_FUTURES") for s in ("BTC-USDT-PERP", "BTC-USDT-20270326"))
+    assert (perpetual.contract, dated.contract) == (Contract.PERPETUAL, Contract.FUTURE)
+    assert (perpetual.tick, perpetual.lot, perpetual.multiplier) == (Decimal("0.1"), Decimal("0.001"), 1)
+    assert (perpetual.settle, perpetual.payoff, perpetual.min_notional) == ("USDT", Payoff.LINEAR, 100)
+    assert perpetual.expiry is None
+    assert str(dated.expiry) == "2027-03-26 08:00:00+00:00"
 
 
 def test_bars_per_request_is_what_the_venue_gives(tmp_path: Path) -> None:

@@ -165,6 +165,7 @@ def test_a_folder_is_imported_once_however_often_it_is_asked_for(tmp_path: Path)
     assert bars["volume"].to_pylist() == [5, 6, 7]
     assert bars["interval"].to_pylist() == ["1m"] * 3
     assert lake.quotes("USA", "SPY")["ask"].to_pylist() == [0.0002]
+    assert lake.instruments.get("SPY", "USA").calendar == "XNYS"
     write(folder / "equity/usa/minute/spy/20131004_trade.zip", a="34200000,9,9,9,9,5")
     with pytest.raises(DataError, match="was imported before with other content"):
         lean.import_lean(lake, folder)

@@ -1,17 +1,20 @@
 """A venue's public REST interface: ccxt, with retries and with errors in one line."""
 
+import datetime as dt
 import logging
 import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from quantai.core.errors import InputError, MissingExtra, UnknownName, VenueError
+from quantai.core.instruments import Instrument, Payoff
 from quantai.data.bars import interval_ns
 from quantai.data.history.names import Place, place, resolve, to_ccxt
 
 _ATTEMPTS = 8
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _PATIENCE_S = 120.0  # a venue that asks for a longer pause has banned us: better to stop and say so
+_TICK_SIZE = 4  # ccxt's precisionMode in which a precision is a step, not a number of digits
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +42,30 @@ class Client:
     def now_ms(self) -> int:
         """Return the venue's clock, milliseconds since 1970 UTC; ours where the venue does not tell its own."""
         return int(self.call("fetch_time") if self._ccxt.has["fetchTime"] else self._ccxt.milliseconds())
+
+    def instrument(self) -> Instrument:
+        """Return what the venue says of the market today: grid, size of a contract, expiry, and least amounts."""
+        market: dict[str, Any] = self._ccxt.market(self._market)
+        fields: dict[str, Any] = {"venue": self.venue}
+        if self._ccxt.precisionMode == _TICK_SIZE:
+            steps = market["precision"]
+            fields |= {name: str(steps[key]) for name, key in (("tick", "price"), ("lot", "amount")) if steps.get(key)}
+        if market.get("contract"):
+            fields |= {"multiplier": str(market.get("contractSize") or 1), "settle": market.get("settle") or ""}
+            if market.get("inverse"):
+                fields["payoff"] = Payoff.INVERSE
+        if market.get("expiry"):
+            fields["expiry"] = dt.datetime.fromtimestamp(market["expiry"] / 1000, dt.UTC)
+        limits = market.get("limits") or {}
+        for name, key, side in (
+            ("min_qty", "amount", "min"),
+            ("max_qty", "amount", "max"),
+            ("min_notional", "cost", "min"),
+        ):
+            value = (limits.get(key) or {}).get(side)
+            if value:
+                fields[name] = str(value)
+        return Instrument.parse(self.symbol, **fields)
 
     def check_interval(self, interval: str) -> None:
         """Raise InputError when the venue has no bars, and UnknownName when it has none of this length."""

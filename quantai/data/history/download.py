@@ -89,6 +89,8 @@ def pull(
         if not writer.position:
             asked = f"from {to_iso(start_ms * MS)} to {to_iso(stop_ms * MS)}"
             raise VenueError(f"{venue} has no {what} of {symbol} {asked}: was it listed then?")
+    if all((i.venue, i.symbol) != (venue, symbol) for i in lake.instruments):
+        lake.instruments.add(client.instrument())
     return Pulled(venue, symbol, what, interval if what == "bars" else "", rows, start_ms * MS, stop_ms * MS)
 
 

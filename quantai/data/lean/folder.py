@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantai.core.errors import DataError
+from quantai.core.instruments import Instrument
 from quantai.data.lean.files import Archive, describe, members
 from quantai.data.lean.tables import bar_columns, open_interest_columns, quote_columns
 from quantai.ops import progress
@@ -44,6 +45,7 @@ def import_lean(lake: "Lake", folder: str | Path, *, quiet: bool = False) -> Lea
     if not paths:
         raise DataError(f"{top}: no zip archives there: pass LEAN's data folder, or one archive of it")
     counted: dict[str, int] = {}
+    instruments: list[Instrument] = []
     known = 0
     mib = sum(p.stat().st_size for p in paths) / 2**20
     with lake.writer(SOURCE) as writer, progress("LEAN archives", mib, unit="MiB", quiet=quiet) as advance:
@@ -56,8 +58,9 @@ def import_lean(lake: "Lake", folder: str | Path, *, quiet: bool = False) -> Lea
             elif name in done:
                 raise DataError(f"{path}: {name} was imported before with other content: import it into another lake")
             else:
-                for venue, symbol, table, columns in _rows(archive):
-                    writer.append(table, venue, symbol, columns)
+                for instrument, table, columns in _rows(archive):
+                    writer.append(table, instrument.venue, instrument.symbol, columns)
+                    instruments.append(instrument)
                     counted[table] = counted.get(table, 0) + len(next(iter(columns.values())))
                 done[name] = digest
             if writer.pending >= _ROWS_PER_COMMIT:
@@ -65,6 +68,7 @@ def import_lean(lake: "Lake", folder: str | Path, *, quiet: bool = False) -> Lea
             advance(path.stat().st_size / 2**20)
         if writer.pending:
             writer.commit({"done": done})
+    lake.instruments.update(instruments)
     return LeanImported(counted, len(paths) - known, known)
 
 
@@ -73,12 +77,12 @@ def _name(archive: Archive) -> str:
     return f"{archive.security}/{archive.venue}/{archive.ticker}/{archive.content}/{day}"
 
 
-def _rows(archive: Archive) -> list[tuple[str, str, str, dict[str, Any]]]:
+def _rows(archive: Archive) -> list[tuple[Instrument, str, dict[str, Any]]]:
     table, columns_of = _TABLES[archive.content]
-    found: list[tuple[str, str, str, dict[str, Any]]] = []
+    found: list[tuple[Instrument, str, dict[str, Any]]] = []
     for member in members(archive):
         columns = columns_of(member)
         if table == "bars":
             columns["interval"] = [archive.interval] * len(member.ts_open)
-        found.append((archive.venue, member.instrument.symbol, table, columns))
+        found.append((member.instrument, table, columns))
     return found
