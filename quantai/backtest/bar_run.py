@@ -19,6 +19,7 @@ from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
 from quantai.data.bars import Bars
 from quantai.report.running import RUNNING
 from quantai.strategy import Strategy
+from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import World
 
 _MAGIC = b"quantai bar run 1\n"
@@ -47,6 +48,7 @@ class BarRun:
         *,
         log: bool = True,
         capacities: Mapping[str, int] | None = None,
+        kernel: Kernel | None = None,
     ) -> None:
         if len({i.settle for i in instruments}) > 1:
             names = ", ".join(f"{i.symbol} in {i.settle}" for i in instruments)
@@ -69,10 +71,10 @@ class BarRun:
         self._hits = np.zeros(2 * self.settings.max_orders, FILL)
         self._open_lots = np.zeros(self.settings.max_orders, "i8")
         self._event = zeros(1, EVENT)
-        self._run = self._compiled() if strategy.compiled else self._uncompiled()
-
-    def _compiled(self) -> Any:
-        return self.strategy.kernel(self.record.dtype, (run_bars,)).function("run_bars")
+        if strategy.compiled:
+            self._run = (kernel or bar_kernel(type(strategy), self.record.dtype)).function("run_bars")
+        else:
+            self._run = self._uncompiled()
 
     def _uncompiled(self) -> Any:
         from quantai.strategy.uncompiled import python_handlers
@@ -190,6 +192,11 @@ class BarRun:
             ambiguous_bars=int(self.match["ambiguous_bars"][0]),
             state=state,
         )
+
+
+def bar_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
+    """Return the kernel of a strategy class over bars; `dtype` is that of its record."""
+    return strategy.kernel(dtype, (run_bars,))
 
 
 @njit(cache=True, nogil=True)

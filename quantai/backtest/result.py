@@ -229,9 +229,9 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
-        from quantai.report.tearsheet import summary_html
+        from quantai.report.card import card
 
-        return summary_html(repr(self.strategy), self.stats, self.rules)
+        return card(repr(self.strategy), self.stats, self.rules)
 
 
 def _instants(ns: Any, name: str | None = None) -> pd.DatetimeIndex:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantai.backtest.bar_run import BarRun, backtest
+from quantai.backtest.bar_run import BarRun, backtest, bar_kernel
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
 from quantai.core.errors import DataError, InputError, UnknownName
@@ -112,11 +112,14 @@ def sweep(strategy: type[Strategy], data: Any, *, threads: int | None = None, **
         raise InputError("an empty grid: give each parameter at least one value")
     capacities = fields.capacities(variants)
     per_year = periods_per_year(bars.rows["ts_close"])
+    kernel = bar_kernel(strategy, fields.dtype(capacities))
     started = time.perf_counter()
     done: dict[int, dict[str, Any]] = {}
 
     def one(k: int) -> None:
-        run = BarRun(strategy(**variants[k]), bars.instruments, settings, log=False, capacities=capacities)
+        run = BarRun(
+            strategy(**variants[k]), bars.instruments, settings, log=False, capacities=capacities, kernel=kernel
+        )
         run.feed(bars.rows)
         run.finish()
         stats = finish(run.stats[0], per_year)._asdict()

@@ -9,7 +9,11 @@ glossary   label, unit and meaning of every statistic
 plots      backtest, equity, drawdown and histogram figures
 heatmap    sweep and monthly-return heat maps
 book       order-book depth and price x time heat map
-theme      the colours and templates that all figures share
-thinning   fewer points on the screen without hiding an extreme
+card       what a notebook shows of a result
 tearsheet  one self-contained HTML file
+tables     its tables
+panels     what the figures are made of
+axis       their time axis
+theme      their colours and templates
+thinning   fewer points on the screen without hiding an extreme
 """
