@@ -14,10 +14,11 @@ from plotly.subplots import make_subplots
 
 from quantai.core.errors import DataError
 from quantai.core.rows import Kind
+from quantai.report.axis import screen_x
 from quantai.report.periods import Instants
 from quantai.report.returns import Floats
 from quantai.report.stats import column
-from quantai.report.theme import BLUE, ORANGE, PALETTES, Theme, dress, screen_x
+from quantai.report.theme import BLUE, ORANGE, PALETTES, Theme, dress
 
 _ROWS = 160  # rows of the heat map at most: a row should be a few pixels high
 _COLUMNS = ("ts_recv", "px", "qty", "side", "kind")
