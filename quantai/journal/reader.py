@@ -1,0 +1,300 @@
+"""Reading a journal by number, instant, kind and instrument, while its writer goes on, from any process."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, Unpack
+
+import numpy as np
+
+from quantai.core.errors import DataError, InputError
+from quantai.core.rows import Rows
+from quantai.journal import schema
+from quantai.journal.frames import (
+    INSTANT,
+    KIND,
+    ROWS,
+    Frame,
+    Gap,
+    Snapshot,
+    Stream,
+    Text,
+    bitmap,
+    unpack_gaps,
+    unpack_note,
+    unpack_rows,
+    unpack_snapshot,
+    unpack_texts,
+)
+
+_PAGE = 256  # frames looked up at a time: no read transaction is held while the caller works, or the log only grows
+
+
+class Where(TypedDict, total=False):
+    """Which rows to read; what is left out does not restrict. All ranges include their start and exclude their end."""
+
+    start: int  # seq of EVENT, INTENT and REPORT rows, index of BAR rows
+    stop: int
+    since_ns: int  # ts_recv of EVENT, ts_close of BAR, ts of REPORT rows; for INTENT the newest event before them
+    until_ns: int
+    kinds: Collection[int]  # Kind of EVENT and REPORT rows, Action of INTENT rows
+    instruments: Collection[int]  # REPORT rows name an order and no instrument
+
+
+class StoreReader:
+    """A journal open for reading only. Not to be used by two threads at once; open two readers instead.
+
+    damage: what to do at a frame that is damaged or missing: "raise" a DataError, or "skip" it and note it in
+    `passed_over`. Rows that `recover` recorded as lost (`gaps`) are skipped either way.
+
+    Raises InputError when there is no such file, DataError when it is no journal or SQLite cannot read it.
+    """
+
+    def __init__(self, path: str | Path, *, damage: Literal["raise", "skip"] = "raise") -> None:
+        self.path = Path(path)
+        self.passed_over: list[str] = []
+        self._raise = damage == "raise"
+        self._db = schema.open_reader(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def rows(self, stream: Stream = Stream.EVENT, **where: Unpack[Where]) -> Rows:
+        """Read rows of one stream into one array, in the order they were journaled.
+
+        Raises DataError at damage (see the class), InputError for a stream that holds no rows or has no such condition.
+        """
+        parts = list(self.scan(stream, **where))
+        return np.concatenate(parts) if parts else np.zeros(0, ROWS[stream])
+
+    def scan(self, stream: Stream = Stream.EVENT, **where: Unpack[Where]) -> Iterator[Rows]:
+        """Read rows as `rows` does, one frame's array (read-only, never empty) at a time."""
+        _check_where(stream, where)
+        expected: int | None = None
+        for frame in self._columns(stream, where):
+            if stream in (Stream.EVENT, Stream.BAR):
+                if frame.seq_first >= where.get("stop", 2**63):
+                    return
+                if expected is not None and frame.seq_first != expected:
+                    self._check_rows(stream, expected, frame.seq_first)
+                expected = frame.seq_last + 1
+            part = self._load(frame, where)
+            if part is not None:
+                yield part
+
+    async def tail(
+        self, stream: Stream = Stream.EVENT, *, poll_s: float = 0.005, **where: Unpack[Where]
+    ) -> AsyncIterator[Rows]:
+        """Read rows as `scan` does, then follow the writer, in whichever process it is, until it closes the store.
+
+        poll_s: how often to ask for more, and so how late a row may come after it is durable.
+        """
+        _check_where(stream, where)
+        seen = self._before(stream, where)
+        while True:
+            ended = self._ended()  # asked first: what is written between the two questions is read next time
+            last = self._last_frame()
+            for frame in self._columns(stream, where, seen, last):
+                part = self._load(frame, where)
+                if part is not None:
+                    yield part
+                    await asyncio.sleep(0)
+            if ended and last == seen:
+                return
+            seen = last
+            await asyncio.sleep(poll_s)
+
+    def texts(self, *, start: int = 0, stop: int | None = None, field: str | None = None) -> Iterator[Text]:
+        """Read the strings of rows start … stop (excluded), in the order they were appended."""
+        where = _bounds(start, stop)
+        for frame in self._columns(Stream.TEXT, where):
+            whole = self._intact(frame)
+            for text in unpack_texts(whole) if whole else ():
+                if start <= text.seq and (stop is None or text.seq < stop) and (field is None or text.field == field):
+                    yield text
+
+    def snapshot(self, name: str, *, at: int | None = None) -> Snapshot | None:
+        """The newest intact snapshot of this name, not after row `at`; None when there is none.
+
+        A damaged snapshot is passed over whatever `damage` says, because an older one and more rows say the same.
+        """
+        found: Snapshot | None = None
+        for frame in self._columns(Stream.SNAPSHOT, _bounds(0, None if at is None else at + 1)):
+            whole = self._fetch(frame)
+            if not whole.intact:
+                self.passed_over.append(_describe(frame))
+                continue
+            snapshot = unpack_snapshot(whole)
+            if snapshot.name == name and (found is None or snapshot.seq >= found.seq):
+                found = snapshot
+        return found
+
+    def manifests(self) -> list[dict[str, Any]]:
+        """The manifest of every session that wrote to the store, in order."""
+        frames = (self._intact(frame) for frame in self._columns(Stream.MANIFEST, {}))
+        return [unpack_note(frame) for frame in frames if frame]
+
+    def gaps(self) -> list[Gap]:
+        """The rows that were lost and recorded as such, in the order they were found missing."""
+        return list(self._known_gaps())
+
+    def last_seq(self, stream: Stream = Stream.EVENT) -> int | None:
+        """The newest durable sequence number (BAR: index) of a stream; None when it is empty."""
+        row = self._ask("SELECT seq_last FROM frames WHERE stream = ? ORDER BY n DESC LIMIT 1", (stream,))
+        return row[0][0] if row else None
+
+    def _ended(self) -> bool:
+        row = self._ask("SELECT stream FROM frames ORDER BY n DESC LIMIT 1", ())
+        return bool(row) and row[0][0] == Stream.END
+
+    def _last_frame(self) -> int:
+        return self._ask("SELECT ifnull(max(n), 0) FROM frames", ())[0][0]
+
+    def _columns(
+        self, stream: Stream, where: Where, seen: int | None = None, last: int | None = None
+    ) -> Iterator[Frame]:
+        """The columns (no body) of the frames numbered seen < n <= last that may hold such rows, by number."""
+        at = self._before(stream, where) if seen is None else seen
+        last = self._last_frame() if last is None else last
+        bounds = (where.get("start", -(2**63)), where.get("stop", 2**63 - 1))
+        sql = schema.SELECT_COLUMNS + " WHERE n > ? AND n <= ? AND stream = ? AND seq_last >= ? AND seq_first < ?"
+        while at < last:
+            rows = self._ask(f"{sql} ORDER BY n LIMIT {_PAGE}", (at, last, stream, *bounds))
+            upto = rows[-1][0] if len(rows) == _PAGE else last
+            self._check_frames(at, upto)
+            for row in rows:
+                yield Frame._make([*row, b""])
+            at = upto
+
+    def _before(self, stream: Stream, where: Where) -> int:
+        """A frame before which no row asked for can be: found by bisection, as EVENT rows are numbered upwards.
+
+        INTENT and REPORT rows follow the EVENT row they name, so the same frame serves for them.
+        """
+        start = where.get("start")
+        if start is None or stream not in (Stream.EVENT, Stream.INTENT, Stream.REPORT):
+            return 0
+        low, high = 0, self._last_frame()
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._ask(
+                "SELECT n, seq_last FROM frames WHERE n >= ? AND stream = ? ORDER BY n LIMIT 1", (middle, Stream.EVENT)
+            )
+            if row and row[0][1] < start:
+                low = row[0][0]
+            else:
+                high = middle - 1
+        return low
+
+    def _load(self, frame: Frame, where: Where) -> Rows | None:
+        """The rows of a frame that are asked for; None when there are none."""
+        since_ns, until_ns = where.get("since_ns", -(2**63)), where.get("until_ns", 2**63 - 1)
+        kinds, instruments = where.get("kinds"), where.get("instruments")
+        if (
+            frame.ts_last < since_ns
+            or frame.ts_first >= until_ns
+            or (kinds is not None and not frame.kinds & bitmap(list(kinds)))
+            or (instruments is not None and not frame.instruments & bitmap(list(instruments)))
+        ):
+            return None
+        whole = self._intact(frame)
+        if whole is None:
+            return None
+        rows = unpack_rows(whole)
+        keep = _keep(Stream(frame.stream), rows, frame, where)
+        if keep is None:
+            return rows
+        return rows[keep] if keep.any() else None
+
+    def _intact(self, frame: Frame) -> Frame | None:
+        """The frame with its body; None when it is damaged and damage is skipped."""
+        whole = self._fetch(frame)
+        if whole.intact:
+            return whole
+        self._pass_over(_describe(frame))
+        return None
+
+    def _fetch(self, frame: Frame) -> Frame:
+        rows = self._ask("SELECT body FROM frames WHERE n = ?", (frame.n,))
+        return frame._replace(body=rows[0][0] if rows else b"")
+
+    def _check_rows(self, stream: Stream, expected: int, found: int) -> None:
+        for gap in sorted(self._known_gaps(), key=lambda gap: gap.first):
+            if gap.stream is stream and gap.first <= expected <= gap.last:
+                expected = gap.last + 1
+        if expected < found:
+            self._pass_over(f"{stream.name} rows {expected} … {found - 1} are missing")
+
+    def _check_frames(self, seen: int, last: int) -> None:
+        if self._ask("SELECT count(*) FROM frames WHERE n > ? AND n <= ?", (seen, last))[0][0] == last - seen:
+            return
+        missing = set(range(seen + 1, last + 1)) - {gap.frame for gap in self._known_gaps()}
+        missing -= {n for (n,) in self._ask("SELECT n FROM frames WHERE n > ? AND n <= ?", (seen, last))}
+        if missing:
+            self._pass_over(f"{len(missing)} frames between {min(missing)} and {max(missing)} are missing")
+
+    def _known_gaps(self) -> Iterator[Gap]:
+        for row in self._ask(schema.SELECT + " WHERE stream = ?", (Stream.GAP,)):
+            frame = Frame(*row)
+            if frame.intact:
+                yield from unpack_gaps(frame)
+
+    def _pass_over(self, what: str) -> None:
+        if self._raise:
+            raise schema.damaged(self.path, DataError(what))
+        self.passed_over.append(what)
+
+    def _ask(self, sql: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.ProgrammingError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        except schema.READ_ERRORS as error:
+            raise schema.damaged(self.path, error) from None
+
+
+def _keep(stream: Stream, rows: Rows, frame: Frame, where: Where) -> Any:
+    """Which rows of a frame are asked for, as a mask; None means all."""
+    masks: list[Any] = []
+    start, stop = where.get("start"), where.get("stop")
+    since_ns, until_ns = where.get("since_ns"), where.get("until_ns")
+    if start is not None or stop is not None:
+        seq = np.arange(frame.seq_first, frame.seq_last + 1) if stream is Stream.BAR else rows["seq"].astype(np.int64)
+        masks += [] if start is None else [seq >= start]
+        masks += [] if stop is None else [seq < stop]
+    if stream in INSTANT:
+        ts_ns = rows[INSTANT[stream]]
+        masks += [] if since_ns is None else [ts_ns >= since_ns]
+        masks += [] if until_ns is None else [ts_ns < until_ns]
+    if "kinds" in where:
+        masks.append(np.isin(rows[KIND[stream]], list(where["kinds"])))
+    if "instruments" in where:
+        masks.append(np.isin(rows["instrument"], list(where["instruments"])))
+    return np.logical_and.reduce(masks) if masks else None
+
+
+def _check_where(stream: Stream, where: Where) -> None:
+    if stream not in ROWS:
+        raise InputError(f"{stream.name} frames hold no rows: read EVENT, BAR, INTENT or REPORT")
+    if ("kinds" in where and stream not in KIND) or ("instruments" in where and stream is Stream.REPORT):
+        raise InputError(f"{stream.name} rows have no {'kinds' if stream not in KIND else 'instruments'} to ask for")
+
+
+def _bounds(start: int, stop: int | None) -> Where:
+    return {"start": start} if stop is None else {"start": start, "stop": stop}
+
+
+def _describe(frame: Frame) -> str:
+    name = Stream(frame.stream).name
+    return f"frame {frame.n} ({name} rows {frame.seq_first} … {frame.seq_last}) has a wrong checksum"
