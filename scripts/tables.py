@@ -56,6 +56,22 @@ def order_outcomes() -> str:
     return markdown(["outcome", "meaning"], [[name, said] for name, said in comments(Outcome).items()])
 
 
+def risk_reasons() -> str:
+    """Every reason risk can answer, in the order in which it answers."""
+    from quantai.execution.reasons import SCOPE, RiskReason
+
+    said = comments(RiskReason)
+    rows = [[str(int(r)), f"`{r.name}`", SCOPE[r], said[r.name]] for r in RiskReason if r]
+    return markdown(["", "reason", "asked of", "denied when"], rows)
+
+
+def risk_limits() -> str:
+    """The limits file, key by key."""
+    from quantai.execution.limits import Limits
+
+    return f"```toml\n{Limits.example().text()}```\n"
+
+
 def contract_values() -> str:
     """What one unit is worth under each kind of contract, computed."""
     from quantai.core.instruments import Instrument, Payoff
@@ -87,6 +103,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "order marks": order_marks,
     "order outcomes": order_outcomes,
     "contract values": contract_values,
+    "risk reasons": risk_reasons,
+    "risk limits": risk_limits,
 }
 
 
