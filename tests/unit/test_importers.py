@@ -252,6 +252,12 @@ def test_trades_sorted_and_without_repeats_on_request(tmp_path: Path) -> None:
     assert stored(tmp_path, "id") == [("7",), ("8",), ("9",)]
 
 
+def test_trades_without_an_id_are_never_taken_for_each_other(tmp_path: Path) -> None:
+    text = "ts,px,qty,id\n" + "1704067200000,1,1,\n" * 3 + "1704067200000,1,1,5\n"
+    assert trades(tmp_path, text).added == 4
+    assert stored(tmp_path, "id", "side") == [(None, 0)] * 3 + [("5", 0)]
+
+
 def test_trades_over_those_from_elsewhere_are_refused(tmp_path: Path) -> None:
     trades(tmp_path, TRADES)
     later = TRADES.replace("1704067200000", "1704067201000")

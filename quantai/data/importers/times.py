@@ -95,6 +95,10 @@ class Clock:
         return stamps.asi8 if stamps.tz is not None else self._in_zone(stamps.to_numpy())
 
     def _written_numbers(self, column: Any, row: int) -> Any:
+        try:
+            return self._numbers(column.cast(pa.int64()).to_numpy(), np.zeros(len(column), "i8"), row)
+        except pa.ArrowInvalid:
+            pass  # decimals, or not numbers: slowly, one by one
         texts = column.to_pylist()
         wrong = next((n for n, text in enumerate(texts) if not _NUMBER.fullmatch(text)), None)
         if wrong is not None:

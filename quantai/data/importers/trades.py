@@ -121,12 +121,17 @@ def _without_repeats(
     where: str, row: int, columns: dict[str, Any], before: tuple[int | None, set[str]], dedupe: bool
 ) -> tuple[dict[str, Any], set[str]]:
     last, tail = before
-    ts, ids = columns["ts_exch"], columns["id"].to_numpy(zero_copy_only=False).astype(str)
-    again = repeated((ts, ids)) | ((ts == (-1 if last is None else last)) & np.isin(ids, list(tail)))
+    ts, ids = columns["ts_exch"], columns["id"]
+    if len(ts) == 0:
+        return columns, tail
+    again = repeated((ts, ids.dictionary_encode().indices.fill_null(-1).to_numpy()))
+    if last is not None:
+        for at in np.flatnonzero(ts == last):  # the piece before ended within a time
+            again[at] |= ids[at].as_py() in tail
+    again &= ids.is_valid().to_numpy(zero_copy_only=False)
     if not dedupe:
         refuse(where, row, again, "a trade with this id and time is there already: pass dedupe=True to drop it")
-    at_end = ts == (ts[-1] if len(ts) else 0)
-    seen = set(ids[at_end].tolist()) | (tail if len(ts) and ts[-1] == last else set())
+    seen = {ids[at].as_py() for at in np.flatnonzero(ts == ts[-1])} | (tail if ts[-1] == last else set[str]())
     keep = ~again
     return {n: v.filter(pa.array(keep)) if isinstance(v, pa.Array) else v[keep] for n, v in columns.items()}, seen
 
