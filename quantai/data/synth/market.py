@@ -66,7 +66,7 @@ class SyntheticMarket:
         """
         from quantai.data.synth.store import store
 
-        return store(self, lake)
+        return store(self.events, self.instrument, lake)
 
     def _of(self, *kinds: Kind) -> Rows:
         rows = self.events[np.isin(self.events["kind"], [int(k) for k in kinds])]

@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 
 from quantai.core.errors import InputError
+from quantai.core.instruments import Instrument
 from quantai.core.rows import LAST, Kind, Rows
 
 if TYPE_CHECKING:
     from quantai.data.lake import Lake
-    from quantai.data.synth.market import SyntheticMarket
 
 ROWS_PER_COMMIT = 1 << 20
 _HEAD = ("ts_exch", "ts_recv", "seq")
 
 
-def store(market: "SyntheticMarket", lake: "Lake") -> int:
-    """Append what `lake` does not hold of the market; returns how many rows. See `SyntheticMarket.to_lake`."""
-    venue, symbol, events = market.instrument.venue, market.instrument.symbol, market.events
+def store(events: Rows, instrument: Instrument, lake: "Lake") -> int:
+    """Append what `lake` does not hold of a market; returns how many rows. See `SyntheticMarket.to_lake`."""
+    venue, symbol = instrument.venue, instrument.symbol
     digest = hashlib.blake2b(events.tobytes(), digest_size=16).hexdigest()
     added = 0
     with lake.writer(f"synth-{venue}-{symbol}") as writer:
@@ -36,7 +36,7 @@ def store(market: "SyntheticMarket", lake: "Lake") -> int:
             trades += int((piece["kind"] == Kind.TRADE).sum())
             added += writer.commit({"digest": digest, "events": upto, "trades": trades})
             at = upto
-    lake.instruments.add(market.instrument)
+    lake.instruments.add(instrument)
     return added
 
 
