@@ -207,11 +207,11 @@ def _bar_rows(bars: Rows | Sequence[Sequence[Number]]) -> Rows:
         rows["ts_close"] = rows["ts_open"] + DAY
         for i, bar in enumerate(bars):
             rows["open"][i], rows["high"][i], rows["low"][i], rows["close"][i] = (float(px) for px in bar)
-    inside = (rows["low"] <= rows["open"]) & (rows["open"] <= rows["high"])
-    inside &= (rows["low"] <= rows["close"]) & (rows["close"] <= rows["high"])
-    if not inside.all():
-        i = int(np.argmin(inside))
-        raise DataError(f"bar {i}: open and close must lie within [low, high], got {rows[i]}")
+    whole = np.isfinite(rows["open"] + rows["close"]) & (rows["low"] <= rows["high"])
+    if not whole.all():
+        i = int(np.argmin(whole))
+        prices = ", ".join(f"{name} {rows[name][i]:g}" for name in ("open", "high", "low", "close"))
+        raise DataError(f"bar {i} cannot be: {prices}; drop it or mend it")
     return rows
 
 
