@@ -58,6 +58,8 @@ class CaptureFeed:
             raise DataError(f"{self.path}: no such capture file")
         try:
             self._replayer = self._read()
+            # the list of symbols is a global of the process: another capture of this venue may have left its own
+            Symbols.data.pop(self._replayer.exchange, None)
             self._feed = self._replayer.build_feed(config=QUIET)
             self._replayer.prepare(self._feed)
             await self._feed.load_symbols(conn=self._feed.http_conn)

@@ -181,8 +181,10 @@ class Recording:
         bound = None if seconds is None else loop.call_later(seconds, stop.set)
         tasks = [loop.create_task(self._flush_regularly(stop)), loop.create_task(_close_on(stop, feed))]
         try:
+            await self._in_thread(self._list, feed)
             with _signals(loop, stop.set):
                 await self._take_all(feed, limit, stop)
+            await self._in_thread(self._list, feed)
             self.tally.complete = isinstance(feed, CaptureFeed) and not stop.is_set()
         finally:
             if bound is not None:
@@ -253,6 +255,12 @@ class Recording:
             writer.append(TABLES[channel], self._venue, symbol, columns(channel, batches))
             self._latency.take(joined(batches))
         writer.commit(position)
+
+    def _list(self, feed: Feed) -> None:
+        """Tell the lake what is traded; a capture does not overrule what is known, because it may be of old."""
+        known = self.lake.instruments
+        have = {(i.venue, i.symbol) for i in known} if isinstance(feed, CaptureFeed) else set[tuple[str, str]]()
+        known.update(i for i in feed.instruments if (i.venue, i.symbol) not in have)
 
     def _latencies(self) -> dict[str, float]:
         p50, p99 = self._latency.percentiles_ms(50, 99)
