@@ -108,7 +108,7 @@ def apply(order: Any, executions: Executions, report: Any) -> int:
         _replace(order, report)
     elif kind in (RESTATED, ACK):
         _restate(order, report)
-    elif kind in (CANCELED, CANCEL_REJECT, REPLACE_REJECT):
+    elif kind in (CANCELED, CANCEL_REJECT, REPLACE_REJECT) or (kind == REJECT and report.request):
         _settle(order, report)
     elif kind == ORDER_STATUS:
         _read_status(order, report)
@@ -126,7 +126,7 @@ def _move(order: Any, report: Any) -> None:
         code = np.int64(QUERY + report.code)
         if report.code == NOT_FOUND and order.not_found >= 3 and order.cum_lots == 0:
             code = THIRD_NOT_FOUND
-    elif code == REJECT and report.flags & REQUEST_ONLY:
+    elif code == REJECT and (report.flags & REQUEST_ONLY or report.request):
         code = REQUEST_REJECT
     elif code in (CANCEL_REJECT, REPLACE_REJECT) and report.code == NOT_KNOWN:
         code = UNKNOWN_ORDER

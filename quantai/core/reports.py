@@ -31,7 +31,7 @@ REPORT = np.dtype(
 """One sentence about one order; 64 bytes."""
 
 PRICED = 1 << 9  # REPORT: px_ticks says a limit price
-REQUEST_ONLY = 1 << 10  # REPORT REJECT: what is refused is one request (a resend, a duplicate), not the order
+REQUEST_ONLY = 1 << 10  # REPORT REJECT: a resend or a duplicate is refused, not the order; naming a request says so too
 
 
 class OrdStatus(IntEnum):

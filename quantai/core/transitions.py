@@ -101,7 +101,8 @@ def transitions() -> list[tuple[str, list[str]]]:
 
 
 def _compile() -> np.ndarray:
-    table = np.tile(np.arange(len(Life), dtype=np.uint8), (THIRD_NOT_FOUND + 1, 1))
+    # wide enough for any byte a damaged row can hold: compiled code does not check bounds, and an unknown report stays
+    table = np.tile(np.arange(DOUBT, dtype=np.uint8), (QUERY + 256, 1))
     for report, cells in _TABLE:
         for life, cell in enumerate(cells.split()):
             after = life if cell[0] == "." else int(_LETTERS[cell[0]])
@@ -111,7 +112,7 @@ def _compile() -> np.ndarray:
 
 
 NEXT = _compile()
-"""NEXT[code, life] = the life that follows, with DOUBT set where the report contradicts it; uint8."""
+"""NEXT[code, life] = the life that follows, with DOUBT set where the report contradicts it; uint8, shape (320, 16)."""
 
 STATUS_OF = np.array(
     [

@@ -252,6 +252,21 @@ def test_local_answers(name: str) -> None:
     assert play("submit req=X qty=10\nack\n" + script).answers == wanted
 
 
+def test_a_reject_that_names_a_request_refuses_only_that() -> None:
+    track = play("submit req=X qty=10\nack\nreplace_request req=Y qty=8\nreject req=Y")
+    assert (track.state()["status_local"], track.state()["flags"]) == ("New", set())
+
+
+def test_a_damaged_row_is_read_within_bounds() -> None:
+    order, table = play("submit req=X qty=10\nack").row, executions()
+    report = zeros(1, REPORT)
+    for kind in range(256):
+        for code in (0, 1, 255):
+            report["kind"], report["code"] = kind, code
+            apply(order[0], table, report[0])
+            assert order["life"][0] in set(Life)
+
+
 def test_a_resubmission_changes_nothing() -> None:
     track = play("submit req=X qty=10\nack\nfill exec=1 qty=4 px=9")
     before = track.row.tobytes()
