@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantai.core.errors import InputError, UnknownName, VenueError
+from quantai.core.errors import InputError, MissingExtra, UnknownName, VenueError
 from quantai.core.instruments import Contract, Payoff
 from quantai.core.rows import MIN, MS
 from quantai.data import Lake
@@ -200,6 +200,12 @@ def test_contracts_are_found_by_our_names_and_described_as_the_venue_does(tmp_pa
     assert (perpetual.settle, perpetual.payoff, perpetual.min_notional) == ("USDT", Payoff.LINEAR, 100)
     assert perpetual.expiry is None
     assert str(dated.expiry) == "2027-03-26 08:00:00+00:00"
+
+
+def test_without_ccxt_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ccxt", None)
+    with pytest.raises(MissingExtra, match=r"ccxt is not installed: pip install 'quantai\[live\]'"):
+        pull(Lake(tmp_path), "BINANCE", "BTC-USDT", start=START, end=END)
 
 
 def test_bars_per_request_is_what_the_venue_gives(tmp_path: Path) -> None:
