@@ -67,7 +67,7 @@ from quantai.core.rows import OCO, POST_ONLY, REDUCE_ONLY, Reason
 FILL = np.dtype(
     [
         ("order", "u8"),
-        ("ts", "i8"),  # the first instant at which the fill is known: ts_open for AT_OPEN, else ts_close
+        ("ts", "i8"),  # the first instant at which the fill is known: ts_open when the open decided it, else ts_close
         ("px", "f8"),
         ("raw_px", "f8"),  # before slippage
         ("qty_lots", "i8"),
@@ -171,9 +171,9 @@ def _after_open(orders: Any, n: int, bar: Any, inst: Any, rules: Any, match: Any
 
     for k in range(n):
         o = orders[k]
-        if o.instrument == bar.instrument and is_live(o):
+        if o.instrument == bar.instrument:
             o.triggered = min(o.triggered, 1)
-            if expires_by(o, bar.ts_close):
+            if is_live(o) and expires_by(o, bar.ts_close):
                 end(orders, n, k, EXPIRED, _GTD)
 
 
