@@ -52,6 +52,7 @@ def bars(
             "bars": len(made),
             "added": added,
             "trades": int(made.rows["trades"].sum()),
+            "source": made.source,
             "first": to_iso(int(made.rows["ts_open"][0])) if len(made) else None,
             "last": to_iso(int(made.rows["ts_close"][-1])) if len(made) else None,
             "lake": opened.root,

@@ -1,6 +1,7 @@
 """The check of a lake, or of rows in hand: what is damaged, missing, out of order, doubled, crossed or impossible."""
 
 import contextlib
+import dataclasses
 import datetime as dt
 import itertools
 import warnings
@@ -116,10 +117,13 @@ def _check_rows(rows: pa.Table, name: str | None, venue: str, symbol: str, stale
 
 
 def _report(findings: list[Finding], latencies: list[Latency], rows: int, partitions: int, root: Path | None) -> Report:
-    def order(f: Finding) -> tuple[Any, ...]:
-        return _RANK[f.kind], f.table, f.venue, f.symbol, f.part, f.first_ts
+    def place(f: Finding) -> tuple[Any, ...]:
+        return _RANK[f.kind], f.table, f.venue, f.symbol, f.part, f.path
 
-    return Report(tuple(sorted(findings, key=order)), tuple(latencies), rows, partitions, root)
+    # a partition of several files is looked at piece by piece, and told of as one
+    pieces = [list(g) for _, g in itertools.groupby(sorted(findings, key=lambda f: (place(f), f.first_ts)), key=place)]
+    whole = (dataclasses.replace(mine[0], count=sum(f.count for f in mine)) for mine in pieces)
+    return Report(tuple(whole), tuple(latencies), rows, partitions, root)
 
 
 def _damaged(root: Path, part: Part, error: DataError) -> Finding:

@@ -15,7 +15,7 @@ KINDS = {
     "gap": "rows the venue numbered or the recorder missed, or bars that are not there",
     "missing_day": "a day without a file between the first and the last",
     "stale": "a long silence between two rows",
-    "duplicate": "the same row twice: by seq, by the venue's id, or by a bar's opening",
+    "duplicate": "the same row twice: by seq, by the venue's id, or a bar with the same values",
     "disorder_seq": "rows that are not in the order of seq",
     "disorder_recv": "our clock went back: ts_recv is before that of the row before",
     "disorder_exch": "the venue's times go back: ts_exch is before that of the row before",
@@ -25,6 +25,8 @@ KINDS = {
     "bad_qty": "a size that is NaN, zero (of a trade) or negative",
 }
 """Every kind of finding, worst first, and what it means."""
+
+_SHOWN, _SHOWN_LATENCIES = 100, 8  # lines of the text; a table and JSON have all
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,14 @@ class Report:
 
     def __str__(self) -> str:
         head = f"checked {self.rows:,} rows in {self.partitions:,} partitions: {len(self.findings)} findings"
-        return "\n".join([head, *map(str, self.findings), *(f"latency  {x}" for x in self.latencies)])
+        lines = [head, *map(str, self.findings[:_SHOWN])]
+        if len(self.findings) > _SHOWN:
+            lines.append(f"… and {len(self.findings) - _SHOWN:,} more: see .df(), or --json")
+        worst = sorted(self.latencies, key=lambda x: (x.min_ms >= 0, -x.p99_ms))[:_SHOWN_LATENCIES]
+        lines += [f"latency  {x}" for x in worst]
+        if len(self.latencies) > len(worst):
+            lines.append(f"… and {len(self.latencies) - len(worst):,} more streams: see .latencies, or --json")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         def table(head: list[str], rows: list[list[Any]]) -> str:

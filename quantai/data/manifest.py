@@ -160,7 +160,7 @@ class Manifest:
 
     def _open_to_read(self) -> sqlite3.Connection:
         name = quote(str(self.path.absolute()))
-        # on a read-only disk the log's index cannot be made; nobody writes there either, so the file cannot change
+        # where the log's index cannot be made, the file is read as it stands: without a log no writer has it open
         mode = "mode=ro" if os.access(self.root, os.W_OK) or self._has_log() else "immutable=1"
         return sqlite3.connect(f"file:{name}?{mode}", uri=True, timeout=30.0, isolation_level=None)
 

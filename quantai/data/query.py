@@ -4,6 +4,7 @@ Each query gets a connection of its own, so threads never share one and an answe
 query.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -72,7 +73,7 @@ def connect(root: Path, manifest: Manifest, tables: Iterable[str]) -> duckdb.Duc
     """Return a private connection with a view of each of `tables` as of now; raises DataError for a damaged file."""
     names = list(tables)
     parts = manifest.parts(names) if names else []
-    con = duckdb.connect(config={"temp_directory": f"{tempfile.gettempdir()}/quantai-duckdb"})
+    con = duckdb.connect(config={"temp_directory": f"{tempfile.gettempdir()}/quantai-duckdb-{os.getuid()}"})
     # otherwise an ASOF join over one day is planned as a nested loop, which does not finish
     con.execute("set asof_loop_join_threshold = 0").fetchall()
     # and a misspelt table could be found among the variables of this very function

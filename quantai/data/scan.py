@@ -1,7 +1,7 @@
 """Looks through the rows of one stream, partition after partition, and yields what is wrong with them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,12 +163,9 @@ class Scan:
             opened, closed = _np(mine, "ts_open"), _np(mine, "ts_close")
             order = np.lexsort((_np(mine, "seq"), opened))
             opened, closed = opened[order], closed[order]
-            again = np.append(False, opened[1:] == opened[:-1])
+            again = _repeated(mine.take(order), ("ts_open", "open", "high", "low", "close", "volume"))
             yield from _at(
-                "duplicate",
-                mine.take(order),
-                again,
-                lambda i, opened=opened: f"bar of {to_iso(opened[i])} twice: the last counts",
+                "duplicate", mine.take(order), again, lambda i, opened=opened: f"bar of {to_iso(opened[i])} twice"
             )
             before = np.append(self._closed.get(interval, int(opened[0])), closed[:-1])
             length = _length(interval)
@@ -190,6 +187,16 @@ def _at(kind: str, rows: pa.Table, mask: Any, example: Any) -> Iterator[Hit]:
         i = int(np.argmax(mask))
         name = next(iter(rows.schema.names))  # ts_exch, or ts_open of a bar
         yield kind, int(mask.sum()), int(rows[name][i].as_py()), example(i)
+
+
+def _repeated(rows: pa.Table, names: Sequence[str]) -> Any:
+    """Return where a row equals the one before in these columns; a bar that differs is an update, no finding."""
+    same = np.ones(rows.num_rows, bool)
+    same[0] = False
+    for name in names:
+        x = _np(rows, name)
+        same[1:] &= x[1:] == x[:-1]
+    return same
 
 
 def _prices(

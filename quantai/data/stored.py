@@ -61,7 +61,10 @@ def build(
     bounds: tuple[int | None, int | None],
     took: Callable[[int], Any] = lambda rows: None,
 ) -> Bars:
-    """Return bars of trades that arrive in pieces, in the order of seq; calls `took` with the rows of each piece."""
+    """Return bars of trades that arrive in pieces, in the order of seq; calls `took` with the rows of each piece.
+
+    `source` of the result says how many trades came late, that is with a time before the bar that was open.
+    """
     from quantai.data.aggregate import BarBuilder
 
     lo, hi = bounds
@@ -73,7 +76,8 @@ def build(
         done.append(builder.extend(ts[keep], px[keep], qty[keep]))
         took(rows.num_rows)
     done.append(builder.flush())
-    return Bars(np.concatenate(done), Instruments([instrument]), interval.text)
+    source = f"trades of {instrument.venue} {instrument.symbol}" + (f", {builder.late} late" if builder.late else "")
+    return Bars(np.concatenate(done), Instruments([instrument]), interval.text, source)
 
 
 def resample(rows: Rows, interval: Interval) -> Rows:

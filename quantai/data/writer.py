@@ -17,7 +17,8 @@ from quantai.data import manifest
 from quantai.data.locks import FileLock
 from quantai.data.manifest import Manifest, Part, transaction
 from quantai.data.parts import describe, new_path
-from quantai.data.tables import Columns, bounds, check_name, checked, split, stamped, table
+from quantai.data.tables import TABLES, Columns, bounds, check_name, checked, split, stamped
+from quantai.data.tables import table as table_of
 
 SPILL_ROWS = 1 << 17  # a partition with this many staged rows becomes a Parquet file
 SPILL_AGE_NS = 60 * SEC  # so does one whose oldest staged row has waited this long
@@ -88,15 +89,15 @@ class Writer:
         """How many rows are appended but not committed."""
         return self._rows
 
-    def append(self, table_name: str, venue: str, symbol: str, columns: Mapping[str, Any]) -> None:
+    def append(self, table: str, venue: str, symbol: str, columns: Mapping[str, Any]) -> None:
         """Buffer rows of one stream in memory: nothing is durable before `commit`.
 
         `columns` maps names to arrays or lists of equal length; see `quantai.data.tables` for names, types and
         defaults. Without `seq`, rows are numbered by `ts_recv`, raised where needed to stay strictly increasing
         within the stream. Raises UnknownName or InputError that names the table and column, and then buffers nothing.
         """
-        spec = table(table_name)
-        stream = (table_name, check_name("venue", venue), check_name("symbol", symbol))
+        spec = table_of(table)
+        stream = (table, check_name("venue", venue), check_name("symbol", symbol))
         rows = checked(spec, columns)
         n = len(rows[spec.clock])
         if n == 0:
@@ -186,7 +187,7 @@ class Writer:
         """Cut the buffer into parts: (small ones to stage, big ones to write as files at once)."""
         staged, big = list[Part](), list[Part]()
         for (name, venue, symbol), pieces in self._buffer.items():
-            spec = table(name)
+            spec = TABLES[name]
             for part, batch in split(spec, _joined(pieces)):
                 found = Part(0, name, venue, symbol, part, batch.num_rows, *bounds(spec, batch), batch=batch)
                 (big if batch.num_rows >= SPILL_ROWS else staged).append(found)
