@@ -1,9 +1,12 @@
-"""`make demo`: a strategy of eight lines over twenty years of real S&P 500 bars, and a tear sheet to look at."""
+"""`make demo`: the main job, offline. A market into a lake, bars out of it, a strategy over them and over real days."""
 
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import quantai as qa
+from quantai.data.check import check
 
 
 class Cross(qa.Strategy):
@@ -21,22 +24,61 @@ class Cross(qa.Strategy):
         ctx.target(1.0 if self.ema_fast > self.ema_slow else 0.0)
 
 
+def say(step: str, text: str) -> None:
+    """Print one line of the demo."""
+    print(f"{step:<9} {text}", flush=True)
+
+
+def fill_a_lake(root: Path) -> qa.Bars:
+    """Store a synthetic market in a lake at `root`, check it, and return its ten-second bars."""
+    market = qa.synth.market("BTC-USDT-PERP", hours=2, seed=7)
+    lake = qa.Lake(root)
+    started = time.perf_counter()
+    rows = market.to_lake(lake)
+    say(
+        "lake",
+        f"{rows:,} rows of a synthetic market (trades, book, quotes) stored in {time.perf_counter() - started:.1f} s",
+    )
+    busiest = lake.sql(
+        "select strftime(date_trunc('minute', ts), '%H:%M') as minute, count(*) as n from trades "
+        "group by minute order by n desc, minute limit 1"
+    ).fetchall()[0]
+    say("sql", f"the busiest minute was {busiest[0]} UTC with {busiest[1]:,} trades")
+    report = check(lake)
+    say(
+        "check",
+        f"{len(report.findings)} findings: no gaps, no disorder, no crossed book"
+        if not report.findings
+        else str(report),
+    )
+    return lake.bars("SYNTH", "BTC-USDT-PERP", "10s")
+
+
 def main() -> None:
-    """Run the backtest, write the tear sheet and say what was done."""
+    """Run the whole job and say what was done."""
+    say("compile", "the engine is compiled once on this machine: the first run takes a minute, later ones seconds")
+    with tempfile.TemporaryDirectory() as folder:
+        bars = fill_a_lake(Path(folder) / "lake")
+        result = qa.backtest(Cross(), bars, fee_bps=1)
+        say(
+            "backtest",
+            f"{len(bars):,} bars from the lake: {result.stats['total_return']:+.2%} in {result.stats['trades']} trades",
+        )
     bars = qa.samples.sp500()
-    print(f"bars      {len(bars):,} real daily bars of the S&P 500, 1999 to 2018 (shipped with the package arch)")
-    print("compiling the engine and the strategy; the engine only once on this machine, for a quarter of a minute")
+    say("bars", f"{len(bars):,} real daily bars of the S&P 500, 1999 to 2018 (shipped with the package arch)")
+    sweep = qa.sweep(Cross, bars, fast=range(5, 60, 5), slow=range(60, 260, 20), fee_bps=1)
+    say("sweep", f"{len(sweep)} variants in {sweep.seconds:.2f} s, the best {sweep.best('sharpe').strategy!r}")
     result = qa.backtest(Cross(), bars, fee_bps=1)
-    print(f"strategy  {result.strategy!r}, compiled; market orders at the next open, 1 basis point of fees")
     stats = result.stats
-    print(
-        f"result    {stats['total_return']:+.1%} in {stats['trades']} trades, Sharpe {stats['sharpe']:.2f}, "
-        f"worst drawdown {stats['max_drawdown']:.1%}"
+    say(
+        "result",
+        f"{result.strategy!r}: {stats['total_return']:+.1%} in {stats['trades']} trades, "
+        f"Sharpe {stats['sharpe']:.2f}, worst drawdown {stats['max_drawdown']:.1%}",
     )
     out = Path("out")
     out.mkdir(exist_ok=True)
     sheet = result.tearsheet(out / "demo.html").resolve()
-    print(f"sheet     {sheet}\n")
+    say("sheet", f"{sheet}\n")
     print(f"Open {sheet.as_uri()} in a browser. Then `make lab`: notebooks/01_quickstart.ipynb goes on from here.")
 
 

@@ -212,7 +212,7 @@ def _equity_of(ctx: Any) -> float:
 def backtest(strategy: Strategy | type[Strategy], data: Any, **settings: Any) -> Result:
     """Run a strategy over bars and return its Result.
 
-    `data` is a Bars, or a frame that `Bars.from_frame` understands (called "ASSET" then). Keywords are those of
+    `data` is a Bars, or a frame that `Bars.from_frame` understands (a share called "ASSET" then). Keywords are those of
     `Settings`: cash, fee_bps, maker_fee_bps, slip_bps, leverage, limit_touch, max_orders. A decision made at a bar's
     close is live from the next bar; docs/fills.md has every fill rule.
 

@@ -150,9 +150,9 @@ class Result:
 
     @property
     def rules(self) -> list[str]:
-        """The fill rules and counts a reader has to know to trust the numbers."""
+        """The fill rules the numbers rest on."""
         sessions = any(i.calendar for i in self.bars.instruments)
-        out = [
+        return [
             "decided at a close, live from the next bar; market orders fill at its open",
             "a limit fills when price trades "
             + ("to it" if self.settings.limit_touch else "through it; a touch is no fill"),
@@ -160,10 +160,21 @@ class Result:
             "a stop fills at its trigger, or at the open when price gaps beyond it",
             "a bar that reaches stop and target takes the stop",
         ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What to look at before believing the numbers: bars that could have gone either way, requests refused."""
+        out = [f"{n} requests refused: {reason}" for reason, n in self.refused.items()]
         if self.ambiguous_bars:
             out.append(f"{self.ambiguous_bars} bars had an outcome that depends on the path inside the bar")
-        out += [f"{n} requests refused: {reason}" for reason, n in self.refused.items()]
+        if not any((self.settings.fee_bps, self.settings.maker_fee_bps, self.settings.slip_bps)):
+            out.append("no fees and no slippage are counted")
         return out
+
+    @property
+    def currency(self) -> str:
+        """The settlement currency of the account."""
+        return self.bars.instruments[0].settle
 
     def plot(self, title: str | None = None) -> "go.Figure":
         """Return a figure with prices and fills, equity and drawdown; several instruments show the first."""
@@ -171,25 +182,27 @@ class Result:
 
         symbol = self.bars.symbols[0]
         fills: Any = self.fills[self.fills["symbol"] == symbol]
+        trades: Any = self.trades[self.trades["symbol"] == symbol]
+        bars = self.bars.only(symbol).df()
         return backtest_figure(
-            self.bars.only(symbol).df(), fills, self.equity, self.trades, title=title or repr(self.strategy)
+            bars, fills, self.equity, trades, title=title or repr(self.strategy), currency=self.currency
         )
 
     def tearsheet(self, path: str | Path, title: str | None = None) -> Path:
         """Write one HTML file that opens without a network and return its path."""
         from quantai.report import tearsheet
 
-        symbol = self.bars.symbols[0]
         return tearsheet.write(
             Path(path),
             title=title or repr(self.strategy),
             stats=self.stats,
-            bars=self.bars.only(symbol).df(),
+            bars={s: self.bars.only(s).df() for s in self.bars.symbols},
             fills=self.fills,
             trades=self.trades,
             equity=self.equity,
-            provenance=self.provenance,
-            notes=self.rules,
+            provenance=self.provenance | {"fill_rules": self.rules},
+            notes=self.notes,
+            currency=self.currency,
         )
 
     def to_vectorbt(self) -> Any:
@@ -231,7 +244,7 @@ class Result:
     def _repr_html_(self) -> str:
         from quantai.report.card import card
 
-        return card(repr(self.strategy), self.stats, self.rules)
+        return card(repr(self.strategy), self.stats, [*self.notes, *self.rules])
 
 
 def _instants(ns: Any, name: str | None = None) -> pd.DatetimeIndex:

@@ -18,6 +18,7 @@ from quantai.core.errors import QuantaiError
 COMMANDS = {
     "record": "Record market data from venues into a lake.",
     "pull": "Download historical bars or trades into a lake.",
+    "import": "Import csv, Parquet or LEAN files into a lake.",
     "bars": "Build bars of any interval from a lake's trades.",
     "check": "Look for gaps, disorder, crossed books and duplicates in a lake.",
     "backtest": "Run a strategy over bars and write what it would have done.",
@@ -40,11 +41,12 @@ class _LazyGroup(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    module = import_module(f"quantai.cli.{name}")
+    file = {"import": "importing"}.get(name, name)  # import is a keyword
+    module = import_module(f"quantai.cli.{file}")
     examples: str = getattr(module, "EXAMPLES", "").strip()
     epilog = "\b\nExamples:\n" + "\n".join(f"  {line.strip()}" for line in examples.splitlines()) if examples else None
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name=name, epilog=epilog)(getattr(module, name))
+    app.command(name=name, epilog=epilog)(getattr(module, file))
     return typer.main.get_command(app)
 
 

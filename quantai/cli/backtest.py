@@ -11,7 +11,7 @@ from quantai.core.errors import InputError
 
 EXAMPLES = """
 quantai backtest quantai.strategy.examples:Cross --data sp500
-quantai backtest my_strategy.py:Cross --data prices.csv --param fast=5 --param slow=40 --fee-bps 2 --out sheet.html
+quantai backtest my_strategy.py:Cross --data prices.csv --interval 1d --tz UTC --param fast=5 --param slow=40 --fee-bps 2 --out sheet.html
 quantai backtest my_strategy.py:Cross --lake lake --venue BINANCE --symbol BTC-USDT --interval 1m --json
 """
 
@@ -23,6 +23,7 @@ def backtest(
     venue: Annotated[str, typer.Option(help="Venue in the lake, for example BINANCE.")] = "",
     symbol: Annotated[str, typer.Option(help="Symbol in the lake, for example BTC-USDT.")] = "",
     interval: Annotated[str, typer.Option(help="Bar interval, for example 1m or 1d.")] = "",
+    tz: Annotated[str, typer.Option(help="Zone of the times in the file when they carry none.")] = "",
     start: Annotated[str, typer.Option(help="First instant, ISO 8601; default: all there is.")] = "",
     end: Annotated[str, typer.Option(help="End, exclusive, ISO 8601.")] = "",
     param: Annotated[list[str] | None, typer.Option(help="A parameter, name=value; may be repeated.")] = None,
@@ -39,7 +40,7 @@ def backtest(
     from quantai.strategy.load import load_strategy
 
     cls = load_strategy(strategy)
-    bars = _bars(data, lake, venue, symbol, interval, start, end)
+    bars = _bars(data, lake, venue, symbol, interval, tz, start, end)
     result = run(
         cls(**_params(params, param or [])), bars, cash=cash, fee_bps=fee_bps, slip_bps=slip_bps, leverage=leverage
     )
@@ -50,7 +51,7 @@ def backtest(
     emit(answer | ({"tearsheet": written} if written else {}), json)
 
 
-def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, start: str, end: str) -> Any:
+def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, tz: str, start: str, end: str) -> Any:
     if bool(data) == (lake is not None):
         raise InputError(
             "say where the bars are: either --data sp500 | nasdaq | FILE, or --lake DIR with --venue and --symbol"
@@ -68,7 +69,9 @@ def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, 
     else:
         from quantai.data.importers import read_bars
 
-        bars = read_bars(Path(data), symbol or "ASSET", interval)
+        if not interval:
+            raise InputError("a file of bars needs --interval, for example --interval 1d")
+        bars = read_bars(Path(data), symbol or "ASSET", interval, tz=tz or None)
     return bars.between(start or "1678", end or "2262") if start or end else bars
 
 

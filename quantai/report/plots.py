@@ -59,13 +59,15 @@ def backtest_figure(
 
 def price_figure(
     bars: pd.DataFrame,
-    fills: pd.DataFrame,
+    fills: pd.DataFrame | None = None,
     trades: pd.DataFrame | None = None,
     *,
     title: str = "Price",
     theme: Theme = "light",
 ) -> go.Figure:
-    """Return the first panel of `backtest_figure` alone: one instrument's price with its fills and trades."""
+    """Return the first panel of `backtest_figure` alone: one instrument's price, with its fills and trades if any."""
+    if fills is None:
+        fills = pd.DataFrame({"ts": pd.DatetimeIndex([], tz="UTC"), "side": [], "px": [], "qty": []})
     bar_ts, fill_ts = instants(bars.index), panels.column_instants(fills, "ts")
     figure = make_subplots(rows=1, cols=1)
     notes = [panels.add_bars(figure, bars, bar_ts)]

@@ -52,10 +52,45 @@ def import_bars(
     or bars closer together than `interval` is a DataError that names file, row and remedy. The file must fit in
     memory.
     """
+    instrument = _known(lake, Instrument.parse(symbol, venue=venue, tick="1e-8", lot="1e-8"))
+    bars, read = _read(path, instrument, interval, columns, names, tz, unit, label, sort, dedupe)
+    added = lake.add_bars(bars, f"import-bars-{venue}-{symbol}")
+    return Imported(str(path), "bars", read, added, int(bars.rows["ts_open"][0]), int(bars.rows["ts_close"][-1]))
+
+
+def read_bars(
+    path: str | Path,
+    symbol: str | Instrument,
+    interval: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    names: Sequence[str] | None = None,
+    tz: str | None = None,
+    unit: str | None = None,
+    label: str = "open",
+    sort: bool = False,
+    dedupe: bool = False,
+) -> Bars:
+    """Return the bars of one csv or Parquet file, without a lake; every argument and every refusal as in `import_bars`."""
+    instrument = Instrument.parse(symbol, tick="1e-8", lot="1e-8") if isinstance(symbol, str) else symbol
+    return _read(path, instrument, interval, columns, names, tz, unit, label, sort, dedupe)[0]
+
+
+def _read(
+    path: str | Path,
+    instrument: Instrument,
+    interval: str,
+    columns: Mapping[str, str] | None,
+    names: Sequence[str] | None,
+    tz: str | None,
+    unit: str | None,
+    label: str,
+    sort: bool,
+    dedupe: bool,
+) -> tuple[Bars, int]:
     if label not in ("open", "close"):
         raise UnknownName("label", label, ["open", "close"])
     length = interval_ns(interval)
-    instrument = Instrument.parse(symbol, venue=venue, tick="1e-8", lot="1e-8")
     sheet = Sheet(path, names)
     parts = match(sheet.where, sheet.columns, BARS, columns or {})
     clock, row = Clock(sheet.where, tz, unit), 0
@@ -74,9 +109,7 @@ def import_bars(
         keep = ~repeated(tuple(rows[n] for n in BAR.names or ()))
         rows, numbered = rows[keep], numbered[keep]
     _check(sheet.where, rows, numbered, interval)
-    bars = Bars(rows, Instruments([_known(lake, instrument)]), interval, sheet.where)
-    added = lake.add_bars(bars, f"import-bars-{venue}-{symbol}")
-    return Imported(str(path), "bars", row, added, int(rows["ts_open"][0]), int(rows["ts_close"][-1]))
+    return Bars(rows, Instruments([instrument]), interval, sheet.where), row
 
 
 def _check(where: str, rows: Rows, numbered: Any, interval: str) -> None:
