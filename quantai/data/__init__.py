@@ -3,15 +3,15 @@
 - `Lake`: every row ever recorded or imported, in Parquet behind a manifest; SQL, Arrow, pandas and polars out
 - `Writer`: how recorders and importers put rows in: commits of rows together with a position
 - `Bars`: checked, immutable bar rows
-- `check`: gaps, disorder, crossed books, duplicates, damaged files: a `Report`, never an exception
 - `parse_interval`: what a bar holds: "1m", "100 ticks", "50 volume", "1e6 dollar"
 - `to_ns`, `to_iso`: instants to nanoseconds UTC and back
+- `check`: gaps, disorder, crossed books, duplicates, damaged files: a `Report`, never an exception
 - `aggregate`: bars of any interval from trades, at once or as they arrive
 - `compact`: the small files of past days merged into large ones
 - `samples`: real daily bars of two stock indices, offline
 - `synth`: seeded synthetic markets
 - `history`: bars and trades downloaded from venues
-- `lean`, `tabular`: importers for LEAN archives and for anyone's csv and Parquet files
+- `importers`, `lean`: anyone's csv and Parquet files, and LEAN's archives, into a lake
 - `tables`: the columns of every table of the lake
 """
 

@@ -7,7 +7,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +26,24 @@ from quantai.ops import progress
 
 if TYPE_CHECKING:
     from quantai.data.catalog import Catalog
-    from quantai.data.lake import Lake
 
 _RANK = {kind: n for n, kind in enumerate(KINDS)}
 _SAMPLES = 1_000_000  # latencies kept for the percentiles of a stream
 
 
+class Checkable(Protocol):
+    """What of a `Lake` the check needs."""
+
+    root: Path
+
+    @property
+    def instruments(self) -> "Catalog":
+        """The instruments the lake knows."""
+        ...
+
+
 def check(
-    data: "Lake | pa.Table",
+    data: "Checkable | pa.Table",
     name: str | None = None,
     venue: str | None = None,
     symbol: str | None = None,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from quantai.data.book import Book
     from quantai.data.catalog import Catalog
     from quantai.data.compact import Compacted
+    from quantai.data.findings import Report
     from quantai.data.query import Answer
 
 
@@ -246,6 +247,20 @@ class Lake:
         from quantai.data.query import connect
 
         return connect(self.root, self._manifest, TABLES)
+
+    def check(
+        self,
+        name: str | None = None,
+        venue: str | None = None,
+        symbol: str | None = None,
+        *,
+        stale: str = "5m",
+        quiet: bool = False,
+    ) -> "Report":
+        """Return what is wrong with this lake, or one table, venue or symbol of it. See `quantai.data.check`."""
+        from quantai.data.check import check
+
+        return check(self, name, venue, symbol, stale=stale, quiet=quiet)
 
     def compact(self, *, quiet: bool = False) -> "Compacted":
         """Merge the small files of past days; safe beside readers and writers. See `quantai.data.compact`."""
