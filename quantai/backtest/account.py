@@ -8,8 +8,7 @@ equity for spot, equities, futures and perpetuals alike.
 import math
 from typing import Any
 
-from numba import njit
-
+from quantai.core.compiled import compiled
 from quantai.core.instruments import Payoff
 from quantai.strategy.context import instruments_of, positions_of
 
@@ -18,7 +17,7 @@ MOST_LOTS = 2.0**53
 """No order is larger: beyond it lots are not exact as float64 (a grid far too fine for the money at hand)."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def unit_value(inst: Any, px: float) -> float:
     """Return what one unit is worth at `px`, in settlement currency: negative for inverse, 0.0 before any price."""
     if px == 0.0:
@@ -28,13 +27,13 @@ def unit_value(inst: Any, px: float) -> float:
     return inst.multiplier * px
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def lots_to_qty(inst: Any, lots: int) -> float:
     """Return lots as units: one rounding, so that 3 lots of 0.1 are exactly the float 0.3."""
     return lots * inst.lot_num / inst.lot_den
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: float, fee_rate: float) -> float:
     """Book one fill and return its fee: `fee_rate` is a fraction of notional, negative for a rebate.
 
@@ -60,7 +59,7 @@ def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: flo
     return fee
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def equity_of(ctx: Any) -> float:
     """Return cash plus the value of all positions at their last prices."""
     positions, insts = positions_of(ctx), instruments_of(ctx)
@@ -71,7 +70,7 @@ def equity_of(ctx: Any) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def exposure_of(ctx: Any) -> float:
     """Return the signed sum of position values at last prices; an inverse position has the sign of its quantity."""
     positions, insts = positions_of(ctx), instruments_of(ctx)
@@ -82,7 +81,7 @@ def exposure_of(ctx: Any) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gross_of(ctx: Any) -> float:
     """Return the sum of absolute position values at last prices."""
     positions, insts = positions_of(ctx), instruments_of(ctx)
@@ -93,7 +92,7 @@ def gross_of(ctx: Any) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def target_lots(inst: Any, lots: int, equity: float, weight: float, px: float, fee_rate: float) -> int:
     """Return the signed lots to trade at `px` for the position to be worth `weight` of equity after that trade's fee.
 

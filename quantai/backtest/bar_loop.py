@@ -9,11 +9,11 @@ for all strategies.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from quantai.backtest.account import apply_fill, equity_of, exposure_of, gross_of, lots_to_qty, target_lots, unit_value
 from quantai.backtest.bar_matching import match_bar, open_price
 from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, place, price_of, settle
+from quantai.core.compiled import compiled
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
 from quantai.report.running import update
 from quantai.strategy.context import MAX_INTENTS, rows_at
@@ -166,19 +166,19 @@ def run_bars(
     p.next = i
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def worst_case(max_orders: int) -> int:
     """Return the most rows one bar can add to any log buffer."""
     return (ROUNDS + 2) * (max_orders + MAX_INTENTS)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def is_full(p: Any, max_orders: int) -> bool:
     """Say whether one more bar might overflow a log buffer."""
     return max(p.n_orders, p.n_fills, p.n_intents, p.n_equity) + worst_case(max_orders) > p.log_size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def close_instant(c: Any, p: Any, s: Any, stats: Any) -> None:
     """Write the account at the end of the instant `c.now`, once all its bars were seen; nothing before any bar."""
     if p.seq == 0:
@@ -196,7 +196,7 @@ def close_instant(c: Any, p: Any, s: Any, stats: Any) -> None:
     p.bars += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def log_order(p: Any, s: Any, orders: Any, k: int, log_orders: Any) -> None:
     """Move an ended order from the table to the log and free its slot."""
     if s.log == 1:
@@ -206,7 +206,7 @@ def log_order(p: Any, s: Any, orders: Any, k: int, log_orders: Any) -> None:
     p.working -= 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def log_fill(
     p: Any, s: Any, log_fills: Any, event: Any, lots: int, fee: float, notional: float, where: int, maker: int
 ) -> None:
@@ -229,7 +229,7 @@ def log_fill(
     p.n_fills += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def report_fill(
     c: Any, inst: Any, event: Any, order: int, side: int, lots: int, px: float, maker: int, ts: int
 ) -> None:
@@ -247,7 +247,7 @@ def report_fill(
     e.side = side
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def book_hit(c: Any, p: Any, s: Any, inst: Any, position: Any, hit: Any, log_fills: Any, event: Any) -> None:
     """Book one fill of `match_bar` to the account and the log."""
     rate = s.maker_rate if hit.maker else s.taker_rate
@@ -257,7 +257,7 @@ def book_hit(c: Any, p: Any, s: Any, inst: Any, position: Any, hit: Any, log_fil
     log_fill(p, s, log_fills, event, hit.qty_lots, fee, notional, hit.where, hit.maker)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def execute_target(
     c: Any,
     p: Any,
@@ -318,7 +318,7 @@ def execute_target(
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, intents: Any, log_intents: Any) -> None:
     """Turn the intents of one row into orders; what is refused ends at once in the table, with its reason."""
     for k in range(c.n_intents):
@@ -347,7 +347,7 @@ def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, inte
     c.n_intents = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots: int, slot: int) -> bool:
     """Say whether an order and all others working on its side, filled, would exceed leverage x equity in gross value.
 

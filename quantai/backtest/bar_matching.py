@@ -21,7 +21,6 @@ import math
 from typing import Any, cast
 
 import numpy as np
-from numba import njit
 
 from quantai.backtest.bar_reach import (
     expires_by,
@@ -46,7 +45,6 @@ from quantai.backtest.order_table import (
     FILLED,
     FOK,
     IOC,
-    KERNEL,
     OPEN,
     PARTIAL,
     PENDING,
@@ -60,6 +58,7 @@ from quantai.backtest.order_table import (
     price_of,
     settle,
 )
+from quantai.core.compiled import uncounted
 from quantai.core.errors import InputError
 from quantai.core.rows import DAY as DAY_NS
 from quantai.core.rows import OCO, POST_ONLY, REDUCE_ONLY, Reason
@@ -104,7 +103,7 @@ _NOBODY = cast("int", np.uint64(0))  # comes before every order number
 _THIS_BAR = 2  # ORDER.triggered of a stop-limit whose trigger was met within the bar at hand: done with until the next
 
 
-@njit(**KERNEL)
+@uncounted
 def match_bar(
     orders: Any, n_orders: int, open_lots: Any, bar: Any, inst: Any, rules: Any, match: Any, fills: Any
 ) -> int:
@@ -125,13 +124,13 @@ def match_bar(
     return match.fills
 
 
-@njit(**KERNEL)
+@uncounted
 def open_price(bar: Any, side: int, rules: Any) -> float:
     """Return what a market order of `side` gets at the open of `bar`, slippage included: a TARGET is sized at it."""
     return slipped(bar.open, side, rules)
 
 
-@njit(**KERNEL)
+@uncounted
 def _match(orders: Any, n: int, open_lots: Any, bar: Any, inst: Any, rules: Any, match: Any, fills: Any) -> None:
     match.unsure, match.rose, match.fell = 0, 0, 0
     k = next_by_number(orders, n, bar, _NOBODY)
@@ -144,7 +143,7 @@ def _match(orders: Any, n: int, open_lots: Any, bar: Any, inst: Any, rules: Any,
     match.ambiguous_bars += match.unsure
 
 
-@njit(**KERNEL)
+@uncounted
 def _any_live(orders: Any, n: int, bar: Any) -> bool:
     k = 0
     while k < n and not (is_live(orders[k]) and orders[k].instrument == bar.instrument):
@@ -152,7 +151,7 @@ def _any_live(orders: Any, n: int, bar: Any) -> bool:
     return k < n
 
 
-@njit(**KERNEL)
+@uncounted
 def _after_open(orders: Any, n: int, bar: Any, inst: Any, rules: Any, match: Any, fills: Any) -> None:
     opened = match.fills
     k = next_within(orders, n, bar, inst, rules, match)
@@ -177,7 +176,7 @@ def _after_open(orders: Any, n: int, bar: Any, inst: Any, rules: Any, match: Any
                 end(orders, n, k, EXPIRED, _GTD)
 
 
-@njit(**KERNEL)
+@uncounted
 def _at_open(orders: Any, n: int, k: int, cap: int, bar: Any, inst: Any, rules: Any, match: Any, fills: Any) -> None:
     o = orders[k]
     if expires_by(o, bar.ts_open):
@@ -220,7 +219,7 @@ def _at_open(orders: Any, n: int, k: int, cap: int, bar: Any, inst: Any, rules: 
         end(orders, n, k, CANCELED, _IOC)
 
 
-@njit(**KERNEL)
+@uncounted
 def _within(
     orders: Any,
     n: int,
@@ -281,7 +280,7 @@ def _within(
         _fill(orders, n, k, side * px, _leaves(o, match), where, after, leg, bar, inst, rules, match, fills)
 
 
-@njit(**KERNEL)
+@uncounted
 def _work_children(
     orders: Any, n: int, parent: Any, proven: bool, bar: Any, inst: Any, rules: Any, match: Any, fills: Any
 ) -> None:
@@ -300,7 +299,7 @@ def _work_children(
         k = next_child(orders, n, parent.order, now, bar, inst)
 
 
-@njit(**KERNEL)
+@uncounted
 def _fill(
     orders: Any,
     n: int,
@@ -364,7 +363,7 @@ def _fill(
             end(orders, n, c, CANCELED, reason)
 
 
-@njit(**KERNEL)
+@uncounted
 def _arrive(orders: Any, n: int, k: int, now: float, bar: Any, inst: Any, match: Any) -> bool:
     """Make a pending order an open one at price `now`; False when a reduce-only order finds nothing to reduce."""
     o = orders[k]
@@ -384,7 +383,7 @@ def _arrive(orders: Any, n: int, k: int, now: float, bar: Any, inst: Any, match:
     return True
 
 
-@njit(**KERNEL)
+@uncounted
 def _trail(o: Any, high: float, low: float, inst: Any) -> None:
     """Move an armed trailing stop behind an extreme; it never moves away from the market."""
     if o.type != TRAILING_STOP or o.triggered != 0:
@@ -395,13 +394,13 @@ def _trail(o: Any, high: float, low: float, inst: Any) -> None:
         o.stop_ticks = max(o.stop_ticks, ticks_below(high, inst) - o.trigger_ticks)
 
 
-@njit(**KERNEL)
+@uncounted
 def _is_spent(o: Any, match: Any) -> bool:
     """Say whether a reduce-only order has nothing to reduce."""
     return o.flags & REDUCE_ONLY != 0 and closable(match.position_lots, o.side) == 0
 
 
-@njit(**KERNEL)
+@uncounted
 def _leaves(o: Any, match: Any) -> int:
     """Return the lots still to fill, clipped to the position for a reduce-only order."""
     lots = o.qty_lots - o.filled_lots

@@ -6,14 +6,11 @@ All comparisons are made on mirrored prices: `side * px`, so that a sell order r
 import math
 from typing import Any
 
-from numba import njit
-
 from quantai.backtest.order_table import (
     DAY,
     FOK,
     GTD,
     IOC,
-    KERNEL,
     LIMIT,
     MARKET,
     PARTIAL,
@@ -24,45 +21,46 @@ from quantai.backtest.order_table import (
     are_rivals,
     price_of,
 )
+from quantai.core.compiled import uncounted
 
 
-@njit(**KERNEL)
+@uncounted
 def is_stop(order: Any) -> bool:
     """Say whether an order still waits for its trigger."""
     return order.type >= STOP and order.triggered == 0
 
 
-@njit(**KERNEL)
+@uncounted
 def has_limit(order: Any) -> bool:
     """Say whether an order never pays more than a limit."""
     return order.type == LIMIT or order.type == STOP_LIMIT
 
 
-@njit(**KERNEL)
+@uncounted
 def stop_price(order: Any, inst: Any) -> float:
     """Return the price at which an order triggers; a trailing stop's moves, and is 0.0 before the order has arrived."""
     return price_of(order.stop_ticks if order.type == TRAILING_STOP else order.trigger_ticks, inst)
 
 
-@njit(**KERNEL)
+@uncounted
 def expires_by(order: Any, ts: int) -> bool:
     """Say whether an order has expired at instant `ts`."""
     return (order.tif == GTD or order.tif == DAY) and order.expire_ts > 0 and order.expire_ts <= ts
 
 
-@njit(**KERNEL)
+@uncounted
 def slipped(px: float, side: int, rules: Any) -> float:
     """Return `px` moved against `side` by rules.slip_bps; the form keeps 97 less 20 bp at the float of 96.806."""
     return (px * 1e4 + side * abs(px) * rules.slip_bps) / 1e4
 
 
-@njit(**KERNEL)
+@uncounted
 def fills_at(px: float, limit: float, rules: Any) -> bool:
     """Say whether a trade at mirrored `px` fills a mirrored `limit`: through it, or on a touch where rules say so."""
     return px < limit or (px == limit and rules.limit_touch != 0)
 
 
-@njit(**KERNEL)
+@uncounted
 def extremes(side: int, high: float, low: float) -> tuple[float, float]:
     """Return the mirrored (high, low)."""
     if side > 0:
@@ -70,7 +68,7 @@ def extremes(side: int, high: float, low: float) -> tuple[float, float]:
     return -low, -high
 
 
-@njit(**KERNEL)
+@uncounted
 def ticks_below(px: float, inst: Any) -> int:
     """Return the highest tick at or below `px`."""
     exact = px * inst.tick_den / inst.tick_num
@@ -78,20 +76,20 @@ def ticks_below(px: float, inst: Any) -> int:
     return near if price_of(near, inst) == px else math.floor(exact)
 
 
-@njit(**KERNEL)
+@uncounted
 def ticks_above(px: float, inst: Any) -> int:
     """Return the lowest tick at or above `px`."""
     return -ticks_below(-px, inst)
 
 
-@njit(**KERNEL)
+@uncounted
 def takes_part(order: Any, bar: Any) -> bool:
     """Say whether an order is in the market during `bar`: its instrument, awake, decided no later than the open."""
     works = order.state >= PENDING and order.state <= PARTIAL
     return works and order.instrument == bar.instrument and order.ts <= bar.ts_open
 
 
-@njit(**KERNEL)
+@uncounted
 def leg_of(order: Any, bar: Any, inst: Any, rules: Any) -> int:
     """Return the direction in which the price would fill `order` within the bar (+1 up, -1 down), 0 when it cannot."""
     side = int(order.side)
@@ -106,7 +104,7 @@ def leg_of(order: Any, bar: Any, inst: Any, rules: Any) -> int:
     return 0
 
 
-@njit(**KERNEL)
+@uncounted
 def next_by_number(orders: Any, n_orders: int, bar: Any, after: int) -> int:
     """Return the slot of the smallest order number above `after` that takes part in the bar, or -1."""
     best = -1
@@ -117,7 +115,7 @@ def next_by_number(orders: Any, n_orders: int, bar: Any, after: int) -> int:
     return best
 
 
-@njit(**KERNEL)
+@uncounted
 def next_within(orders: Any, n_orders: int, bar: Any, inst: Any, rules: Any, match: Any) -> int:
     """Return the slot of the order that fills next within the bar, or -1; children just woken (PENDING) are left out.
 
@@ -147,7 +145,7 @@ def next_within(orders: Any, n_orders: int, bar: Any, inst: Any, rules: Any, mat
     return stop if limit < 0 else limit
 
 
-@njit(**KERNEL)
+@uncounted
 def _lapses(order: Any, bar: Any, match: Any) -> bool:
     """Whether an order in reach expires within the bar: it may have filled before that, which the bar cannot say."""
     if not expires_by(order, bar.ts_close - 1):
@@ -156,7 +154,7 @@ def _lapses(order: Any, bar: Any, match: Any) -> bool:
     return True
 
 
-@njit(**KERNEL)
+@uncounted
 def _yields(orders: Any, n_orders: int, k: int, leg: int, bar: Any, inst: Any, rules: Any) -> bool:
     """Whether a rival stop of limit order `k` is in reach on the other leg."""
     for c in range(n_orders):
@@ -165,7 +163,7 @@ def _yields(orders: Any, n_orders: int, k: int, leg: int, bar: Any, inst: Any, r
     return False
 
 
-@njit(**KERNEL)
+@uncounted
 def next_child(orders: Any, n_orders: int, parent: int, now: float, bar: Any, inst: Any) -> int:
     """Return the slot of the next child of order number `parent` to work from price `now` within the bar, or -1.
 

@@ -6,13 +6,13 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from quantai.backtest.account import equity_of
 from quantai.backtest.bar_loop import EQUITY, FILLED, PROGRESS, close_instant, run_bars, worst_case
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
+from quantai.core.compiled import compiled
 from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instruments
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
@@ -199,12 +199,12 @@ def bar_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
     return strategy.kernel(dtype, (run_bars,))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _close_instant(ctx: Any, progress: Any, settings: Any, stats: Any) -> None:
     close_instant(ctx[0], progress[0], settings[0], stats[0])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _equity_of(ctx: Any) -> float:
     return equity_of(ctx[0])
 

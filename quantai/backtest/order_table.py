@@ -8,13 +8,9 @@ decides nothing.
 from typing import Any, cast
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import uncounted
 from quantai.core.rows import CHILD, OCO, POST_ONLY, TIF, Action, OrderState, OrderType, Reason
-
-KERNEL: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
-"""How matching is compiled. Nothing in it allocates, and without `_nrt=False` counting references to the arrays at each
-call takes four times as long as the work (numba issue 2345)."""
 
 
 def int64s(*values: int) -> tuple[int, ...]:
@@ -32,19 +28,19 @@ _UNSETTLED = 1 << 15  # ORDER.flags: ended, and `settle` has not yet seen it
 _EXACT = 2**53  # beyond it ticks * tick_num is no longer an exact float64
 
 
-@njit(**KERNEL)
+@uncounted
 def price_of(ticks: int, inst: Any) -> float:
     """Return `ticks` as the float64 nearest to the exact decimal: what a parser makes of that decimal's text."""
     return ticks * inst.tick_num / inst.tick_den
 
 
-@njit(**KERNEL)
+@uncounted
 def is_live(order: Any) -> bool:
     """Say whether an order may still trade: waiting, pending, open or partially filled."""
     return order.state >= WAITING and order.state <= PARTIAL
 
 
-@njit(**KERNEL)
+@uncounted
 def find(orders: Any, n_orders: int, number: int) -> int:
     """Return the slot that holds order `number`, or -1."""
     for k in range(n_orders):
@@ -53,7 +49,7 @@ def find(orders: Any, n_orders: int, number: int) -> int:
     return -1
 
 
-@njit(**KERNEL)
+@uncounted
 def place(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     """Apply one NEW, CANCEL or REPLACE intent decided at instant `ts` (ns) and return the slot concerned, or -1.
 
@@ -93,7 +89,7 @@ def place(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     return -1
 
 
-@njit(**KERNEL)
+@uncounted
 def _enter(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     k = 0
     while k < orders.shape[0] and orders[k].state != FREE:
@@ -135,7 +131,7 @@ def _enter(orders: Any, n_orders: int, intent: Any, inst: Any, ts: int) -> int:
     return k
 
 
-@njit(**KERNEL)
+@uncounted
 def _amend(orders: Any, n_orders: int, k: int, intent: Any, inst: Any, ts: int) -> int:
     o = orders[k]
     px, trigger, qty, expire = o.px_ticks, o.trigger_ticks, o.qty_lots, o.expire_ts
@@ -159,7 +155,7 @@ def _amend(orders: Any, n_orders: int, k: int, intent: Any, inst: Any, ts: int) 
     return k
 
 
-@njit(**KERNEL)
+@uncounted
 def _refusal(o: Any, inst: Any, ts: int) -> int:
     if o.qty_lots < 1 or o.qty_lots < inst.min_qty_lots or (inst.max_qty_lots > 0 and o.qty_lots > inst.max_qty_lots):
         return _BAD_QTY
@@ -178,7 +174,7 @@ def _refusal(o: Any, inst: Any, ts: int) -> int:
     return _NONE
 
 
-@njit(**KERNEL)
+@uncounted
 def end(orders: Any, n_orders: int, k: int, state: int, reason: int) -> None:
     """End order `k`. When it traded, its children wake; `settle` then ends what hangs on it."""
     orders[k].state = state
@@ -188,7 +184,7 @@ def end(orders: Any, n_orders: int, k: int, state: int, reason: int) -> None:
         wake(orders, n_orders, k)
 
 
-@njit(**KERNEL)
+@uncounted
 def wake(orders: Any, n_orders: int, k: int) -> None:
     """Make the waiting children of order `k` PENDING, none larger than what `k` filled."""
     for c in range(n_orders):
@@ -198,18 +194,16 @@ def wake(orders: Any, n_orders: int, k: int) -> None:
             child.qty_lots = min(child.qty_lots, orders[k].filled_lots)
 
 
-@njit(**KERNEL)
+@uncounted
 def settle(orders: Any, n_orders: int) -> None:
     """Cancel what hangs on the orders that ended since the last call: rivals (OCO) and orphaned children (PARENT).
 
-    A rejected order never stood in the market, so it takes no rival with it.
+    By order number, so that a parent's end comes before its children's. A rejected order never stood in the market, so it
+    takes no rival with it.
     """
-    k = 0
-    while k < n_orders:
+    k = _next_unsettled(orders, n_orders)
+    while k >= 0:
         done = orders[k]
-        k += 1
-        if done.flags & _UNSETTLED == 0:
-            continue
         done.flags &= ~_UNSETTLED
         for c in range(n_orders):
             o = orders[c]
@@ -217,19 +211,27 @@ def settle(orders: Any, n_orders: int) -> None:
                 continue
             if done.state != REJECTED and are_rivals(done, o):
                 end(orders, n_orders, c, CANCELED, _OCO)
-                k = 0
             elif o.state == WAITING and o.link == done.order:
                 end(orders, n_orders, c, CANCELED, _PARENT)
-                k = 0
+        k = _next_unsettled(orders, n_orders)
 
 
-@njit(**KERNEL)
+@uncounted
+def _next_unsettled(orders: Any, n_orders: int) -> int:
+    best = -1
+    for k in range(n_orders):
+        if orders[k].flags & _UNSETTLED and (best < 0 or orders[k].order < orders[best].order):
+            best = k
+    return best
+
+
+@uncounted
 def are_rivals(a: Any, b: Any) -> bool:
     """Say whether two orders are of one one-cancels-other group: the same `link`, and both children or neither."""
     return a.flags & b.flags & OCO != 0 and a.link == b.link and (a.flags ^ b.flags) & CHILD == 0 and a.order != b.order
 
 
-@njit(**KERNEL)
+@uncounted
 def closable(position_lots: int, side: int) -> int:
     """Return how many lots an order of `side` may trade before the position is flat; 0 when it would add to it."""
     return max(0, -side * position_lots)

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from quantai.backtest.account import lots_to_qty, unit_value
+from quantai.core.compiled import compiled
 from quantai.core.rows import Rows, zeros
 
 TRADE = np.dtype(
@@ -30,7 +30,7 @@ TRADE = np.dtype(
 """One round trip."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add(trade: Any, inst: Any, side: int, lots: int, px: float) -> None:
     qty = lots_to_qty(inst, lots)
     if side == trade.side:
@@ -45,7 +45,7 @@ def _add(trade: Any, inst: Any, side: int, lots: int, px: float) -> None:
     trade.lots += side * lots
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gather(fills: Any, insts: Any, last_px: Any, last_ts: int, last_bar: int, out: Any) -> int:
     n = 0
     current = np.full(insts.shape[0], -1, np.int64)

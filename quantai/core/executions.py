@@ -10,8 +10,8 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import compiled
 from quantai.core.reports import Outcome
 from quantai.core.rows import Kind, Rows
 
@@ -90,7 +90,7 @@ def live(table: Executions, order: int | None = None) -> Rows:
     return rows[counts if order is None else counts & (rows["order"] == order)]
 
 
-@njit(cache=True)
+@compiled
 def _slot(table: Executions, order: Any, number: Any) -> Any:
     # splitmix64's finaliser: ids are often consecutive numbers, their slots must not be
     mask = np.uint64(len(table.slots) - 1)
@@ -105,13 +105,13 @@ def _slot(table: Executions, order: Any, number: Any) -> Any:
         h = (h + np.uint64(1)) & mask
 
 
-@njit(cache=True)
+@compiled
 def _index(table: Executions) -> None:
     for i in range(table.used[0]):
         table.slots[_slot(table, table.rows[i].order, table.rows[i].exec)] = i + 1
 
 
-@njit(cache=True)
+@compiled
 def _enter(table: Executions, order: Any, number: Any, fate: int) -> Any:
     i = table.used[0]
     table.used[0] = i + 1
@@ -124,7 +124,7 @@ def _enter(table: Executions, order: Any, number: Any, fate: int) -> Any:
     return i
 
 
-@njit(cache=True)
+@compiled
 def _final(table: Executions, i: Any) -> Any:
     """Follow corrections from row `i` to the row that counts, or that was busted."""
     while table.rows[i].fate == CORRECTED:
@@ -132,7 +132,7 @@ def _final(table: Executions, i: Any) -> Any:
     return i
 
 
-@njit(cache=True)
+@compiled
 def _saw(table: Executions, i: Any, report: Any) -> None:
     row = table.rows[i]
     row.seen = 1
@@ -143,7 +143,7 @@ def _saw(table: Executions, i: Any, report: Any) -> None:
     row.flags = report.flags
 
 
-@njit(cache=True)
+@compiled
 def book(table: Executions, report: Any) -> tuple[int, int]:
     """Enter one FILL, TRADE_CANCEL or TRADE_CORRECT report.
 
@@ -163,7 +163,7 @@ def book(table: Executions, report: Any) -> tuple[int, int]:
     return _revise(table, report, known)
 
 
-@njit(cache=True)
+@compiled
 def _fill(table: Executions, report: Any, known: Any) -> tuple[int, int]:
     if known >= 0:  # busted or corrected before it arrived
         _saw(table, known, report)
@@ -172,7 +172,7 @@ def _fill(table: Executions, report: Any, known: Any) -> tuple[int, int]:
     return BOOKED, -1
 
 
-@njit(cache=True)
+@compiled
 def _revise(table: Executions, report: Any, known: Any) -> tuple[int, int]:
     """Bust or correct `report.ref`, whether or not it has arrived."""
     if report.ref == 0:

@@ -26,8 +26,8 @@ Everything here is pure and compiled: a TRACKED row, the table of executions and
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import compiled
 from quantai.core.executions import DIFFERS, Executions, book
 from quantai.core.reports import PRICED, REQUEST_ONLY, Mark, OrdStatus, Outcome, Refusal
 from quantai.core.rows import Kind
@@ -59,7 +59,7 @@ TABLE_FULL = int(Outcome.TABLE_FULL)
 NOT_FOUND, NOT_KNOWN = int(OrdStatus.NOT_FOUND), int(Refusal.UNKNOWN_ORDER)
 
 
-@njit(cache=True)
+@compiled
 def submit(order: Any, intent: Any) -> int:
     """Start a zeroed TRACKED row from an INTENT row; returns 0, or Outcome.DUPLICATE_SUBMIT when the row is taken."""
     if order.life != NONE:
@@ -80,7 +80,7 @@ def submit(order: Any, intent: Any) -> int:
     return 0
 
 
-@njit(cache=True)
+@compiled
 def apply(order: Any, executions: Executions, report: Any) -> int:
     """Apply one REPORT row to the TRACKED row of its order; returns a set of Outcome bits.
 
@@ -116,7 +116,7 @@ def apply(order: Any, executions: Executions, report: Any) -> int:
     return outcome
 
 
-@njit(cache=True)
+@compiled
 def _move(order: Any, report: Any) -> None:
     """Move the life by the transition table."""
     code = np.int64(report.kind)
@@ -143,7 +143,7 @@ def _move(order: Any, report: Any) -> None:
     order.life = life
 
 
-@njit(cache=True)
+@compiled
 def _execute(order: Any, executions: Executions, report: Any) -> int:
     ended = is_over(order)
     outcome, undone = book(executions, report)
@@ -161,13 +161,13 @@ def _execute(order: Any, executions: Executions, report: Any) -> int:
     return outcome & ~DIFFERS
 
 
-@njit(cache=True)
+@compiled
 def _tally(order: Any, px_ticks: int, qty_lots: int) -> None:
     order.cum_lots += qty_lots
     order.value_high, order.value_low = add_product(order.value_high, order.value_low, px_ticks, qty_lots)
 
 
-@njit(cache=True)
+@compiled
 def _request(order: Any, report: Any) -> int:
     """Enter a request of ours, or answer it without sending."""
     free, cancels, replaces = -1, 0, 0
@@ -196,7 +196,7 @@ def _request(order: Any, report: Any) -> int:
     return 0
 
 
-@njit(cache=True)
+@compiled
 def _find(order: Any, number: int, kind: int) -> int:
     """Return the outstanding request `number`; when no number is said, the oldest of its kind; or -1."""
     found = -1
@@ -211,21 +211,21 @@ def _find(order: Any, number: int, kind: int) -> int:
     return found
 
 
-@njit(cache=True)
+@compiled
 def _acknowledge(order: Any, report: Any) -> None:
     i = _find(order, report.request, CANCEL_REQUEST if report.kind == PENDING_CANCEL else REPLACE_REQUEST)
     if i >= 0:
         order.request_state[i] = OUT | SEEN
 
 
-@njit(cache=True)
+@compiled
 def _settle(order: Any, report: Any) -> None:
     i = _find(order, report.request, REPLACE_REQUEST if report.kind == REPLACE_REJECT else CANCEL_REQUEST)
     if i >= 0:
         order.request_state[i] = 0
 
 
-@njit(cache=True)
+@compiled
 def _replace(order: Any, report: Any) -> None:
     """Take over what an accepted replace changes; a late answer to an older request changes nothing."""
     i = _find(order, report.request, REPLACE_REQUEST)
@@ -243,7 +243,7 @@ def _replace(order: Any, report: Any) -> None:
     order.px_ticks = report.px_ticks if report.flags & PRICED else order.request_px_ticks[i]
 
 
-@njit(cache=True)
+@compiled
 def _restate(order: Any, report: Any) -> None:
     """Take over an unsolicited quantity or price; an acknowledgement may only fix what was not fixed before."""
     first = order.life <= PENDING and order.replaced == 0
@@ -253,7 +253,7 @@ def _restate(order: Any, report: Any) -> None:
         order.px_ticks = report.px_ticks
 
 
-@njit(cache=True)
+@compiled
 def _read_status(order: Any, report: Any) -> None:
     """Read a query's answer: it settles doubts and quantities, and never makes an execution."""
     if report.code == 0:
@@ -272,7 +272,7 @@ def _read_status(order: Any, report: Any) -> None:
             order.request_state[i] = (order.request_state[i] & ~LATE) | OVERDUE
 
 
-@njit(cache=True)
+@compiled
 def _time_out(order: Any, number: int) -> None:
     if number == 0:
         order.late = 1

@@ -21,8 +21,8 @@ together at one part in 10^9.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import compiled
 from quantai.core.instruments import Contract, Payoff
 
 POSITION = np.dtype(
@@ -46,7 +46,7 @@ DUST = 1e-13
 INVERSE, OPTION = int(Payoff.INVERSE), int(Contract.OPTION)
 
 
-@njit(cache=True)
+@compiled
 def value(instrument: Any, px: float) -> float:
     """Return what one unit costs at `px`, in settlement currency."""
     if instrument.payoff == INVERSE and instrument.contract != OPTION:
@@ -54,7 +54,7 @@ def value(instrument: Any, px: float) -> float:
     return instrument.multiplier * px
 
 
-@njit(cache=True)
+@compiled
 def _trade(position: Any, units: float, cost: float) -> None:
     """Add `units` (signed) at `cost` a unit: average cost, a reduction realises, a flip realises and opens anew."""
     rest = position.qty + units
@@ -74,7 +74,7 @@ def _trade(position: Any, units: float, cost: float) -> None:
     position.qty = rest
 
 
-@njit(cache=True)
+@compiled
 def fill(position: Any, instrument: Any, side: int, qty: float, px: float, fee: float, base_fee: float) -> None:
     """Book an execution of `qty` > 0 units at `px`.
 
@@ -88,7 +88,7 @@ def fill(position: Any, instrument: Any, side: int, qty: float, px: float, fee: 
     position.fees += fee
 
 
-@njit(cache=True)
+@compiled
 def fund(position: Any, instrument: Any, ts: int, rate: float, mark: float) -> bool:
     """Pay or receive funding at the boundary `ts` (ns UTC); False when that boundary was settled before.
 
@@ -103,7 +103,7 @@ def fund(position: Any, instrument: Any, ts: int, rate: float, mark: float) -> b
     return True
 
 
-@njit(cache=True)
+@compiled
 def vary(position: Any, instrument: Any, px: float) -> None:
     """Settle the day's variation at `px`: the gain is realised and the cost restarts there."""
     worth = position.qty * value(instrument, px)
@@ -111,13 +111,13 @@ def vary(position: Any, instrument: Any, px: float) -> None:
     position.cost = worth
 
 
-@njit(cache=True)
+@compiled
 def settle(position: Any, instrument: Any, px: float) -> None:
     """Close the whole position at the final settlement price."""
     _close(position, value(instrument, px))
 
 
-@njit(cache=True)
+@compiled
 def expire(position: Any, instrument: Any, underlying: float) -> None:
     """Close an option at its intrinsic value; an INVERSE option pays it in coin, divided by the settlement price."""
     intrinsic = max(instrument.right * (underlying - instrument.strike), 0.0)
@@ -126,7 +126,7 @@ def expire(position: Any, instrument: Any, underlying: float) -> None:
     _close(position, instrument.multiplier * intrinsic)
 
 
-@njit(cache=True)
+@compiled
 def _close(position: Any, worth: float) -> None:
     position.realised += position.qty * worth - position.cost
     position.qty = 0.0
@@ -134,7 +134,7 @@ def _close(position: Any, worth: float) -> None:
     position.turnover = 0.0
 
 
-@njit(cache=True)
+@compiled
 def avg_entry(position: Any, instrument: Any) -> float:
     """Return the price at which the whole position has its cost; NaN when flat."""
     if position.qty == 0.0:
@@ -145,7 +145,7 @@ def avg_entry(position: Any, instrument: Any) -> float:
     return one / instrument.multiplier
 
 
-@njit(cache=True)
+@compiled
 def unrealised(position: Any, instrument: Any, mark: float) -> float:
     """Return what closing at `mark` would realise, in settlement currency."""
     if position.qty == 0.0:

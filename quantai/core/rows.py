@@ -218,6 +218,7 @@ class Reason(IntEnum):
     NOT_A_PRICE = 11
     PARENT = 12  # a child whose parent never traded
     TOO_MANY = 13  # more intents in one row than the buffer holds
+    SELF_TRADE = 14  # would have traded with an order of ours
 
 
 for _dtype in (EVENT, BAR, INTENT):

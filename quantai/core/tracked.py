@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import compiled
 from quantai.core.reports import PRECEDENCE, Mark, OrdStatus
 from quantai.core.rows import TIF, Kind
 from quantai.core.transitions import ENDED, STATUS_OF, Life
@@ -66,19 +66,19 @@ S_PENDING_CANCEL, S_PENDING_REPLACE = int(OrdStatus.PENDING_CANCEL), int(OrdStat
 RANK = np.array([PRECEDENCE[s] for s in OrdStatus], np.uint8)
 
 
-@njit(cache=True)
+@compiled
 def is_over(order: Any) -> bool:
     """Say whether nothing more can execute: the order ended, or its day did."""
     return order.life >= ENDED or (order.life == DONE and order.tif != GTC and order.tif != GTD)
 
 
-@njit(cache=True)
+@compiled
 def leaves(order: Any) -> int:
     """Return the lots still open at the venue; 0 once the order, or the day of a day order, has ended."""
     return 0 if is_over(order) else max(order.qty_lots - order.cum_lots, 0)
 
 
-@njit(cache=True)
+@compiled
 def _derive(order: Any, seen: int) -> Any:
     best = STATUS_OF[order.life]
     if order.cum_lots > 0:
@@ -92,19 +92,19 @@ def _derive(order: Any, seen: int) -> Any:
     return best
 
 
-@njit(cache=True)
+@compiled
 def status(order: Any) -> int:
     """Return the OrdStatus the venue has last told us; OrdStatus.NONE before it said anything."""
     return _derive(order, SEEN) if order.reported else S_NONE
 
 
-@njit(cache=True)
+@compiled
 def status_local(order: Any) -> int:
     """Return the OrdStatus with our own requests counted from the moment they were sent."""
     return _derive(order, OUT)
 
 
-@njit(cache=True)
+@compiled
 def marks(order: Any) -> int:
     """Return the Mark bits that hold now."""
     held = order.marks & (LATE_FILL | NEEDS_QUERY | LOST)

@@ -18,10 +18,10 @@ input:
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import pyarrow as pa
 
+from quantai.core.compiled import compiled
 from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instrument, Instruments, Payoff
 from quantai.core.rows import BAR, EVENT, Kind, Rows, zeros
@@ -50,7 +50,7 @@ _STATE = np.dtype(
 _NEVER = np.iinfo(np.int64).min
 
 
-@numba.njit(cache=True)
+@compiled
 def _start(s: Any, ts_open: int, ts_close: int, px: float) -> None:
     s.active = 1
     s.ts_open, s.ts_close = ts_open, ts_close
@@ -59,7 +59,7 @@ def _start(s: Any, ts_open: int, ts_close: int, px: float) -> None:
     s.trades = 0
 
 
-@numba.njit(cache=True)
+@compiled
 def _emit(s: Any, bar: Any, instrument: int) -> None:
     bar.ts_open, bar.ts_close = s.ts_open, s.ts_close
     bar.open, bar.high, bar.low, bar.close = s.open, s.high, s.low, s.close
@@ -69,7 +69,7 @@ def _emit(s: Any, bar: Any, instrument: int) -> None:
     s.active = 0
 
 
-@numba.njit(cache=True)
+@compiled
 def _plus(total: float, lost: float, x: float) -> tuple[float, float]:
     new = total + x
     if abs(total) >= abs(x):
@@ -77,7 +77,7 @@ def _plus(total: float, lost: float, x: float) -> tuple[float, float]:
     return new, lost + ((x - new) + total)
 
 
-@numba.njit(cache=True)
+@compiled
 def _roll(s: Any, out: Any, n: int, until: int, length: int, fill: bool, instrument: int) -> int:
     """Hand out the time bars that close at or before `until`; returns their number, or -1 when `out` is too short."""
     while True:
@@ -93,7 +93,7 @@ def _roll(s: Any, out: Any, n: int, until: int, length: int, fill: bool, instrum
         n += 1
 
 
-@numba.njit(cache=True)
+@compiled
 def _feed(
     state: Any,
     out: Any,
@@ -146,12 +146,12 @@ def _feed(
     return len(ts), n
 
 
-@numba.njit(cache=True)
+@compiled
 def _until(state: Any, out: Any, until: int, length: int, fill: bool, instrument: int) -> int:
     return _roll(state[0], out, 0, until, length, fill, instrument)
 
 
-@numba.njit(cache=True)
+@compiled
 def _finish(state: Any, out: Any, instrument: int) -> None:
     _emit(state[0], out[0], instrument)
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import pyarrow as pa
 
+from quantai.core.compiled import compiled
 from quantai.core.rows import BUY, LAST, SELL, Kind
 
 _CLEAR = int(Kind.CLEAR)
@@ -85,7 +85,7 @@ def crossed_at(rows: pa.Table, before: Book | None = None) -> Any:
     return np.flatnonzero(found) - n
 
 
-@numba.njit(cache=True)
+@compiled
 def _crossed(at: Any, qty: Any, side: Any, kind: Any, ends: Any, n: int) -> Any:
     """Replay rows whose price is number `at` of `n` sorted prices; returns True where a message ended crossed."""
     found = np.zeros(len(at), np.bool_)

@@ -6,9 +6,9 @@ the same curve to about 1e-12; a test says so. Memory is one 136-byte record per
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from quantai.core.compiled import compiled
 from quantai.core.rows import Rows
 
 RUNNING = np.dtype(
@@ -59,7 +59,7 @@ def records(n: int) -> Rows:
     return np.zeros(n, RUNNING)
 
 
-@numba.njit(cache=True)
+@compiled
 def update(stats: Any, equity: float) -> None:
     """Add the account value at the close of one more bar to a RUNNING record, in place.
 
@@ -104,7 +104,7 @@ def update(stats: Any, equity: float) -> None:
         stats.peak_bar = bar
 
 
-@numba.njit(cache=True)
+@compiled
 def _add(total: float, lost: float, x: float) -> tuple[float, float]:
     s = total + x
     if abs(total) >= abs(x):
@@ -114,7 +114,7 @@ def _add(total: float, lost: float, x: float) -> tuple[float, float]:
     return s, lost
 
 
-@numba.njit(cache=True)
+@compiled
 def _measure_episode(stats: Any, bar: int) -> None:
     if stats.episode_depth == 0.0:
         return
@@ -129,7 +129,7 @@ def _measure_episode(stats: Any, bar: int) -> None:
         stats.max_drawdown_bars = length
 
 
-@numba.njit(cache=True)
+@compiled
 def finish(stats: Any, periods_per_year: float) -> Finished:
     """Return the `Finished` statistics of a RUNNING record; the record can go on being updated.
 

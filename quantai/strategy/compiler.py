@@ -5,47 +5,17 @@ import importlib.util
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core.errors import NumbaError
-from platformdirs import user_cache_dir
 
+from quantai.core.compiled import cache_folder, engine_stamp
 from quantai.core.errors import StrategyError
 from quantai.strategy.source import Module, Text, fail
-
-
-def cache_folder() -> Path:
-    """Return the folder of compiled kernels, in $QUANTAI_CACHE or the user's cache; a temporary one if read-only."""
-    folder = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai")) / "kernels"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="quantai-kernels-"))
-
-
-@cache
-def engine_stamp() -> str:
-    """Return a hash of everything compiled code is built from besides the strategy: our sources, numba, numpy, Python.
-
-    numba notices a change of the file it compiles, not of the functions that file calls; this stamp does.
-    """
-    root = Path(__file__).parents[1]
-    h = hashlib.blake2b(f"{numba.__version__} {np.__version__} {sys.version}".encode(), digest_size=8)
-    for room in ("core", "strategy", "backtest", "report", "venues"):
-        for path in sorted((root / room).glob("*.py")):
-            stat = path.stat()
-            h.update(f"{path.name} {stat.st_mtime_ns} {stat.st_size}".encode())
-    return h.hexdigest()
 
 
 class Kernel:

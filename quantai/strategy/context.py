@@ -7,12 +7,11 @@ books, intents) hang off it by address, so that one compiled strategy serves any
 from typing import Any
 
 import numpy as np
-from numba import from_dtype, types
-from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
-from numba.np.numpy_support import carray
+from numba import from_dtype
+from numba.extending import register_jitable
 
 from quantai.core.instruments import INSTRUMENT
+from quantai.core.memory import rows_at
 from quantai.core.rows import INTENT, ORDER, OrderState, Rows
 
 MAX_INTENTS = 256
@@ -72,20 +71,6 @@ BOOK = np.dtype(
 """Top of one instrument's book at receipt; prices in quote currency, quantities in units."""
 
 CTX_TYPE = from_dtype(CTX)
-
-
-@intrinsic
-def _pointer(typingctx: Any, address: Any = None) -> Any:  # numba passes the first argument itself
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.uint64), codegen
-
-
-@register_jitable
-def rows_at(address: int, n: int, dtype: Any) -> Any:
-    """The `n` rows of a dtype (a global constant) at a memory address, as an array that owns nothing."""
-    return carray(_pointer(address), (n,), dtype)
 
 
 @register_jitable

@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import compiled
 from quantai.strategy.fields import Indicator
 
 _HEAD = [("period", "i8"), ("n", "i8"), ("ready", "i8"), ("value", "f8")]
@@ -38,7 +38,7 @@ class Ema(Indicator):
         return ema_update(self, x)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def ema_update(ind: Any, x: float) -> float:
     """Advance an Ema record by one value and return the average."""
     if ind.n == 0:
@@ -68,7 +68,7 @@ class Sma(Indicator):
         return sma_update(self, x)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sma_update(ind: Any, x: float) -> float:
     """Advance an Sma record by one value and return the average."""
     k = ind.n % ind.period
@@ -116,7 +116,7 @@ class Rsi(Indicator):
         return rsi_update(self, x)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rsi_update(ind: Any, x: float) -> float:
     """Advance an Rsi record by one value and return the index."""
     if ind.n > 0:
@@ -155,7 +155,7 @@ class Atr(Indicator):
         return atr_update(self, bar)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def atr_update(ind: Any, bar: Any) -> float:
     """Advance an Atr record by one BAR row and return the range."""
     true_range = bar.high - bar.low
@@ -213,7 +213,7 @@ class Bollinger(Indicator):
         return bollinger_update(self, x)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bollinger_update(ind: Any, x: float) -> float:
     """Advance a Bollinger record by one value and return the mean; two passes over the window, so no cancellation."""
     ring = ind.boll_ring
@@ -255,7 +255,7 @@ class Extreme(Indicator):
         return extreme_update(self, x)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def extreme_update(ind: Any, x: float) -> float:
     """Advance an Extreme record by one value and return the middle of the channel."""
     ring = ind.extreme_ring
@@ -301,7 +301,7 @@ class Vwap(Indicator):
         vwap_reset(self)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def vwap_update(ind: Any, px: float, qty: float) -> float:
     """Advance a Vwap record by one trade and return the average."""
     ind.vwap_notional += px * qty
@@ -313,7 +313,7 @@ def vwap_update(ind: Any, px: float, qty: float) -> float:
     return ind.value
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def vwap_reset(ind: Any) -> None:
     """Empty a Vwap record."""
     ind.n = 0
@@ -323,7 +323,7 @@ def vwap_reset(ind: Any) -> None:
     ind.vwap_volume = 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def book_imbalance(book: Any) -> float:
     """Return (bid size - ask size) / (bid size + ask size) at the touch, in [-1, 1]; 0.0 when there is no size."""
     total = book.bid_qty + book.ask_qty

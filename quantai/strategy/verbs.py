@@ -9,8 +9,7 @@ number 0.
 import math
 from typing import Any
 
-from numba import njit
-
+from quantai.core.compiled import compiled
 from quantai.core.rows import POST_ONLY, QUOTING, REDUCE_ONLY, TIF, Action, OrderState, OrderType, Reason
 from quantai.strategy.context import MAX_INTENTS, books_of, instruments_of, intents_of, orders_of, positions_of
 
@@ -26,7 +25,7 @@ _MOST_LOTS = 2.0**53
 _TOO_MANY = int(Reason.TOO_MANY)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def to_ticks(inst: Any, px: float, side: int) -> int:
     """Return a price in ticks, rounded to the passive side of `side` unless it is on the grid to 1e-6 of a tick."""
     exact = px * inst.tick_den / inst.tick_num
@@ -36,7 +35,7 @@ def to_ticks(inst: Any, px: float, side: int) -> int:
     return math.floor(exact) if side > 0 else math.ceil(exact)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def to_lots(inst: Any, qty: float) -> int:
     """Return a quantity (units) in lots, rounded down unless on the grid to 1e-6 of a lot; 0 beyond 2**53 lots."""
     exact = qty * inst.lot_den / inst.lot_num
@@ -48,20 +47,20 @@ def to_lots(inst: Any, qty: float) -> int:
     return math.floor(exact)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def refuse(ctx: Any, reason: int) -> int:
     """Count a refusal and return 0, the order number of nothing."""
     ctx.refused[reason] += 1
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def which(ctx: Any, instrument: int) -> int:
     """Return the instrument asked for; negative means that of the current row."""
     return ctx.instrument if instrument < 0 else instrument
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def emit(
     ctx: Any,
     action: int,
@@ -100,7 +99,7 @@ def emit(
     return order
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def submit(
     ctx: Any,
     side: int,
@@ -155,7 +154,7 @@ def submit(
     return int(order)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def buy(
     ctx: Any,
     qty: float,
@@ -177,7 +176,7 @@ def buy(
     return submit(ctx, 1, qty, limit, stop, trail, tif, post_only, reduce_only, expire_ts, instrument, flags, link)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sell(
     ctx: Any,
     qty: float,
@@ -196,7 +195,7 @@ def sell(
     return submit(ctx, -1, qty, limit, stop, trail, tif, post_only, reduce_only, expire_ts, instrument, flags, link)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def target(ctx: Any, weight: float, instrument: int = -1, rebalance: bool = False) -> int:
     """Ask to hold `weight` of equity (1.0 = all, negative = short), sized where it executes; returns the order number.
 
@@ -217,7 +216,7 @@ def target(ctx: Any, weight: float, instrument: int = -1, rebalance: bool = Fals
     return int(order)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def cancel(ctx: Any, order: int) -> int:
     """Ask to cancel an order; returns its number, or 0 when it is not working or a cancel is already on its way."""
     for o in orders_of(ctx):
@@ -227,7 +226,7 @@ def cancel(ctx: Any, order: int) -> int:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: float = math.nan) -> int:
     """Ask to change a working order to `qty` units in total, and to another limit or stop; returns its number or 0."""
     for o in orders_of(ctx):
@@ -259,7 +258,7 @@ def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: flo
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def quote(ctx: Any, instrument: int, side: int, px_ticks: int, qty: float, post_only: bool = True) -> int:
     """Keep one order of `qty` units working on `side` at `px_ticks`; returns its number.
 
@@ -289,7 +288,7 @@ def quote(ctx: Any, instrument: int, side: int, px_ticks: int, qty: float, post_
     return int(order)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def unquote(ctx: Any, instrument: int, side: int) -> int:
     """Cancel what `quote` keeps on one side; returns how many orders that was."""
     n = 0
@@ -303,7 +302,7 @@ def unquote(ctx: Any, instrument: int, side: int) -> int:
     return n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def every(ctx: Any, period_ns: int) -> int:
     """Call `on_timer` each `period_ns` nanoseconds from now on; 0 stops it."""
     ctx.timer_ns = period_ns
@@ -311,25 +310,25 @@ def every(ctx: Any, period_ns: int) -> int:
     return 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def position(ctx: Any, instrument: int = -1) -> float:
     """Return the signed position in units."""
     return positions_of(ctx)[which(ctx, instrument)].qty
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def price(ctx: Any, instrument: int = -1) -> float:
     """Return the last price seen (a close, a trade or a mid); 0.0 before the first."""
     return positions_of(ctx)[which(ctx, instrument)].px
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def book(ctx: Any, instrument: int = -1) -> Any:
     """Return the top of the book (a BOOK record) at receipt."""
     return books_of(ctx)[which(ctx, instrument)]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def orders(ctx: Any) -> Any:
     """Return the order table (ORDER records); slots whose state is FREE or final are not working."""
     return orders_of(ctx)

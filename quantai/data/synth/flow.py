@@ -10,8 +10,8 @@ from nowhere else.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from quantai.core.compiled import compiled
 from quantai.core.rows import BUY, DERIVED, LAST, SELL, SNAPSHOT, Kind, Rows
 
 TRADE, LEVEL, CLEAR, QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
@@ -52,7 +52,7 @@ STATE = np.dtype(
 """Everything besides the book that one step leaves to the next."""
 
 
-@njit(cache=True)
+@compiled
 def _put(out: Rows, k: int, s: Any, kind: int, side: int, index: Any, lots: Any, flags: int) -> int:
     row = out[k]
     row.ts_exch = s.ts_exch
@@ -69,7 +69,7 @@ def _put(out: Rows, k: int, s: Any, kind: int, side: int, index: Any, lots: Any,
     return k + 1
 
 
-@njit(cache=True)
+@compiled
 def _set(s: Any, bid: Any, ask: Any, side: int, index: Any, lots: Any) -> None:
     levels = bid if side == BUY else ask
     change = int(lots > 0) - int(levels[index] > 0)
@@ -88,7 +88,7 @@ def _set(s: Any, bid: Any, ask: Any, side: int, index: Any, lots: Any) -> None:
             s.ask += 1
 
 
-@njit(cache=True)
+@compiled
 def _quote(out: Rows, k: int, s: Any, bid: Any, ask: Any) -> int:
     b, a = bid[s.bid], ask[s.ask]
     if s.bid == s.quoted_bid and s.ask == s.quoted_ask and b == s.quoted_bid_lots and a == s.quoted_ask_lots:
@@ -99,7 +99,7 @@ def _quote(out: Rows, k: int, s: Any, bid: Any, ask: Any) -> int:
     return _put(out, k, s, QUOTE, SELL, s.ask, a, LAST)
 
 
-@njit(cache=True)
+@compiled
 def open_book(state: Any, bid: Any, ask: Any, out: Rows, rng: np.random.Generator) -> int:
     """Fill the book around `state.fair` and write the snapshot message; return the number of rows written."""
     s = state[0]
@@ -122,7 +122,7 @@ def open_book(state: Any, bid: Any, ask: Any, out: Rows, rng: np.random.Generato
     return _quote(out, k, s, bid, ask)
 
 
-@njit(cache=True)
+@compiled
 def run(state: Any, bid: Any, ask: Any, out: Rows, k: int, enough: int, end_ts: int, rng: np.random.Generator) -> int:
     """Step until `enough` rows are written, `out` is full, or an arrival would come at or after `end_ts`.
 
@@ -151,7 +151,7 @@ def run(state: Any, bid: Any, ask: Any, out: Rows, k: int, enough: int, end_ts: 
     return k
 
 
-@njit(cache=True)
+@compiled
 def _market_order(out: Rows, k: int, s: Any, bid: Any, ask: Any, taken: Any, rng: np.random.Generator) -> int:
     lean = s.fair - 0.5 * (s.bid + s.ask)
     side = BUY if rng.random() < 0.5 + 0.45 * np.tanh(lean / 8.0) else SELL
@@ -182,7 +182,7 @@ def _market_order(out: Rows, k: int, s: Any, bid: Any, ask: Any, taken: Any, rng
     return k
 
 
-@njit(cache=True)
+@compiled
 def _limit_orders(out: Rows, k: int, s: Any, bid: Any, ask: Any, rng: np.random.Generator) -> int:
     u = rng.random()
     many = 1 + int(u < 0.4) + int(u < 0.12)
@@ -210,7 +210,7 @@ def _limit_orders(out: Rows, k: int, s: Any, bid: Any, ask: Any, rng: np.random.
     return k
 
 
-@njit(cache=True)
+@compiled
 def _resize(s: Any, lots: Any, adverse: float, side: int, rng: np.random.Generator) -> Any:
     """Return the new size of a level of `lots`; levels on the wrong side of the fair value shrink and vanish faster."""
     if lots > 0 and rng.random() < 0.48 + 0.3 * np.tanh(adverse / 8.0):

@@ -1,0 +1,99 @@
+"""The decorator of the engine's compiled functions, and where their machine code is kept.
+
+numba's own cache asks whether the file of a function has changed, not whether the functions and constants it uses have.
+After `git pull` a caller would go on running the old code of what it calls. Here the machine code of all engine
+functions lives in the user's cache folder under one stamp of all our sources: any change of any of them compiles
+afresh.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from platformdirs import user_cache_dir
+
+
+@cache
+def cache_folder() -> Path:
+    """Return the folder of machine code, in $QUANTAI_CACHE or the user's cache; a temporary one if read-only."""
+    folder = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai")) / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="quantai-kernels-"))
+
+
+@cache
+def engine_stamp() -> str:
+    """Return a hash of what machine code is made from besides a strategy: our sources, numba, numpy, Python."""
+    root = Path(__file__).parents[1]
+    h = hashlib.blake2b(f"{numba.__version__} {np.__version__} {sys.version}".encode(), digest_size=8)
+    for room in ("core", "data", "strategy", "report", "venues", "portfolio", "backtest", "execution"):
+        for path in sorted((root / room).rglob("*.py")):
+            stat = path.stat()
+            h.update(f"{path.name} {stat.st_mtime_ns} {stat.st_size}".encode())
+    return h.hexdigest()
+
+
+class _EngineLocator(_CacheLocator):
+    """Puts a function's machine code into `cache_folder`, valid for one `engine_stamp`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._name = f"{function.__module__}.{function.__code__.co_firstlineno}"
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> Self:
+        return cls(py_func)
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder() / "engine")
+
+    def get_source_stamp(self) -> str:
+        return engine_stamp()
+
+    def get_disambiguator(self) -> str:
+        return self._name
+
+
+class _EngineImpl(CompileResultCacheImpl):
+    _locator_classes = [_EngineLocator]  # noqa: RUF012 - numba's name and shape
+
+
+class _EngineCache(FunctionCache):
+    _impl_class = _EngineImpl
+
+
+def compiled[F: Callable[..., Any]](function: F) -> F:
+    """Compile a function of the engine with numba at its first call, without the interpreter lock, kept on disk.
+
+    >>> @compiled
+    ... def twice(x):
+    ...     return 2 * x
+    >>> twice(4)
+    8
+    """
+    return _kept(numba.njit(nogil=True)(function), function)
+
+
+def uncounted[F: Callable[..., Any]](function: F) -> F:
+    """Compile as `compiled` does, without reference counts: for functions that allocate nothing and are passed arrays.
+
+    Counting references to arrays at each call can take several times as long as the work (numba issue 2345).
+    """
+    return _kept(numba.njit(nogil=True, _nrt=False)(function), function)
+
+
+def _kept(dispatcher: Any, function: Callable[..., Any]) -> Any:
+    dispatcher._cache = _EngineCache(function)  # what numba's cache=True does, with our locator
+    return dispatcher

@@ -1,0 +1,47 @@
+"""Machine code is reused while nothing it was made from has changed, and never after."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+from quantai.core.compiled import compiled
+from quantai.core.callee import offset
+@compiled
+def moved(x):
+    return x + offset()
+print(moved(1), sum(moved.stats.cache_hits.values()))
+"""
+
+
+def test_a_changed_callee_is_noticed(tmp_path):
+    core = tmp_path / "quantai" / "core"
+    core.mkdir(parents=True)
+    (tmp_path / "quantai" / "__init__.py").touch()
+    (core / "__init__.py").touch()
+    (core / "compiled.py").write_text((REPO / "quantai/core/compiled.py").read_text())
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(root=str(tmp_path)))
+
+    def run(offset):
+        text = f"from quantai.core.compiled import compiled\n@compiled\ndef offset():\n    return {offset}\n"
+        if not (core / "callee.py").exists() or (core / "callee.py").read_text() != text:
+            (core / "callee.py").write_text(text)
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env=os.environ | {"QUANTAI_CACHE": str(tmp_path / "cache")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert run(10) == ["11", "0"]
+    assert run(10) == ["11", "1"], "the same sources must not be compiled twice"
+    assert run(20) == ["21", "0"], "a changed callee must be compiled again"
