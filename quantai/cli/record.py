@@ -73,16 +73,19 @@ def record(
     """
     if (venue is None) == (capture is None):
         raise InputError("name a venue to record from, or a file with --capture, and not both")
+    venues_own = {"--symbols": symbols, "--raw": raw, "--sandbox": sandbox, "--endpoint": endpoint, "--source": source}
+    if capture is not None and (given := [name for name, value in venues_own.items() if value]):
+        raise InputError(f"{given[0]} is for a venue: a capture replays what was recorded, as it was recorded")
     from quantai.data.lake import Lake
     from quantai.feeds.recorder import record_capture, record_live
 
     target = Lake(lake)
     with _shown(progress, venue or str(capture), quiet=json) as on_commit:
         if capture is not None:
-            if raw or symbols:
-                raise InputError("--raw and --symbols are for a venue: a capture holds its frames and symbols already")
             done = asyncio.run(
-                record_capture(capture, target, speed=_pace(speed), messages=messages, on_commit=on_commit)
+                record_capture(
+                    capture, target, speed=_pace(speed), seconds=seconds, messages=messages, on_commit=on_commit
+                )
             )
             emit(_answer(done, done.tally), json)
             return

@@ -13,3 +13,11 @@
 - `tally`: what a recording counted: messages, rows, gaps, reconnects, latency
 - `recorder`: rows into the lake, acknowledged once, resumed after a crash
 """
+
+from quantai.feeds.capture import CaptureFeed
+from quantai.feeds.crypto import CryptoFeed
+from quantai.feeds.feed import Batch, Feed
+from quantai.feeds.recorder import record_capture, record_live
+from quantai.feeds.venues import describe, venues
+
+__all__ = ["Batch", "CaptureFeed", "CryptoFeed", "Feed", "describe", "record_capture", "record_live", "venues"]

@@ -144,7 +144,7 @@ class CryptoFeed:
             self._feed = self._made(outlet)
             try:
                 await self._feed.run(self._stop)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- handed to the consumer, whatever a parser raised
                 causes = leaves(error)
                 if all(isinstance(cause, ExhaustedRetries) for cause in causes):
                     self._watch.restart()

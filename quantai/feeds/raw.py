@@ -7,15 +7,20 @@ every other line is one thing that crossed the wire, `[receipt ns, connection, k
     close                            in64  bytes as base64         post  url, question, answer
                                      out   text sent               poll  url, answer
 
+Each flush is one zstd frame of whole lines behind a skippable frame that says how long it is, so a crash costs what was
+not flushed and nothing else, and any zstd tool reads the file.
+
 Why not cryptofeed's own pcap files: those are written to disk every 5 s, a file cut off by a crash cannot be read at
-all, and what a feed was subscribed to is only complete after a clean end. Here each flush is one zstd frame of whole
-lines, so that a crash costs what was not flushed and nothing else. Both kinds replay through `CaptureFeed`.
+all, and what a feed was subscribed to is only complete after a clean end. Both kinds replay through `CaptureFeed`.
 """
 
 import base64
+import contextlib
+import errno
 import json
 import os
 from pathlib import Path
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,7 +33,10 @@ if TYPE_CHECKING:
 
 FORMAT = "quantai raw frames 1"
 SUFFIX = ".jsonl.zst"
-_CHUNK = 1 << 20
+_HEAD = Struct(
+    "<IIII"
+)  # a skippable frame (RFC 8878, 3.1.2) of 8 bytes: lengths of the next frame, packed and unpacked
+_SKIPPABLE = 0x184D2A50
 
 
 class RawFile:
@@ -59,14 +67,16 @@ class RawFile:
         lines, self._lines = self._lines, []
         if not lines:
             return
-        frame = self._codec.compress(("\n".join(lines) + "\n").encode(), asbytes=True)
+        text = ("\n".join(lines) + "\n").encode()
+        packed = self._codec.compress(text, asbytes=True)
+        frame = _HEAD.pack(_SKIPPABLE, 8, len(packed), len(text)) + packed
         try:
-            written = os.write(self._file, frame)
-            if written < len(frame):
-                raise OSError(28, "No space left on device")
+            if os.write(self._file, frame) < len(frame):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fdatasync(self._file)
         except OSError as error:
-            os.ftruncate(self._file, self._size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
             raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from None
         self._size += len(frame)
 
@@ -77,37 +87,38 @@ class RawFile:
         finally:
             os.close(self._file)
 
-    def _add(self, stamp: float, connection: Any, kind: str, *fields: Any) -> None:
-        self._lines.append(json.dumps([to_ns(stamp), connection.id, kind, *fields]))
+    def add(self, recv_ns: int, connection: str, kind: str, *fields: Any) -> None:
+        """Note one thing that crossed the wire, as a line of the file."""
+        self._lines.append(json.dumps([recv_ns, connection, kind, *fields]))
 
     async def on_ws_open(self, connection: Any, stamp: float) -> None:
         """Note a socket that was opened."""
-        self._add(stamp, connection, "open", connection.address, connection.subscription)
+        self.add(to_ns(stamp), connection.id, "open", connection.address, connection.subscription)
 
     async def on_ws_message(self, connection: Any, data: str | bytes, stamp: float) -> None:
         """Note a frame that was received."""
         if isinstance(data, str):
-            self._add(stamp, connection, "in", data)
+            self.add(to_ns(stamp), connection.id, "in", data)
         else:
-            self._add(stamp, connection, "in64", base64.b64encode(data).decode())
+            self.add(to_ns(stamp), connection.id, "in64", base64.b64encode(data).decode())
 
     async def on_ws_send(self, connection: Any, data: str | bytes, stamp: float) -> None:
         """Note a frame that was sent."""
-        self._add(stamp, connection, "out", _text(data))
+        self.add(to_ns(stamp), connection.id, "out", _text(data))
 
     async def on_http(self, connection: Any, url: str, params: Any, header: Any, data: Any, stamp: float) -> None:
         """Note the answer to a GET."""
         from cryptofeed.capture.recorder import request_url
 
-        self._add(stamp, connection, "get", request_url(url, params), _text(data))
+        self.add(to_ns(stamp), connection.id, "get", request_url(url, params), _text(data))
 
     async def on_http_post(self, connection: Any, url: str, question: Any, data: Any, stamp: float) -> None:
         """Note the answer to a POST."""
-        self._add(stamp, connection, "post", url, _text(question), _text(data))
+        self.add(to_ns(stamp), connection.id, "post", url, _text(question), _text(data))
 
     async def on_http_poll(self, connection: Any, url: str, header: Any, data: Any, stamp: float) -> None:
         """Note the answer to a GET that is repeated."""
-        self._add(stamp, connection, "poll", url, _text(data))
+        self.add(to_ns(stamp), connection.id, "poll", url, _text(data))
 
     async def on_close(self, connection: Any) -> None:
         """Note nothing: cryptofeed says it several times, and the next opening says it once."""
@@ -124,17 +135,22 @@ def is_raw(path: str | Path) -> bool:
 
 def lines(path: str | Path) -> list[Any]:
     """Return the lines of a raw file; what a crash left of a line at its end is left out. Raises DataError."""
-    data = bytearray()
+    data, at, text = Path(path).read_bytes(), 0, bytearray()
+    codec = pa.Codec("zstd")
+    while at + _HEAD.size <= len(data):
+        magic, size, packed, unpacked = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        if (magic, size) != (_SKIPPABLE, 8):
+            raise DataError(f"{path}: not a file of raw frames, or damaged at byte {at - _HEAD.size}")
+        if at + packed > len(data):  # the writer was killed here
+            break
+        try:
+            text += codec.decompress(data[at : at + packed], unpacked, asbytes=True)
+        except OSError as error:
+            raise DataError(f"{path}: damaged at byte {at}: {error}") from None
+        at += packed
     try:
-        with pa.input_stream(str(path), compression="zstd") as stream:
-            while chunk := stream.read(_CHUNK):
-                data += chunk
-    except OSError as error:  # the writer was killed within a frame: everything before it is whole
-        if not data:
-            raise DataError(f"{path}: no readable frame in it: {error}") from None
-    whole = bytes(data[: data.rfind(b"\n") + 1])
-    try:
-        out = [json.loads(line) for line in whole.splitlines()]
+        out = [json.loads(line) for line in text.splitlines()]
         if out[0]["format"] != FORMAT:
             raise ValueError
     except (IndexError, KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The recorder: what a feed hands out goes into a lake, at most half a second late, each row once.
+"""The recorder: what a feed hands out goes into a lake, at most a second late, each row once.
 
 Rows and the place to go on from are committed together. What a commit has acknowledged is in the lake once, whatever
 happens to the process afterwards; a capture is resumed behind the last acknowledged row, a live recording starts anew
@@ -29,7 +29,7 @@ from quantai.feeds.raw import SUFFIX, RawFile
 from quantai.feeds.tally import Latency, Tally
 from quantai.feeds.venues import check_channels
 
-FLUSH_S = 0.5
+FLUSH_S = 0.25  # with the time that a commit takes on a busy disk, nothing waits for a second
 _MOST_ROWS = 300_000  # rows in memory before the feed has to wait for the disk
 
 
@@ -65,15 +65,15 @@ async def record_capture(
     lake: Lake,
     *,
     speed: float | None = None,
+    seconds: float | None = None,
     messages: int | None = None,
     on_commit: OnCommit | None = None,
 ) -> Report:
     """Record the capture at `path` into `lake`, going on where an earlier recording of the same content ended.
 
     A capture that is in the lake already is not replayed again (`already_complete`). `speed` is a multiple of the
-    recorded pace, None for as fast as possible; `messages` ends the recording after that many and what
-    had been read by then. Raises DataError for a
-    file that cannot be replayed, StorageError when the lake cannot be written.
+    recorded pace, None for as fast as possible; `seconds` and `messages` end the recording early. Raises DataError for
+    a file that cannot be replayed, StorageError when the lake cannot be written.
     """
     source = f"capture:{fingerprint(path)[:32]}"
     async with _opened(lake, source) as recording:
@@ -82,7 +82,7 @@ async def record_capture(
             return recording.report(already_complete=True)
         feed = CaptureFeed(path, speed=speed, skip=start.batches, seq=start.seq)
         await feed.connect()
-        return await recording.run(feed, messages=messages, on_commit=on_commit)
+        return await recording.run(feed, seconds=seconds, messages=messages, on_commit=on_commit)
 
 
 async def record_live(

@@ -1,8 +1,8 @@
 """A small exchange on a local port that speaks Binance's market-data protocol to a real client.
 
-Its market is a seeded random walk. REST serves `exchangeInfo` and `depth`; sockets get depth diffs, best prices and trades of
-the streams named in the address. `fault` is asked before each frame and decides what the venue does instead of sending it.
-Paths are matched by their end, because a redirected client puts the name of the real host in front.
+Its market is a seeded random walk. REST serves `exchangeInfo` and `depth`; sockets get depth diffs, best prices and
+trades of the streams named in the address. `fault` is asked before each frame and decides what the venue does instead
+of sending it. Paths are matched by their end, because a redirected client puts the name of the real host in front.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 Fault = Callable[[int, int, str], str]
-"""(number of the connection, number of the frame on it, stream) -> "send", "drop", "garbage", "close", "abort", "mute"."""
+"""(number of the connection, of the frame on it, stream) -> "send", "drop", "garbage", "close", "abort" or "mute"."""
 
 TICK = Decimal("0.01")
 PAIRS = {"BTCUSDT": ("BTC", 5_000_000), "ETHUSDT": ("ETH", 250_000)}
@@ -85,7 +85,7 @@ class Venue:
         self.markets = {pair: Market(pair, mid, seed + n) for n, (pair, (_, mid)) in enumerate(PAIRS.items())}
         self.connections = 0
         self.sent = 0
-        self._open: dict[int, tuple[web.WebSocketResponse, web.Request, set[str]]] = {}
+        self._open: dict[int, tuple[Any, Any, set[str]]] = {}
         self._frames: dict[int, int] = {}
 
     async def __aenter__(self) -> "Venue":
@@ -104,7 +104,7 @@ class Venue:
         self._clock.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._clock
-        for socket, _, _ in list(self._open.values()):
+        for socket, *_rest in list(self._open.values()):
             await socket.close()
         await self._runner.cleanup()
 
@@ -114,7 +114,13 @@ class Venue:
         if request.path.endswith("/exchangeInfo"):
             price_filter = {"filterType": "PRICE_FILTER", "tickSize": str(TICK)}
             listed = [
-                {"symbol": pair, "status": "TRADING", "baseAsset": base, "quoteAsset": "USDT", "filters": [price_filter]}
+                {
+                    "symbol": pair,
+                    "status": "TRADING",
+                    "baseAsset": base,
+                    "quoteAsset": "USDT",
+                    "filters": [price_filter],
+                }
                 for pair, (base, _) in PAIRS.items()
             ]
             return web.json_response({"symbols": listed})

@@ -1,4 +1,4 @@
-"""Every capture goes through cryptofeed's real parsers into a lake: the counts, the rows and the books have to be right."""
+"""Every capture goes through cryptofeed's real parsers into a lake: counts, rows and books have to be right."""
 
 import asyncio
 from decimal import Decimal
@@ -58,7 +58,7 @@ def rows_of(seen: list[Batch], channel: str) -> Rows:
 
 def cryptofeed_alone(path: Path, **callbacks: Any) -> None:
     """Replay without anything of ours."""
-    from cryptofeed.capture import playback
+    from cryptofeed.capture.playback import playback
     from cryptofeed.symbols import Symbols
 
     Symbols.clear()
@@ -241,6 +241,6 @@ def test_what_is_no_capture_is_refused(shared_data: Path, tmp_path: Path) -> Non
         asyncio.run(record_capture(tmp_path / "absent.pcap.zst", lake))
     with pytest.raises(InputError, match="speed"):
         asyncio.run(record_capture(whole, lake, speed=0))
-    with pytest.raises(InputError, match="cannot be narrowed|leave out"):
+    with pytest.raises(InputError, match="leave out"):
         CaptureFeed(whole).subscribe(["BTC-USDT"], ["trades"])
     assert lake.tables() == {}

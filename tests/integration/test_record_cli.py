@@ -134,7 +134,8 @@ async def test_sigterm_ends_a_live_recording_cleanly(tmp_path: Path) -> None:
         (["BINANCE", "--capture", "x.pcap.zst"], "and not both"),
         (["--capture", "x.pcap.zst"], "x.pcap.zst: cannot be read: No such file or directory"),
         (["--capture", "x.pcap.zst", "--speed", "quick"], "--speed 'quick': write fast, realtime, or a number"),
-        (["--capture", "x.pcap.zst", "--raw"], "a capture holds its frames and symbols already"),
+        (["--capture", "x.pcap.zst", "--raw"], "--raw is for a venue: a capture replays"),
+        (["--capture", "x.pcap.zst", "--symbols", "BTC-USDT"], "--symbols is for a venue"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

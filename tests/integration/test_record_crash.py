@@ -1,4 +1,4 @@
-"""The recorder is killed, starved of disk and stopped: what it acknowledged is in the lake, once, and it goes on from there."""
+"""The recorder is killed, starved of disk and stopped: what it acknowledged is in the lake, once, and it goes on."""
 
 import hashlib
 import json

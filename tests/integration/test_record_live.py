@@ -183,9 +183,9 @@ async def test_names_are_checked_before_anything_is_received(tmp_path: Path) -> 
         with pytest.raises(InputError, match="connect"):
             feed.subscribe(["BTC-USDT"], ["trades"])
         await feed.connect()
-        with pytest.raises(UnknownName, match="BTC-USDX.*did you mean 'BTC-USDT'"):
+        with pytest.raises(UnknownName, match=r"BTC-USDX.*did you mean 'BTC-USDT'"):
             feed.subscribe(["BTC-USDX"], ["trades"])
-        with pytest.raises(UnknownName, match="channel of BINANCE 'trade'.*did you mean 'trades'"):
+        with pytest.raises(UnknownName, match=r"channel of BINANCE 'trade'.*did you mean 'trades'"):
             feed.subscribe(["BTC-USDT"], ["trade"])
         with pytest.raises(InputError, match="no symbol"):
             feed.subscribe([], ["trades"])
