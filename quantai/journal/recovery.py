@@ -1,8 +1,8 @@
 """Recovering a damaged journal: what is intact stays, what is damaged is set aside, and what is lost is written down.
 
-Every frame that can be read goes into a new file, page by page and without SQLite, so that damage to its tables or to its
-write-ahead log is no obstacle. Frames with a wrong checksum go into its table `quarantine`. The original stays beside it as
-`<name>.damaged-1`.
+Every frame that can be read goes into a new file, page by page and without SQLite, so that damage to its tables or to
+its write-ahead log is no obstacle. Frames with a wrong checksum go into its table `quarantine`. The original stays
+beside it as `<name>.damaged-1`.
 """
 
 import os
@@ -59,7 +59,7 @@ def _recover(path: Path, lock: WriterLock) -> Findings:
 def _rebuild(path: Path, lock: WriterLock) -> Findings:
     """Write every frame that can be read from the pages into a new file, and put it in the place of the old one.
 
-    The old file is only read: deleting a damaged frame from it could free pages that a wrong pointer makes look its own.
+    The old file is only read: to delete a damaged frame could free pages that a wrong pointer makes look like its own.
     """
     fresh = path.with_name(path.name + ".salvaging")
     fresh.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def create(path: Path) -> None:
     if path.exists():
         raise StorageError(f"{path} exists already: open it to continue it, or choose another name")
     log = path.with_name(path.name + "-wal")
-    if log.exists():  # SQLite would replay it into the new file
+    if log.exists() and log.stat().st_size:  # SQLite would replay it into the new file
         raise StorageError(f"{log} is left of an earlier journal: move it away, or choose another name")
     fresh = path.with_name(path.name + ".new")
     try:
