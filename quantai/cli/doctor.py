@@ -145,16 +145,11 @@ def _system_install(program: str) -> str:
 
 
 def _caches() -> list[tuple[str, Path, bool]]:
-    """The folders of compiled code, each with the variable that moves it and whether it can be written."""
+    """The folder of compiled code, with the variable that moves it and whether it can be written."""
     from platformdirs import user_cache_dir
 
     ours = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai"))
-    package = Path(__file__).parent.parent
-    numba = [Path(os.environ["NUMBA_CACHE_DIR"])] if os.environ.get("NUMBA_CACHE_DIR") else []
-    # numba tries these in this order and takes the first that it can write
-    choices = [*numba, package / "__pycache__", Path(user_cache_dir("numba"))]
-    theirs = next((folder for folder in choices if is_writable(folder)), choices[0])
-    return [("QUANTAI_CACHE", ours, is_writable(ours)), ("NUMBA_CACHE_DIR", theirs, is_writable(theirs))]
+    return [("QUANTAI_CACHE", ours, is_writable(ours))]
 
 
 def _lake() -> dict[str, Any]:
