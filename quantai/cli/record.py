@@ -80,7 +80,7 @@ def record(
     from quantai.feeds.recorder import record_capture, record_live
 
     target = Lake(lake)
-    with _shown(progress, venue or str(capture), quiet=json) as on_commit:
+    with _shown(progress, venue or Path(str(capture)).name, quiet=json) as on_commit:
         if capture is not None:
             done = asyncio.run(
                 record_capture(

@@ -1,6 +1,7 @@
 """Every capture goes through cryptofeed's real parsers into a lake: counts, rows and books have to be right."""
 
 import asyncio
+import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from quantai.data import Lake
 from quantai.feeds.capture import CaptureFeed
 from quantai.feeds.columns import TABLES
 from quantai.feeds.feed import CHANNELS, OFF_GRID, RECEIPT_TIME, Batch
+from quantai.feeds.raw import RawFile
 from quantai.feeds.recorder import record_capture
 from quantai.feeds.symbols import our_name
 
@@ -244,3 +246,51 @@ def test_what_is_no_capture_is_refused(shared_data: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="leave out"):
         CaptureFeed(whole).subscribe(["BTC-USDT"], ["trades"])
     assert lake.tables() == {}
+
+
+def test_the_channels_that_no_capture_has(tmp_path: Path) -> None:
+    """Funding, liquidations and polled open interest, in frames as Binance documents them."""
+    from cryptofeed.exchanges import EXCHANGE_MAP
+    from cryptofeed.symbols import Symbols
+
+    wanted = {c: ["BTC-USDT-PERP"] for c in ("funding", "liquidations", "open_interest")}
+    Symbols.set("BINANCE_FUTURES", {"BTC-USDT-PERP": "BTCUSDT"}, {})
+    logical = EXCHANGE_MAP["BINANCE_FUTURES"](subscription=wanted, config={"log": {"disabled": True}}).connect()
+    Symbols.clear()
+    poll, socket = (connection for connection, _, _ in logical)
+
+    file = RawFile(tmp_path / "frames.jsonl.zst")
+    file.begin("BINANCE_FUTURES", wanted, {})
+    start = 1_700_000_000_000
+    contract = {"symbol": "BTCUSDT", "contractType": "PERPETUAL", "baseAsset": "BTC", "quoteAsset": "USDT"}
+    listed = json.dumps({"symbols": [contract | {"filters": [{"tickSize": "0.10"}]}]})
+    mark = {"e": "markPriceUpdate", "s": "BTCUSDT", "p": "37000.5", "r": "0.0001", "T": start + 3_600_000}
+    forced = {"s": "BTCUSDT", "S": "SELL", "q": "0.5", "p": "36990.1", "X": "FILLED"}
+    file.add(start * 10**6, "http", "get", "https://fapi.binance.com/fapi/v1/exchangeInfo", listed)
+    file.add(start * 10**6, socket.id, "open", socket.address, socket.subscription)
+    for k in range(1, 4):
+        now = start + k * 1_000
+        interest = json.dumps({"symbol": "BTCUSDT", "openInterest": f"{k}.25", "time": now - 20})
+        file.add(now * 10**6, poll.id, "poll", poll.address[0], interest)
+        for stream, data in (("markPrice", mark), ("forceOrder", {"e": "forceOrder", "o": forced})):
+            frame = {"stream": f"btcusdt@{stream}", "data": data | {"E": now - 10}}
+            file.add(now * 10**6 + 1_000, socket.id, "in", json.dumps(frame))
+    file.close()
+
+    lake = Lake(tmp_path / "lake")
+    report = asyncio.run(record_capture(file.path, lake))
+    assert {c: n for c, n in report.tally.messages.items() if n} == dict.fromkeys(wanted, 3)
+    where = "BINANCE_FUTURES", "BTC-USDT-PERP"
+    funding = lake.funding(*where).to_pylist()
+    assert (funding[0]["rate"], funding[0]["mark"]) == (0.0001, 37000.5)
+    assert funding[0]["next_ts"] == (start + 3_600_000) * 10**6
+    assert [row["qty"] for row in lake.open_interest(*where).to_pylist()] == [1.25, 2.25, 3.25]
+    forced_row = lake.liquidations(*where).to_pylist()[0]
+    assert (forced_row["px"], forced_row["qty"], forced_row["side"], forced_row["status"]) == (
+        36990.1,
+        0.5,
+        -1,
+        "filled",
+    )
+    assert str(lake.instruments.get("BTC-USDT-PERP", "BINANCE_FUTURES").tick) == "0.10"
+    assert report.latency_ms["p50"] == pytest.approx(10.0, rel=0.05)
