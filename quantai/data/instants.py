@@ -17,9 +17,8 @@ _FORMS = (
 )
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_SMALLEST_NS = (
-    10**15
-)  # a smaller count is seconds, milliseconds or microseconds of this century, not nanoseconds of January 1970
+SMALLEST_NS = 10**15
+"""A smaller count is seconds, milliseconds or microseconds of this century, not nanoseconds of January 1970."""
 
 
 def to_ns(value: Any, what: str = "instant") -> int:
@@ -36,7 +35,7 @@ def to_ns(value: Any, what: str = "instant") -> int:
     if isinstance(value, bool):
         raise InputError(f"{what} {value!r} is not an instant: {_FORMS}")
     if isinstance(value, int | np.integer):
-        if 0 < abs(int(value)) < _SMALLEST_NS:
+        if 0 < abs(int(value)) < SMALLEST_NS:
             raise InputError(
                 f"{what} {value} is too small for nanoseconds: multiply seconds by 10**9, milliseconds by 10**6"
             )

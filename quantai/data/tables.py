@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from quantai.core.errors import InputError, UnknownName
 from quantai.core.rows import DAY, Kind
+from quantai.data.instants import SMALLEST_NS, to_ns
 
 Columns = dict[str, Any]
 """Checked columns of equal length: numpy arrays, or an Arrow array for text."""
@@ -156,11 +157,17 @@ def checked(table: Table, columns: Mapping[str, Any]) -> Columns:
 
 
 def _fill_times(table: Table, out: Columns) -> None:
-    # a venue that sends no time leaves 0: the receipt (for bars: the close) is then the best instant known
-    name, other = ("ts_recv", "ts_close") if table.name == "bars" else ("ts_exch", "ts_recv")
-    unset = out[name] == 0
-    if unset.any():
-        out[name] = np.where(unset, out[other], out[name])
+    """Let a missing time (0) stand for the other clock's, and refuse milliseconds passed for nanoseconds."""
+    pairs = (("ts_recv", "ts_close"),) if table.name == "bars" else (("ts_exch", "ts_recv"), ("ts_recv", "ts_exch"))
+    for name, other in pairs:
+        unset = out[name] == 0
+        if unset.any():
+            out[name] = np.where(unset, out[other], out[name])
+    for name in dict.fromkeys((table.time, table.clock)):
+        # daily bars of early January 1970 exist; a table with nothing later does not
+        latest = int(np.abs(out[name]).max(initial=0))
+        if len(out[name]) and latest < SMALLEST_NS:
+            to_ns(latest or 1, f"{table.name}.{name}")  # raises, and says what to multiply by
 
 
 def _column(table: Table, kind: pa.DataType, name: str, value: Any) -> Any:

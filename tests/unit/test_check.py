@@ -284,6 +284,11 @@ def test_a_damaged_file_is_named_moved_aside_and_the_rest_stays_readable(lake: L
     assert lake.sql("select count(*) from trades").fetchone() == (100,)
 
 
+def test_the_documentation_tells_of_every_kind() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "lake.md").read_text()
+    assert [kind for kind in KINDS if kind not in text] == []
+
+
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     code = main(args)
     said = capsys.readouterr()

@@ -138,6 +138,10 @@ def test_a_venue_without_a_clock_gets_the_receipt_time(lake: Lake) -> None:
         w.commit({})
     row = lake.quotes("OKX", "BTC-USDT").to_pylist()[0]
     assert row["ts_exch"] == T0 + 5
+    with lake.writer("test") as w:  # and an importer without a receipt time gets the venue's
+        w.append("trades", "OKX", "BTC-USDT", trades([T0 + 7], ts_recv=[0]))
+        w.commit({})
+    assert lake.trades("OKX", "BTC-USDT")["ts_recv"].to_pylist() == [T0 + 7]
     assert np.isnan(row["bid_qty"])
 
 
@@ -225,6 +229,8 @@ def test_levels_events_and_the_other_tables_round_trip(lake: Lake) -> None:
         ("trades", trades([T0], side=[300]), "trades.side: 300 to 300 does not fit int8"),
         ("trades", trades([T0], id=[17]), "trades.id is text"),
         ("trades", trades([T0], px=[[1.0]]), "trades.px: one value per row"),
+        ("trades", trades([1_723_161_256_322]), "trades.ts_exch 1723161256322 is too small for nanoseconds"),
+        ("trades", trades([0]), "too small for nanoseconds"),
     ],
 )
 def test_bad_columns_are_refused_and_nothing_of_them_is_kept(
