@@ -31,6 +31,7 @@ from quantai.backtest.bar_reach import (
     leg_of,
     next_by_number,
     next_child,
+    next_expired,
     next_within,
     slipped,
     stop_price,
@@ -169,11 +170,12 @@ def _after_open(orders: Any, n: int, bar: Any, inst: Any, rules: Any, match: Any
         f += 1
 
     for k in range(n):
-        o = orders[k]
-        if o.instrument == bar.instrument:
-            o.triggered = min(o.triggered, 1)
-            if is_live(o) and expires_by(o, bar.ts_close):
-                end(orders, n, k, EXPIRED, _GTD)
+        if orders[k].instrument == bar.instrument:
+            orders[k].triggered = min(orders[k].triggered, 1)
+    k = next_expired(orders, n, bar)
+    while k >= 0:
+        end(orders, n, k, EXPIRED, _GTD)
+        k = next_expired(orders, n, bar)
 
 
 @uncounted

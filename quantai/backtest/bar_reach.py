@@ -19,6 +19,7 @@ from quantai.backtest.order_table import (
     STOP_LIMIT,
     TRAILING_STOP,
     are_rivals,
+    is_live,
     price_of,
 )
 from quantai.core.compiled import uncounted
@@ -111,6 +112,17 @@ def next_by_number(orders: Any, n_orders: int, bar: Any, after: int) -> int:
     for k in range(n_orders):
         o = orders[k]
         if o.order > after and takes_part(o, bar):
+            best = k if best < 0 or o.order < orders[best].order else best
+    return best
+
+
+@uncounted
+def next_expired(orders: Any, n_orders: int, bar: Any) -> int:
+    """Return the slot of the smallest order number that is live and has expired by the end of the bar, or -1."""
+    best = -1
+    for k in range(n_orders):
+        o = orders[k]
+        if is_live(o) and o.instrument == bar.instrument and expires_by(o, bar.ts_close):
             best = k if best < 0 or o.order < orders[best].order else best
     return best
 

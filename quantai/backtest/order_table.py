@@ -198,8 +198,8 @@ def wake(orders: Any, n_orders: int, k: int) -> None:
 def settle(orders: Any, n_orders: int) -> None:
     """Cancel what hangs on the orders that ended since the last call: rivals (OCO) and orphaned children (PARENT).
 
-    By order number, so that a parent's end comes before its children's. A rejected order never stood in the market, so it
-    takes no rival with it.
+    By order number, so that a parent's end comes before its children's. A rejected order never stood in the market, so
+    it takes no rival with it.
     """
     k = _next_unsettled(orders, n_orders)
     while k >= 0:
