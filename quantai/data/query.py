@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,18 +129,20 @@ def _create_view(con: duckdb.DuckDBPyConnection, root: Path, table: Table, parts
 
 def _with_partition(table: Table, parts: list[Part]) -> pa.Table:
     kind = pa.date32() if table.key == "date" else pa.int32()
-    rows = [
-        pa.Table.from_batches([p.batch])
-        .append_column("venue", pa.repeat(p.venue, p.rows))
-        .append_column("symbol", pa.repeat(p.symbol, p.rows))
-        .append_column(table.key, pa.repeat(p.part, p.rows).cast(kind))
-        for p in parts
-        if p.batch is not None
-    ]
+    rows = list[pa.Table]()
+    for (_, venue, symbol, part), group in groupby(sorted(parts, key=_partition), _partition):
+        found = pa.Table.from_batches([p.batch for p in group if p.batch is not None])
+        found = found.append_column("venue", pa.repeat(venue, found.num_rows))
+        found = found.append_column("symbol", pa.repeat(symbol, found.num_rows))
+        rows.append(found.append_column(table.key, pa.repeat(part, found.num_rows).cast(kind)))
     if rows:
         return pa.concat_tables(rows)
     extra = [pa.field("venue", pa.string()), pa.field("symbol", pa.string()), pa.field(table.key, kind)]
     return pa.schema([*table.schema, *extra]).empty_table()
+
+
+def _partition(part: Part) -> tuple[str, str, str, str]:
+    return part.partition
 
 
 def _explained(error: duckdb.Error, root: Path, parts: list[Part]) -> InputError:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from quantai.core.errors import InputError, StorageError
-from quantai.core.rows import MS, SEC
+from quantai.core.rows import HOUR, MS, SEC
 from quantai.data import manifest
 from quantai.data.locks import FileLock
 from quantai.data.manifest import Manifest, Part, transaction
@@ -21,8 +21,8 @@ from quantai.data.tables import TABLES, Columns, bounds, check_name, checked, sp
 from quantai.data.tables import table as table_of
 
 SPILL_ROWS = 1 << 17  # a partition with this many staged rows becomes a Parquet file
-SPILL_AGE_NS = 60 * SEC  # so does one whose oldest staged row has waited this long
-STAGED_ROWS_MAX = 1 << 21  # over all partitions: keeps the manifest small during an import of many days
+SPILL_AGE_NS = HOUR  # so does one whose oldest staged row has waited this long: 24 small files a day at most
+STAGED_ROWS_MAX = 1 << 20  # over all partitions of a source: keeps the manifest small and reading it quick
 _FILES_PER_COMMIT = 8  # bounds how long one commit can take for files that are due
 _RETRY_NS = 5 * SEC
 
@@ -232,10 +232,11 @@ class Writer:
             return
         due = [p for p, (n, born) in self._waiting.items() if n >= SPILL_ROWS or now - born >= SPILL_AGE_NS]
         due = due[:_FILES_PER_COMMIT]
-        excess = sum(n for n, _ in self._waiting.values()) - STAGED_ROWS_MAX
-        if excess > 0:
-            biggest = sorted(self._waiting, key=lambda p: -self._waiting[p][0])
-            due = list(dict.fromkeys(due + biggest[: 1 + len(biggest) // 2]))
+        excess = sum(n for p, (n, _) in self._waiting.items() if p not in due) - STAGED_ROWS_MAX
+        for partition in sorted(self._waiting, key=lambda p: -self._waiting[p][0]) if excess > 0 else ():
+            if excess > 0 and partition not in due:
+                due.append(partition)
+                excess -= self._waiting[partition][0]
         if not due:
             return
         try:
