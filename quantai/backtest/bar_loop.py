@@ -1,9 +1,9 @@
 """The driver of a backtest on bars: one function, specialised to each strategy by the compiler, run also uncompiled.
 
-For each bar, in this order: timers that fell due, orders against the bar, the close marks the account, `on_bar`, and
-what the strategy asked for becomes orders, live from that instrument's next bar. A driver is pasted into the strategy's
-kernel, where `on_bar` and the other handlers are the user's; the names below it are the engine's and are compiled once
-for all strategies.
+For the bars of one instant: targets at their opens, orders against them, and their closes mark the account. Then, for
+each of them: a timer that fell due, `on_bar`, and what the strategy asked for becomes orders, live from the
+instrument's next bar. A driver is pasted into the strategy's kernel, where `on_bar` and the other handlers are the
+user's; the names below it are the engine's and are compiled once for all strategies.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from quantai.backtest.account import apply_fill, equity_of, exposure_of, gross_of, lots_to_qty, target_lots, unit_value
 from quantai.backtest.bar_matching import match_bar, open_price
-from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, place, price_of, settle
+from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, end, place, price_of, settle
 from quantai.core.compiled import compiled
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
 from quantai.report.running import update
@@ -54,6 +54,7 @@ FILLED = np.dtype(
 PROGRESS = np.dtype(
     [
         ("next", "i8"),  # the next bar of the array being fed
+        ("instant_end", "i8"),  # the first bar of that array after the instant at hand
         ("seq", "i8"),  # bars processed in all
         ("working", "i8"),  # orders in the table
         ("slots", "i8"),  # slots of the table ever used
@@ -110,42 +111,55 @@ def run_bars(
     c, p, s, m = ctx[0], progress[0], settings[0], me[0]
     i = p.next
     while i < stop:
-        if s.log == 1 and is_full(p, orders.shape[0]):
+        if s.log == 1 and is_full(p, orders.shape[0], insts.shape[0]):
             break
+        if i >= p.instant_end:
+            # a new instant: what traded during its bars comes before any decision at their close
+            end_of = i + 1
+            while end_of < stop and bars[end_of].ts_close == bars[i].ts_close:
+                end_of += 1
+            p.instant_end = end_of
+            c.k = 0
+            if has_on_start:
+                if p.seq == 0:
+                    c.now = bars[i].ts_open
+                    c.instrument = bars[i].instrument
+                    on_start(m, c)
+                    accept(c, p, s, insts, positions, orders, intents, log_intents)
+            c.now = bars[i].ts_close
+            # all targets first: sizing one at its open must not see another instrument's later close
+            for r in range(i, end_of):
+                bar = bars[r]
+                c.seq = p.seq + 1 + r - i
+                c.instrument = bar.instrument
+                position = positions[bar.instrument]
+                if position.target_order != 0 and position.target_ts <= bar.ts_open:
+                    if execute_target(c, p, s, insts, positions, bar, rules[0], log_orders, log_fills, event):
+                        if has_on_fill:
+                            on_fill(m, c, event[0])
+            for r in range(i, end_of):
+                bar = bars[r]
+                position = positions[bar.instrument]
+                if p.working > 0:
+                    c.seq = p.seq + 1 + r - i
+                    c.instrument = bar.instrument
+                    match[0].position_lots = position.lots
+                    n = match_bar(orders, p.slots, open_lots, bar, insts[bar.instrument], rules[0], match[0], hits)
+                    for k in range(n):
+                        book_hit(c, p, s, insts[bar.instrument], position, hits[k], log_fills, event)
+                        if has_on_fill:
+                            on_fill(m, c, event[0])
+                    for k in range(p.slots):
+                        if orders[k].state >= _FILLED:
+                            if has_on_order:
+                                on_order(m, c, orders[k])
+                            log_order(p, s, orders, k, log_orders)
+                position.px = bar.close
+            c.equity = equity_of(c)
         bar = bars[i]
-        j = bar.instrument
-        if bar.ts_close != c.now:
-            # the instant before this one is over: only now are all its bars known
-            close_instant(c, p, s, stats[0])
         p.seq += 1
         c.seq = p.seq
-        c.instrument = j
-        c.k = 0
-        if has_on_start:
-            if p.seq == 1:
-                c.now = bar.ts_open
-                on_start(m, c)
-                accept(c, p, s, insts, positions, orders, intents, log_intents)
-        c.now = bar.ts_close
-        position = positions[j]
-        if position.target_order != 0 and position.target_ts <= bar.ts_open:
-            if execute_target(c, p, s, insts, positions, bar, rules[0], log_orders, log_fills, event):
-                if has_on_fill:
-                    on_fill(m, c, event[0])
-        if p.working > 0:
-            match[0].position_lots = position.lots
-            n = match_bar(orders, p.slots, open_lots, bar, insts[j], rules[0], match[0], hits)
-            for k in range(n):
-                book_hit(c, p, s, insts[j], position, hits[k], log_fills, event)
-                if has_on_fill:
-                    on_fill(m, c, event[0])
-            for k in range(p.slots):
-                if orders[k].state >= _FILLED:
-                    if has_on_order:
-                        on_order(m, c, orders[k])
-                    log_order(p, s, orders, k, log_orders)
-        position.px = bar.close
-        c.equity = equity_of(c)
+        c.instrument = bar.instrument
         if has_on_timer:
             if c.timer_ns > 0 and c.next_timer <= c.now:
                 on_timer(m, c)
@@ -163,27 +177,26 @@ def run_bars(
                     log_order(p, s, orders, k, log_orders)
             rounds += 1
         i += 1
+        if i == p.instant_end:
+            close_instant(c, p, s, stats[0])
     p.next = i
 
 
 @compiled
-def worst_case(max_orders: int) -> int:
-    """Return the most rows one bar can add to any log buffer."""
-    return (ROUNDS + 2) * (max_orders + MAX_INTENTS)
+def worst_case(max_orders: int, n_instruments: int) -> int:
+    """Return the most rows that the bars of an instant, and the decisions at one of them, can add to any log buffer."""
+    return (ROUNDS + 2) * (max_orders + MAX_INTENTS) + n_instruments
 
 
 @compiled
-def is_full(p: Any, max_orders: int) -> bool:
+def is_full(p: Any, max_orders: int, n_instruments: int) -> bool:
     """Say whether one more bar might overflow a log buffer."""
-    return max(p.n_orders, p.n_fills, p.n_intents, p.n_equity) + worst_case(max_orders) > p.log_size
+    return max(p.n_orders, p.n_fills, p.n_intents, p.n_equity) + worst_case(max_orders, n_instruments) > p.log_size
 
 
 @compiled
 def close_instant(c: Any, p: Any, s: Any, stats: Any) -> None:
-    """Write the account at the end of the instant `c.now`, once all its bars were seen; nothing before any bar."""
-    if p.seq == 0:
-        return
-    c.equity = equity_of(c)
+    """Write the account at the end of the instant `c.now`."""
     if s.log == 1:
         row = rows_at(p.at_equity, p.log_size, EQUITY)[p.n_equity]
         row.ts = c.now
@@ -341,8 +354,7 @@ def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, inte
             p.working += 1
             o = orders[slot]
             if o.state < _FILLED and opens_beyond(c, s, insts, positions, orders, p.slots, slot):
-                o.state = _REJECTED
-                o.reason = _NO_CASH
+                end(orders, p.slots, slot, _REJECTED, _NO_CASH)
                 settle(orders, p.slots)
     c.n_intents = 0
 

@@ -63,7 +63,7 @@ class BarRun:
         self._rules = np.zeros(1, RULES)
         self._rules["slip_bps"], self._rules["limit_touch"] = self.settings.slip_bps, self.settings.limit_touch
         self._settings = self.settings.row(log=log)
-        size = 8 * worst_case.py_func(self.settings.max_orders) if log else 1
+        size = 8 * worst_case.py_func(self.settings.max_orders, len(instruments)) if log else 1
         self._logs = {"orders": zeros(size, ORDER), "fills": zeros(size, FILLED), "intents": zeros(size, INTENT)}
         self._logs["equity"] = zeros(size, EQUITY)
         self.progress["log_size"], self.progress["at_equity"] = size, self._logs["equity"].ctypes.data
@@ -98,10 +98,10 @@ class BarRun:
             return
         rows = np.ascontiguousarray(rows, BAR).view()
         rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
-        if int(self.progress["seq"][0]) and rows["ts_close"][0] < self.world.ctx["now"][0]:
-            raise DataError("bars go back in time: feed them in the order they closed")
+        if int(self.progress["seq"][0]) and rows["ts_close"][0] <= self.world.ctx["now"][0]:
+            raise DataError("bars must be fed in the order they closed, and all bars of one instant together")
         w, logs = self.world, self._logs
-        self.progress["next"] = 0
+        self.progress["next"] = self.progress["instant_end"] = 0
         while self.progress["next"][0] < len(rows):
             self._run(
                 rows, len(rows), self.record, w.ctx, w.instrument_rows, w.positions, w.orders, w.intents, self._rules,
@@ -120,7 +120,7 @@ class BarRun:
     def snapshot(self) -> bytes:
         """Return the state of the run (strategy, account, orders) as bytes; what was already logged is not in it."""
         progress = self.progress.copy()
-        progress["next"], progress["at_equity"] = 0, 0  # neither is state
+        progress["next"] = progress["instant_end"] = progress["at_equity"] = 0  # none of them is state
         parts = (self.record, progress, self.match, self.stats)
         body = b"".join(p.tobytes() for p in parts) + self.world.snapshot()
         return _MAGIC + self._identity() + body
@@ -160,13 +160,6 @@ class BarRun:
         run.progress["at_equity"] = run._logs["equity"].ctypes.data
         return run
 
-    def finish(self) -> None:
-        """Close the last instant, so that the equity curve covers every bar fed."""
-        w, p = self.world, self.progress
-        if p["seq"][0] and p["n_equity"][0] + 1 <= max(1, len(self._logs["equity"])):
-            _close_instant(w.ctx, p, self._settings, self.stats)
-            self._drain()
-
     def rows(self, name: str) -> Rows:
         """Return the log `orders`, `fills`, `intents` or `equity` so far."""
         kept = self._kept[name]
@@ -175,7 +168,6 @@ class BarRun:
     def result(self, bars: Bars) -> Result:
         """Return the Result of the run over `bars`, which must be what was fed; the run is over."""
         state = self.snapshot()
-        self.finish()
         refused = self.world.ctx["refused"][0]
         counts = {Reason(k).name: int(n) for k, n in enumerate(refused) if n}
         if unplaced := int(self.progress["unplaced"][0]):

@@ -56,14 +56,12 @@ class Result:
     def orders(self) -> pd.DataFrame:
         """Every order, in the order it ended: what was asked, how it ended (`state`, `reason`), what it got."""
         rows = self.order_rows
-        insts = self.bars.instruments
-        tick = [float(i.tick) for i in insts]
         which = rows["instrument"]
+        inst = self.bars.instruments.rows()[which]
         names = {int(s): s.name for s in OrderState}
         reasons = {int(r): r.name for r in Reason}
         kinds = {int(t): t.name for t in OrderType}
-        px = rows["px_ticks"] * np.array(tick, "f8")[which]
-        trigger = rows["trigger_ticks"] * np.array(tick, "f8")[which]
+        px, trigger = (rows[n] * inst["tick_num"] / inst["tick_den"] for n in ("px_ticks", "trigger_ticks"))
         return pd.DataFrame(
             {
                 "order": rows["order"],

@@ -121,7 +121,6 @@ def sweep(strategy: type[Strategy], data: Any, *, threads: int | None = None, **
             strategy(**variants[k]), bars.instruments, settings, log=False, capacities=capacities, kernel=kernel
         )
         run.feed(bars.rows)
-        run.finish()
         stats = finish(run.stats[0], per_year)._asdict()
         fees = float(run.world.positions["fees"].sum())
         done[k] = stats | {"fills": int(run.progress["fills"][0]), "fees": fees}

@@ -39,7 +39,8 @@ class UnknownName(InputError):
             close = [n for n in names if n.lower() == str(name).lower()]
         hint = f": did you mean {close[0]!r}?" if close else ":"
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-        super().__init__(f"unknown {what} {str(name)!r}{hint} ({len(names)} known: {shown})")
+        known_ones = f"{hint} ({len(names)} known: {shown})" if names else ": there is none yet"
+        super().__init__(f"unknown {what} {str(name)!r}{known_ones}")
 
 
 class DataError(InputError):

@@ -134,11 +134,13 @@ def submit(
         # a stop is rounded away from the market, so that it never triggers earlier than asked
         trigger = to_ticks(inst, stop, -side)
         kind = STOP if kind == MARKET else STOP_LIMIT
-    elif not math.isnan(trail):
-        trigger = to_ticks(inst, trail, -1)
-        if not (trail > 0.0 and trail < math.inf) or trigger < 1:
+    if not math.isnan(trail):
+        # a trailing stop starts at `stop`, or its distance from the next open; the distance stands in trigger_ticks
+        if kind in (LIMIT, STOP_LIMIT) or not (trail > 0.0 and trail < math.inf):
             return refuse(ctx, _NOT_A_PRICE)
-        kind = TRAILING
+        px_ticks, trigger, kind = trigger, to_ticks(inst, trail, -1), TRAILING
+        if trigger < 1:
+            return refuse(ctx, _NOT_A_PRICE)
     if post_only:
         flags |= POST_ONLY
     if reduce_only:

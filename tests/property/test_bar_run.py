@@ -140,7 +140,6 @@ def test_money_adds_up(rows):
     """Equity is the cash paid and received plus what is held, recomputed from the fills alone."""
     r = run(Busy(), rows)
     fills = r.rows("fills")
-    r.finish()
     cash = 10_000.0 - np.sum(fills["side"] * fills["lots"] * 1e-8 * fills["px"]) - fills["fee"].sum()
     held = np.sum(fills["side"].astype("i8") * fills["lots"]) * 1e-8 * rows["close"][-1]
     assert r.rows("equity")["equity"][-1] == pytest.approx(cash + held, rel=1e-9, abs=1e-6)
