@@ -11,7 +11,7 @@ from quantai.core.errors import InputError
 
 EXAMPLES = """
 quantai backtest quantai.strategy.examples:Cross --data sp500
-quantai backtest my_strategy.py:Cross --data prices.csv --interval 1d --tz UTC --param fast=5 --param slow=40 --fee-bps 2 --out sheet.html
+quantai backtest my_strategy.py:Cross --data prices.csv --interval 1d --tz UTC --param fast=5 --out sheet.html
 quantai backtest my_strategy.py:Cross --lake lake --venue BINANCE --symbol BTC-USDT --interval 1m --json
 """
 

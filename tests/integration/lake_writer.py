@@ -25,7 +25,7 @@ def columns(table: str, first: int, n: int) -> dict[str, object]:
 
 
 def main(root: Path, rows: int, commits: int, file_limit: int) -> int:
-    """Write `commits` commits (0 = until killed) of `rows` rows a stream, no file above `file_limit` bytes (0 = any)."""
+    """Write `commits` commits (0 = until killed) of `rows` rows a stream, no file above `file_limit` bytes (0: any)."""
     writer.SPILL_ROWS, writer.STAGED_ROWS_MAX = 500, 1_500
     with Lake(root).writer("crash") as w:
         if file_limit:

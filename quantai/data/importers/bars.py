@@ -71,7 +71,7 @@ def read_bars(
     sort: bool = False,
     dedupe: bool = False,
 ) -> Bars:
-    """Return the bars of one csv or Parquet file, without a lake; every argument and every refusal as in `import_bars`."""
+    """Return the bars of one csv or Parquet file, without a lake; arguments and refusals are those of `import_bars`."""
     instrument = Instrument.parse(symbol, tick="1e-8", lot="1e-8") if isinstance(symbol, str) else symbol
     return _read(path, instrument, interval, columns, names, tz, unit, label, sort, dedupe)[0]
 
