@@ -2,20 +2,24 @@
 
 from typing import Any
 
-from numba import carray, types
-from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
+from numba import njit, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+table = njit(inline="always", nogil=True)
+"""Marks a function that only says where a table is: it is pasted into its callers, and costs nothing."""
 
 
 @intrinsic
-def _pointer(typingctx: Any, address: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.uint64), codegen
-
-
-@register_jitable
-def rows_at(address: int, n: int, dtype: Any) -> Any:
+def rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
     """The `n` rows of a dtype (a global constant) at a memory address, as an array that owns nothing."""
-    return carray(_pointer(address), (n,), dtype)
+    rows = types.Array(dtype.dtype, 1, "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = make_array(rows)(context, builder)
+        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(dtype.dtype)))
+        data = builder.inttoptr(args[0], array.data.type)
+        populate_array(array, data=data, shape=[args[1]], strides=[size], itemsize=size, meminfo=None)
+        return array._getvalue()
+
+    return rows(types.uint64, types.int64, dtype), codegen

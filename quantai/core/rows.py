@@ -33,6 +33,7 @@ class Kind(IntEnum):
     STATUS = 10  # aux = Status
     TIMER = 11  # aux = scheduled instant
     GAP = 12  # rows are missing before this one; aux = how many when the venue numbers them, else 0
+    CONTROL = 13  # aux = execution.controls.Control: what a person, or our own start, decided
     ACK = 20
     REJECT = 21
     FILL = 22
@@ -42,7 +43,7 @@ class Kind(IntEnum):
     CANCEL_REJECT = 26
     REPLACE_REJECT = 27
     TRIGGERED = 28
-    ADJUST = 29
+    ADJUST = 29  # px_ticks = portfolio.adjustments.Adjust: cash, fees, dividends, splits, settlements, rates
     PENDING_CANCEL = 30
     PENDING_REPLACE = 31
     DONE_FOR_DAY = 32

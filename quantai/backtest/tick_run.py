@@ -1,0 +1,361 @@
+"""A replay in progress: rows go in, in pieces of any size, and its state can be saved and restored as bytes."""
+
+import hashlib
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from quantai.backtest.tick_books import STANDING, Books
+from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, free_slot, receive_rows, send, step
+from quantai.backtest.tick_local import sample as sample_account
+from quantai.backtest.tick_loop import run_ticks
+from quantai.core.compiled import uncounted
+from quantai.core.errors import DataError, InputError, UnknownName
+from quantai.core.instruments import Instruments
+from quantai.core.rows import EVENT, INTENT, ORDER, SEC, SNAPSHOT, Rows, zeros
+from quantai.data.tape import Tape
+from quantai.strategy import Strategy
+from quantai.strategy.context import World
+from quantai.venues.book import DEPTH
+from quantai.venues.exchange import MOST_AHEAD, UNDO, run_exchange
+from quantai.venues.matching import compact
+from quantai.venues.rules import SimVenue
+from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
+
+_MAGIC = b"quantai tick run 1\n"
+_RING = 1 << 15
+_LOG = 1 << 14
+Venues = SimVenue | Mapping[str, SimVenue]
+
+
+class TickRun:
+    """One strategy stepping over a tape; feeding it at once or in pieces gives the same bytes.
+
+    A run knows everything before its horizon: the exchange instant of the last row fed, since rows not yet fed can be
+    of that instant or later. `finish` says that none will come.
+
+    >>> from quantai.core.instruments import Instrument, Instruments
+    >>> from quantai.strategy.examples import Quote
+    >>> run = TickRun(Quote(), Instruments([Instrument.parse("BTC-USDT", tick="0.1", lot="0.001")]))
+    >>> run.finish()
+    >>> len(run.rows("fills"))
+    0
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        instruments: Instruments,
+        venue: Venues | None = None,
+        *,
+        cash: float = 100_000.0,
+        max_orders: int = 64,
+        sample_ns: int = SEC,
+        capacities: Mapping[str, int] | None = None,
+    ) -> None:
+        if len({i.settle for i in instruments}) > 1:
+            names = ", ".join(f"{i.symbol} in {i.settle}" for i in instruments)
+            raise InputError(f"one account holds one settlement currency: {names}; run them apart")
+        if not 1 <= max_orders <= 4096:
+            raise InputError(f"max_orders must be within 1 to 4096, got {max_orders}")
+        if sample_ns < 1:
+            raise InputError(f"sample_ns is how often equity is sampled, in nanoseconds; got {sample_ns}")
+        self.strategy, self.instruments, self.cash = strategy, instruments, cash
+        self.venues = [_venue_of(i.venue, venue) for i in instruments]
+        self.max_orders, self.sample_ns = max_orders, sample_ns
+        n = len(instruments)
+        self.world = World(instruments, cash, max_orders)
+        self.record = strategy.record(capacities)
+        self.local: Rows = np.zeros(1, LOCAL)
+        self.sim: Rows = np.zeros(1, SIM)
+        self.books = Books(instruments)
+        self._rules = np.concatenate([v.row() for v in self.venues])
+        self._own, self._saved = np.zeros(n, OWN), np.zeros(n, DEPTH)
+        self._resting = np.zeros(max_orders + 1, RESTING)
+        self._requests, self._reports = np.zeros(_RING, REQUEST), np.zeros(_RING, REPORT)
+        self._undo, self._event = np.zeros(MOST_AHEAD, UNDO), zeros(1, EVENT)
+        self._logs = {
+            "intents": zeros(_LOG, INTENT), "orders": zeros(_LOG, ORDER), "fills": zeros(_LOG, FILLED),
+            "refusals": zeros(_LOG, REPORT), "equity": zeros(_LOG, EQUITY),
+        }  # fmt: skip
+        self._kept: dict[str, list[Rows]] = {name: [] for name in self._logs}
+        self._tail = self._tail_x = zeros(0, EVENT)
+        s = self.sim
+        s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, _RING
+        s["entry_least"], s["response_least"] = self._rules["entry_least"].min(), self._rules["response_least"].min()
+        s["done"], s["last"], s["next_expiry"] = -1, -1, NEVER
+        self.local["sample_ns"], self.local["log_size"] = sample_ns, _LOG
+        self._wire()
+        _compact(s)
+        self._run = self._compiled() if strategy.compiled else self._uncompiled()
+
+    def _wire(self) -> None:
+        s, p = self.sim, self.local
+        tables = {
+            "depth": self.books.depth, "cells": self.books.cells, "depth_x": self.books.depth_x,
+            "cells_x": self.books.cells_x, "keys": self.books.keys, "saved": self._saved, "undo": self._undo,
+            "insts": self.world.instrument_rows, "rules": self._rules, "own": self._own, "resting": self._resting,
+            "requests": self._requests, "reports": self._reports,
+        }  # fmt: skip
+        for name, table in tables.items():
+            s[f"at_{name}"] = table.ctypes.data
+        s["n_cells"] = len(self.books.cells)
+        for name, table in self._logs.items():
+            p[f"at_{name}"] = table.ctypes.data
+        p["at_event"] = self._event.ctypes.data
+
+    def _compiled(self) -> Any:
+        return self.strategy.kernel(self.record.dtype, (run_ticks,)).function("run_ticks")
+
+    def _uncompiled(self) -> Any:
+        from quantai.strategy.uncompiled import python_handlers
+
+        handlers = python_handlers(type(self.strategy), self.record, self.world)
+        world, local, sim = self.world, self.local, self.sim
+        # called for every row; from Python, arrays reach compiled code ten times faster than single records
+        handlers["step"] = lambda _c, _p, _x, wants: _step(world.ctx, local, sim, wants)
+        handlers["send"] = lambda *_: _send(world.ctx, local, sim)
+        handlers["free_slot"] = lambda *_: _free_slot(world.ctx, local)
+        plain = FunctionType(run_ticks.__code__, {**run_ticks.__globals__, **handlers})
+
+        def run(*args: Any) -> None:
+            # attribute access on rows, as compiled code has it
+            plain(*(a.view(np.recarray) for a in args))
+
+        return run
+
+    def feed(self, rows: Rows) -> None:
+        """Process EVENT rows that follow those already fed; raises DataError when they do not, or when the exchange's
+        clock runs backwards in them (a Tape sorts such rows: use `replay`).
+        """
+        if len(rows) == 0:
+            return
+        rows = np.ascontiguousarray(rows, EVENT)
+        before = self._tail[-1:] if len(self._tail) else rows[:1]
+        for clock in ("ts_recv", "ts_exch"):
+            if np.any(np.diff(rows[clock]) < 0) or rows[clock][0] < before[clock][0]:
+                raise DataError(f"rows go back in time by {clock}: feed them in order, or replay a Tape of them")
+        whole = np.concatenate([self._tail, rows]) if len(self._tail) else rows
+        self._feed(whole, whole, None, int(whole["ts_exch"][-1]))
+
+    def feed_tape(self, tape: Tape) -> None:
+        """Process a whole tape, both clocks in their own order; nothing can be fed after it."""
+        if len(self._tail) or self.local["started"][0]:
+            raise InputError("a tape is fed whole, to a fresh run: feed its rows in pieces instead")
+        self.local["final"] = 1
+        if len(tape):
+            self._feed(tape.rows, tape.exchange_rows, tape.facts, NEVER)
+        self._finish()
+
+    def finish(self) -> None:
+        """Say that no more rows will come, and run on until nothing is on its way."""
+        self.local["final"] = 1
+        if self.local["started"][0]:
+            self._feed(self._tail, self._tail_x, None, NEVER, known=True)
+        self._finish()
+
+    def _feed(self, rows: Rows, rows_x: Rows, facts: dict[str, Any] | None, horizon: int, known: bool = False) -> None:
+        rows, rows_x = (r.view() for r in (rows, rows_x))
+        rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
+        s, w = self.sim, self.world
+        if not known and self.books.make_room(rows, facts):
+            self._wire()
+        s["at_rows"], s["at_rows_x"], s["n_rows"] = rows.ctypes.data, rows_x.ctypes.data, len(rows)
+        alike = rows.ctypes.data == rows_x.ctypes.data and (facts["skewed"] == 0 if facts else not _skewed(rows))
+        s["one_order"], s["horizon"] = alike, horizon
+        if len(rows):
+            s["last"] = rows_x["ts_exch"][-1]
+        if not self.local["started"][0] and not self._begin(rows):
+            self._tail = self._tail_x = rows
+            return
+        while True:
+            self._run(rows, self.record, w.ctx, self.local, s, w.orders, w.books, self._event)
+            if not self._drain():
+                break
+        if horizon != NEVER:
+            self._settle(rows, horizon)
+
+    def _begin(self, rows: Rows) -> bool:
+        # leading snapshot rows are the market before the run: both sides know them before on_start
+        head = int(np.argmin(rows["flags"] & SNAPSHOT != 0)) if not np.all(rows["flags"] & SNAPSHOT) else len(rows)
+        if head == len(rows):
+            return False
+        s, c, p = self.sim, self.world.ctx, self.local
+        start = int(rows["ts_exch"][head])
+        c["now"] = start
+        if head:
+            n = s["n_rows"].copy()
+            s["n_rows"] = head
+            _receive_rows(c, p, s, NEVER)
+            s["n_rows"] = n
+            p["seq"] = p["rows"] = 0
+        if s["at_rows"][0] != s["at_rows_x"][0] or not s["one_order"][0]:
+            self._part()
+        p["next_sample"] = start + self.sample_ns
+        s["done"] = start - 1
+        return True
+
+    def _part(self) -> None:
+        s = self.sim
+        self.books.depth_x[:] = self.books.depth
+        self.books.cells_x[:] = self.books.cells
+        s["split"], s["next_book"] = 1, s["next_recv"]
+
+    def _settle(self, rows: Rows, horizon: int) -> None:
+        # bring both sides to the horizon, so that the state says nothing of how the rows were cut
+        s = self.sim
+        _run_exchange(s, horizon - 1)
+        keep = int(s["next_recv"][0])
+        at = int(np.searchsorted(rows["ts_exch"], horizon, "left"))
+        if s["n_orders"][0] == 0:
+            s["next_scan"] = at
+        first = min(keep, int(s["next_scan"][0]), int(s["next_book"][0]) if s["split"][0] else keep)
+        self._tail = self._tail_x = rows[first:].copy()
+        for name in ("next_recv", "next_scan", "next_book"):
+            s[name] = max(int(s[name][0]) - first, 0)
+
+    def _finish(self) -> None:
+        w, p = self.world, self.local
+        if p["started"][0]:
+            _sample(w.ctx, p, self.sim, max(int(w.ctx["now"][0]), int(self.sim["last"][0])))
+            self._drain()
+
+    def _drain(self) -> bool:
+        full = False
+        for name, buffer in self._logs.items():
+            n = int(self.local[f"n_{name}"][0])
+            if n:
+                self._kept[name].append(buffer[:n].copy())
+                self.local[f"n_{name}"] = 0
+                full = full or n > _LOG // 2
+        return full
+
+    def rows(self, name: str) -> Rows:
+        """Return the log `intents`, `orders` (those that ended), `fills`, `refusals` or `equity` so far."""
+        kept = self._kept[name]
+        return np.concatenate(kept) if kept else np.zeros(0, self._logs[name].dtype)
+
+    def snapshot(self) -> bytes:
+        """Return the state of the run (strategy, account, both books, what is on its way, rows not yet received) as bytes."""
+        s, p = self.sim.copy(), self.local.copy()
+        for row in (s, p):
+            for name in row.dtype.names or ():
+                if name.startswith("at_"):
+                    row[name] = 0
+        own_book = int(s["consumed"][0])
+        wait = [
+            self._requests[s["first_request"][0] : s["end_request"][0]],
+            self._reports[s["first_report"][0] : s["end_report"][0]],
+        ]
+        s["end_request"], s["end_report"] = s["end_request"] - s["first_request"], s["end_report"] - s["first_report"]
+        drop = ("first_request", "first_report", "n_rows", "n_cells", "horizon", "one_order")
+        for name in drop + (() if own_book else ("split", "next_book")):
+            s[name] = 0
+        facts = np.stack([self.books.depth[n].astype("f8") for n in ("last", "crossed", "rows")])
+        parts = [self.record, p, s, self._own, self._resting[: int(s["n_orders"][0])], *wait, facts, self.books.quotes]
+        for own in (False, True)[: 1 + own_book]:
+            levels = self.books.standing(own)
+            parts += [np.array([len(levels)]), levels, self.books.tops(own)]
+        parts += [np.array([len(self._tail)]), self._tail]
+        body = b"".join(a.tobytes() for a in parts)
+        return _MAGIC + self._identity() + body + self.world.snapshot()
+
+    def _identity(self) -> bytes:
+        text = f"{type(self.strategy).source_hash()} {self.strategy.params} {self.record.dtype.descr} {self.venues} {self.max_orders} {self.sample_ns}"
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+    @classmethod
+    def restored(
+        cls,
+        snapshot: bytes,
+        strategy: Strategy,
+        instruments: Instruments,
+        venue: Venues | None = None,
+        *,
+        max_orders: int = 64,
+        sample_ns: int = SEC,
+    ) -> "TickRun":
+        """Rebuild a run from its snapshot; raises DataError when strategy, parameters or venue are not the same."""
+        run = cls(strategy, instruments, venue, max_orders=max_orders, sample_ns=sample_ns)
+        head = _MAGIC + run._identity()
+        if not snapshot.startswith(head):
+            raise DataError("the snapshot belongs to another strategy, other parameters or another venue: start afresh")
+        at = len(head)
+
+        def take(n: int, dtype: Any) -> Any:
+            nonlocal at
+            rows = np.frombuffer(snapshot, dtype, n, at).copy()
+            at += rows.nbytes
+            return rows
+
+        s, n = run.sim, len(instruments)
+        for part in (run.record, run.local, s, run._own):
+            part[:] = take(len(part), part.dtype)
+        run._resting[: s["n_orders"][0]] = take(int(s["n_orders"][0]), RESTING)
+        run._requests[: s["end_request"][0]] = take(int(s["end_request"][0]), REQUEST)
+        run._reports[: s["end_report"][0]] = take(int(s["end_report"][0]), REPORT)
+        facts, run.books.quotes[:] = take(3 * n, "f8").reshape(3, n), take(n, "i8")
+        books = [
+            (take(int(take(1, "i8")[0]), STANDING), take(2 * n, "i8").reshape(n, 2))
+            for _ in range(1 + int(s["consumed"][0]))
+        ]
+        run._tail = run._tail_x = take(int(take(1, "i8")[0]), EVENT)
+        run.books.take_over(books, run._tail, facts)
+        try:
+            world = World.restored(snapshot[at:], instruments)
+        except ValueError as e:
+            raise DataError(f"the snapshot does not fit: {e}") from None
+        for name in ("ctx", "positions", "books", "orders"):
+            getattr(run.world, name)[:] = getattr(world, name)
+        run.world.wire()
+        run._wire()
+        return run
+
+
+def _venue_of(name: str, venue: Venues | None) -> SimVenue:
+    if venue is None or isinstance(venue, SimVenue):
+        return venue or SimVenue()
+    if name not in venue:
+        raise UnknownName("venue", name, venue)
+    return venue[name]
+
+
+def _skewed(rows: Rows) -> bool:
+    return bool(np.any(rows["ts_recv"] < rows["ts_exch"]))
+
+
+@uncounted
+def _step(ctx: Any, local: Any, sim: Any, wants: int) -> int:
+    return step(ctx[0], local[0], sim[0], wants)
+
+
+@uncounted
+def _send(ctx: Any, local: Any, sim: Any) -> None:
+    send(ctx[0], local[0], sim[0])
+
+
+@uncounted
+def _free_slot(ctx: Any, local: Any) -> None:
+    free_slot(ctx[0], local[0])
+
+
+@uncounted
+def _receive_rows(ctx: Any, local: Any, sim: Any, until: int) -> None:
+    receive_rows(ctx[0], local[0], sim[0], until)
+
+
+@uncounted
+def _sample(ctx: Any, local: Any, sim: Any, ts: int) -> None:
+    sample_account(ctx[0], local[0], sim[0], ts)
+
+
+@uncounted
+def _run_exchange(sim: Any, until: int) -> None:
+    run_exchange(sim[0], until)
+
+
+@uncounted
+def _compact(sim: Any) -> None:
+    compact(sim[0])

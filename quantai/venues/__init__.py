@@ -1,0 +1,16 @@
+"""Venues: whatever turns intents into rows. Here so far: the simulated exchange, compiled and without any I/O.
+
+- `rules`     SimVenue, every assumption of a simulated exchange by its name
+- `latency`   Latency: constant, normal or recorded
+- `queue`     where a resting order stands in its level
+- `book`      books by tick, dense or hashed
+- `matching`  what a market row does to our resting orders
+- `requests`  what the exchange does with a request of ours
+- `exchange`  the exchange in batches
+- `wire`      requests and reports on their way
+"""
+
+from quantai.venues.latency import RECORDED, Latency
+from quantai.venues.rules import SimVenue
+
+__all__ = ["RECORDED", "Latency", "SimVenue"]

@@ -1,0 +1,207 @@
+"""Books of a simulated run: resting quantity by tick and side, dense over the price range of a tape or hashed.
+
+Cells are one array of float64 quantities (units) for all instruments. A dense side is a run of cells between two
+sentinels that never empty, so that a search for the next best price needs no bounds. Cell 0 is always empty and cell 1
+takes what nobody reads: with both, applying a row needs hardly a branch.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.memory import rows_at
+from quantai.core.rows import EVENT, Kind
+
+DEPTH = np.dtype(
+    [
+        ("bid", "i8"),  # best prices in ticks; lo - 1 and hi + 1 when a side is empty
+        ("ask", "i8"),
+        ("lo", "i8"),
+        ("hi", "i8"),
+        ("at_bid", "i8"),  # first cell of each side
+        ("at_ask", "i8"),
+        ("at_key", "i8"),  # first key of a hashed book
+        ("mask", "i8"),  # 0 = dense
+        ("half", "f8"),  # half a lot in units: what is smaller is nothing
+        ("last", "f8"),  # last trade
+        ("quotes", "i8"),  # 1 = the tape has no levels of this instrument: best quotes make its book
+        ("crossed", "i8"),  # rows after which the book had to be uncrossed
+        ("rows", "i8"),  # trades and changes of the book so far
+    ]
+)
+"""One instrument's book; which side is being read is decided by the caller."""
+
+F8, I8 = np.dtype("f8"), np.dtype("i8")
+EMPTY, TRASH = 0, 1
+NO_KEY = -(2**63)
+RECEIVED, HAPPENED = np.int64(0), np.int64(1)
+"""Which clock a book follows."""
+_NEAR = 64
+_TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
+
+
+@uncounted
+def slot_of(d: Any, keys: Any, px: int) -> int:
+    """Return where a hashed book keeps a price, or where it would."""
+    h = (px * 0x9E3779B97F4A7C1) >> 17 & d.mask
+    while keys[d.at_key + h] != px and keys[d.at_key + h] != NO_KEY:
+        h = (h + 1) & d.mask
+    return h
+
+
+@uncounted
+def cell_of(d: Any, keys: Any, side: int, px: int) -> int:
+    """Return the cell of a price; EMPTY for one the tape never shows."""
+    base = d.at_ask if side < 0 else d.at_bid
+    if d.mask == 0:
+        if px < d.lo or px > d.hi:
+            return EMPTY
+        return base + px - d.lo + 1
+    h = slot_of(d, keys, px)
+    return base + h if keys[d.at_key + h] == px else EMPTY
+
+
+@uncounted
+def next_bid(d: Any, cells: Any, keys: Any, px: int) -> int:
+    """Return the best bid at or below `px`, lo - 1 when there is none."""
+    if d.mask == 0:
+        i = d.at_bid + px - d.lo + 1
+        while cells[i] < d.half:
+            i -= 1
+        return i - d.at_bid - 1 + d.lo
+    for p in range(px, max(px - _NEAR, d.lo - 1), -1):
+        if cells[cell_of(d, keys, 1, p)] >= d.half:
+            return p
+    best = d.lo - 1
+    for h in range(d.mask + 1):
+        p = keys[d.at_key + h]
+        if best < p and p <= px and cells[d.at_bid + h] >= d.half:
+            best = p
+    return best
+
+
+@uncounted
+def next_ask(d: Any, cells: Any, keys: Any, px: int) -> int:
+    """Return the best ask at or above `px`, hi + 1 when there is none."""
+    if d.mask == 0:
+        i = d.at_ask + px - d.lo + 1
+        while cells[i] < d.half:
+            i += 1
+        return i - d.at_ask - 1 + d.lo
+    for p in range(px, min(px + _NEAR, d.hi + 1)):
+        if cells[cell_of(d, keys, -1, p)] >= d.half:
+            return p
+    best = d.hi + 1
+    for h in range(d.mask + 1):
+        p = keys[d.at_key + h]
+        if p != NO_KEY and p < best and p >= px and cells[d.at_ask + h] >= d.half:
+            best = p
+    return best
+
+
+@uncounted
+def apply(d: Any, cells: Any, keys: Any, r: Any) -> int:
+    """Apply one market row to the book of its instrument; returns the cell it wrote."""
+    k, p, qty = r.kind, r.px_ticks, r.qty
+    if k > _LEVEL:
+        apply_rare(d, cells, keys, r)
+        return TRASH
+    level = k == _LEVEL
+    ask = r.side < 0
+    if d.mask == 0:
+        at = (d.at_ask if ask else d.at_bid) + p - d.lo + 1 if level else TRASH
+    else:
+        at = max(cell_of(d, keys, r.side, p), TRASH) if level else TRASH
+    cells[at] = qty
+    d.last = d.last if level else r.px
+    d.rows += 1
+    write(d, cells, keys, level, ask, p, qty >= d.half)
+    return at
+
+
+@uncounted
+def write(d: Any, cells: Any, keys: Any, level: bool, ask: bool, p: int, alive: bool) -> None:
+    """Move the best prices after a cell changed; a newcomer beyond the other side makes that side step back."""
+    bid, best_ask = d.bid, d.ask
+    new_bid = p if level & alive & (not ask) & (p > bid) else bid
+    new_ask = p if level & alive & ask & (p < best_ask) else best_ask
+    d.bid = new_bid
+    d.ask = new_ask
+    if level & (not alive) & (p == (best_ask if ask else bid)):
+        if ask:
+            d.ask = next_ask(d, cells, keys, p)
+        else:
+            d.bid = next_bid(d, cells, keys, p)
+    elif new_bid >= new_ask:
+        d.crossed += 1
+        if new_bid > bid:
+            d.ask = next_ask(d, cells, keys, new_bid + 1) if new_bid < d.hi else d.hi + 1
+        else:
+            d.bid = next_bid(d, cells, keys, new_ask - 1) if new_ask > d.lo else d.lo - 1
+
+
+@uncounted
+def apply_rare(d: Any, cells: Any, keys: Any, r: Any) -> None:
+    """Apply a CLEAR row, or the QUOTE row of an instrument whose book is made of quotes; other rows change no book."""
+    if r.kind == _CLEAR:
+        d.rows += 1
+        if r.side >= 0:
+            clear(d, cells, d.at_bid)
+            d.bid = d.lo - 1
+        if r.side <= 0:
+            clear(d, cells, d.at_ask)
+            d.ask = d.hi + 1
+    elif r.kind == _QUOTE and d.quotes:
+        d.rows += 1
+        ask = r.side < 0
+        cells[cell_of(d, keys, r.side, d.ask if ask else d.bid)] = 0.0
+        alive = r.qty > 0.0 or math.isnan(r.qty)
+        # a quote without a size is worth one lot: its price is what it says
+        cells[cell_of(d, keys, r.side, r.px_ticks)] = r.qty if r.qty > 0.0 else (2.0 * d.half if alive else 0.0)
+        if ask:
+            d.ask = r.px_ticks if alive else d.hi + 1
+            d.bid = d.bid if d.bid < d.ask else d.lo - 1
+        else:
+            d.bid = r.px_ticks if alive else d.lo - 1
+            d.ask = d.ask if d.bid < d.ask else d.hi + 1
+    cells[EMPTY] = 0.0
+
+
+@uncounted
+def clear(d: Any, cells: Any, base: int) -> None:
+    """Empty one side."""
+    if d.mask == 0:
+        for i in range(base + 1, base + d.hi - d.lo + 2):
+            cells[i] = 0.0
+    else:
+        for i in range(base, base + d.mask + 1):
+            cells[i] = 0.0
+
+
+@uncounted
+def advance(
+    at_depth: int,
+    n: int,
+    at_cells: int,
+    n_cells: int,
+    at_keys: int,
+    at_rows: int,
+    n_rows: int,
+    i: int,
+    until: int,
+    clock: int,
+) -> int:
+    """Apply the rows from `i` up to the instant `until` (inclusive) of one clock; returns the first row left."""
+    rows, depth = rows_at(at_rows, n_rows, EVENT), rows_at(at_depth, n, DEPTH)
+    cells, keys = rows_at(at_cells, n_cells, F8), rows_at(at_keys, n_cells, I8)
+    if clock == RECEIVED:
+        while i < n_rows and rows[i].ts_recv <= until:
+            apply(depth[rows[i].instrument], cells, keys, rows[i])
+            i += 1
+    else:
+        while i < n_rows and rows[i].ts_exch <= until:
+            apply(depth[rows[i].instrument], cells, keys, rows[i])
+            i += 1
+    return i

@@ -1,0 +1,177 @@
+"""The simulated exchange: market rows meet our resting orders, our requests meet the book, reports go back.
+
+Nobody sees the exchange between our requests: it is run in batches, up to the next instant at which a decision of ours
+could reach it. Its book is the one we see plus the rows still on their way to us; it gets one of its own only once we
+take from it, or when the rows on their way are many.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.memory import rows_at
+from quantai.core.rows import EVENT, Kind, Reason
+from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of
+from quantai.venues.matching import depth_of, expire, match, own_of
+from quantai.venues.requests import answer
+from quantai.venues.wire import NEVER, requests_of
+
+UNDO = np.dtype([("cell", "i8"), ("qty", "f8")])
+MOST_AHEAD = 256
+"""Rows on their way to us beyond which the exchange keeps a book of its own."""
+ROOM = 4096
+"""Places for reports that must be free before the exchange goes on."""
+_LEVEL, _CLEAR, _QUOTE = int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
+_EXPIRED, _GTD = np.int64(Kind.EXPIRED), np.int64(Reason.GTD)
+
+
+@uncounted
+def run_exchange(x: Any, until: int) -> None:
+    """Process everything that happens at the exchange up to `until` (inclusive), or until reports must be fetched first.
+
+    At one instant: market rows, then expiries, then our requests in the order they were sent.
+    """
+    while True:
+        if x.ring - (x.end_report - x.first_report) < ROOM:
+            return
+        at = requests_of(x)[x.first_request].at if x.first_request < x.end_request else NEVER
+        stop = min(until, at, x.next_expiry)
+        if x.n_orders > 0 and not scan(x, stop):
+            return
+        if x.n_orders > 0 and x.next_expiry <= stop:
+            expire(x, x.next_expiry, _EXPIRED, _GTD)
+        elif at <= stop:
+            serve(x, at)
+        elif stop == until:
+            break
+    x.done = max(x.done, until)
+
+
+@uncounted
+def scan(x: Any, stop: int) -> bool:
+    """Let our resting orders meet the rows up to `stop`; False when the reports left no room before that."""
+    rows, own, depth = rows_at(x.at_rows_x, x.n_rows, EVENT), own_of(x), depth_of(x)
+    i, n = x.next_scan, x.n_rows
+    while i < n:
+        r = rows[i]
+        if r.ts_exch > stop:
+            break
+        i += 1
+        w, p, s = own[r.instrument], r.px_ticks, r.side
+        # ours are met by what reaches their price from the other side, and by what changes their level
+        buy = (p <= w.buy_hi) & ((s <= 0) | (p >= w.buy_lo))
+        sell = (p >= w.sell_lo) & ((s >= 0) | (p <= w.sell_hi))
+        if buy | sell | (r.kind == _CLEAR):
+            match(x, r, depth[r.instrument])
+            if x.n_orders == 0:
+                break
+            if x.ring - (x.end_report - x.first_report) < ROOM // 2:
+                x.next_scan = i
+                x.done = r.ts_exch - 1
+                return False
+    x.next_scan = i
+    return True
+
+
+@uncounted
+def serve(x: Any, at: int) -> None:
+    """Answer every request that arrives at the instant `at`, on the book as it is then."""
+    n = -1
+    if x.split == 0:
+        n = look_ahead(x, at)
+        if n < 0:
+            part(x)
+    if x.split == 1:
+        x.next_book = advance(
+            x.at_depth_x,
+            x.n_instruments,
+            x.at_cells_x,
+            x.n_cells,
+            x.at_keys,
+            x.at_rows_x,
+            x.n_rows,
+            x.next_book,
+            at,
+            HAPPENED,
+        )
+        x.next_scan = x.next_book
+    requests = requests_of(x)
+    while x.first_request < x.end_request and requests[x.first_request].at == at:
+        request = requests[x.first_request]
+        if x.split == 0 and answer(x, request, x.at_depth, x.at_cells, False):
+            # it takes from the book: from here on the exchange's differs from the one we see
+            ahead = x.next_scan
+            step_back(x, n)
+            part(x)
+            x.next_book = advance(
+                x.at_depth_x,
+                x.n_instruments,
+                x.at_cells_x,
+                x.n_cells,
+                x.at_keys,
+                x.at_rows_x,
+                x.n_rows,
+                x.next_book,
+                at,
+                HAPPENED,
+            )
+            x.next_scan = ahead
+        if x.split == 1:
+            answer(x, request, x.at_depth_x, x.at_cells_x, True)
+        x.first_request += 1
+    if x.split == 0:
+        step_back(x, n)
+
+
+@uncounted
+def look_ahead(x: Any, at: int) -> int:
+    """Apply the rows on their way to us up to `at`, remembering what was there; returns how many changes, -1 when too many."""
+    rows, depth = rows_at(x.at_rows, x.n_rows, EVENT), depth_of(x)
+    saved = rows_at(x.at_saved, x.n_instruments, DEPTH)
+    cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
+    undo = rows_at(x.at_undo, MOST_AHEAD, UNDO)
+    for k in range(x.n_instruments):
+        saved[k] = depth[k]
+    i, n = x.next_recv, 0
+    while i < x.n_rows:
+        r = rows[i]
+        if r.ts_exch > at:
+            break
+        d = depth[r.instrument]
+        if n == MOST_AHEAD or r.kind == _CLEAR or (r.kind == _QUOTE and d.quotes):
+            step_back(x, n)
+            return -1
+        if r.kind == _LEVEL:
+            cell = cell_of(d, keys, r.side, r.px_ticks)
+            undo[n].cell = cell
+            undo[n].qty = cells[cell]
+            n += 1
+        apply(d, cells, keys, r)
+        i += 1
+    x.next_scan = i
+    return n
+
+
+@uncounted
+def step_back(x: Any, n: int) -> None:
+    """Take back the `n` changes of `look_ahead`."""
+    depth, saved = depth_of(x), rows_at(x.at_saved, x.n_instruments, DEPTH)
+    cells, undo = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_undo, MOST_AHEAD, UNDO)
+    for k in range(n - 1, -1, -1):
+        cells[undo[k].cell] = undo[k].qty
+    for k in range(x.n_instruments):
+        depth[k] = saved[k]
+
+
+@uncounted
+def part(x: Any) -> None:
+    """Give the exchange a book of its own, which starts as the one we see."""
+    cells, cells_x = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_cells_x, x.n_cells, F8)
+    depth, depth_x = depth_of(x), rows_at(x.at_depth_x, x.n_instruments, DEPTH)
+    for k in range(x.n_cells):
+        cells_x[k] = cells[k]
+    for k in range(x.n_instruments):
+        depth_x[k] = depth[k]
+    x.split = 1
+    x.next_book = x.next_recv

@@ -1,0 +1,124 @@
+"""How long a request takes to the venue and a report takes back: constant, normal, or as it was recorded.
+
+Draws depend on the seed and on a counter, never on a generator with state: a run cut in pieces draws the same numbers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.errors import InputError
+from quantai.core.memory import rows_at
+from quantai.core.rows import Rows
+
+RECORDED = np.dtype([("ts", "i8"), ("entry_ns", "i8"), ("response_ns", "i8")])
+"""One measured round trip: what was sent at `ts` took this long there and back."""
+
+CONSTANT, NORMAL, TABLE = 0, 1, 2
+_GOLDEN, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Order entry and response latency in nanoseconds.
+
+    Constant unless a standard deviation is given (`entry_sd_ns`, `response_sd_ns`: normal, never below half the mean),
+    or a table of RECORDED rows (sorted by ts): the round trip sent last at or before an instant is the one that holds.
+
+    >>> Latency(entry_ns=2_000_000, response_ns=2_000_000)
+    Latency(2 ms + 2 ms)
+    """
+
+    entry_ns: int = 2_000_000
+    response_ns: int = 2_000_000
+    entry_sd_ns: float = 0.0
+    response_sd_ns: float = 0.0
+    table: Rows | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.entry_ns, self.response_ns) < 0 or self.entry_ns + self.response_ns < 1:
+            raise InputError(
+                f"latencies are not negative, and a round trip takes at least 1 ns; got {self.entry_ns} and {self.response_ns}"
+            )
+        if min(self.entry_sd_ns, self.response_sd_ns) < 0:
+            raise InputError("a standard deviation of latency cannot be negative")
+        if self.table is not None and (self.table.dtype != RECORDED or not len(self.table)):
+            raise InputError("recorded latencies are an array of RECORDED rows (ts, entry_ns, response_ns), not empty")
+        if self.table is not None and (np.any(np.diff(self.table["ts"]) < 0) or self.table["entry_ns"].min() < 0):
+            raise InputError("recorded latencies must be sorted by ts and not negative")
+
+    @property
+    def kind(self) -> int:
+        """CONSTANT, NORMAL or TABLE."""
+        if self.table is not None:
+            return TABLE
+        return NORMAL if self.entry_sd_ns or self.response_sd_ns else CONSTANT
+
+    def least(self) -> tuple[int, int]:
+        """Return the shortest entry and response that can occur."""
+        if self.table is not None:
+            return int(self.table["entry_ns"].min()), max(int(self.table["response_ns"].min()), 1)
+        entry = self.entry_ns // 2 if self.entry_sd_ns else self.entry_ns
+        return entry, self.response_ns // 2 if self.response_sd_ns else self.response_ns
+
+    def __repr__(self) -> str:
+        if self.table is not None:
+            return f"Latency({len(self.table):,} recorded round trips)"
+        spread = f", sd {self.entry_sd_ns / 1e6:g} + {self.response_sd_ns / 1e6:g} ms" if self.kind == NORMAL else ""
+        return f"Latency({self.entry_ns / 1e6:g} ms + {self.response_ns / 1e6:g} ms{spread})"
+
+
+@uncounted
+def standard_normal(seed: int, n: int) -> float:
+    """Return the `n`-th standard normal number of a seed (splitmix64, Box-Muller)."""
+    a = _uniform(np.uint64(seed) * _MIX_1 + np.uint64(2 * n))
+    b = _uniform(np.uint64(seed) * _MIX_1 + np.uint64(2 * n + 1))
+    return math.sqrt(-2.0 * math.log(a)) * math.cos(2.0 * math.pi * b)
+
+
+@uncounted
+def _uniform(n: Any) -> float:
+    z = (n + np.uint64(1)) * _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    z = z ^ (z >> np.uint64(31))
+    return (np.float64(z >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+@uncounted
+def entry_ns(rules: Any, ts: int, n: int) -> int:
+    """Return how long the `n`-th request, sent at `ts`, takes to the venue."""
+    if rules.latency == CONSTANT:
+        return rules.entry_ns
+    if rules.latency == NORMAL:
+        drawn = rules.entry_ns + rules.entry_sd_ns * standard_normal(rules.seed, 2 * n)
+        return max(int(drawn), rules.entry_least)
+    table = rows_at(rules.at_table, rules.n_table, RECORDED)
+    return table[_at(table, ts)].entry_ns
+
+
+@uncounted
+def response_ns(rules: Any, ts: int, n: int) -> int:
+    """Return how long the `n`-th report, made at `ts`, takes to us."""
+    if rules.latency == CONSTANT:
+        return rules.response_ns
+    if rules.latency == NORMAL:
+        drawn = rules.response_ns + rules.response_sd_ns * standard_normal(rules.seed, 2 * n + 1)
+        return max(int(drawn), rules.response_least)
+    table = rows_at(rules.at_table, rules.n_table, RECORDED)
+    return max(table[_at(table, ts)].response_ns, rules.response_least)
+
+
+@uncounted
+def _at(table: Any, ts: int) -> int:
+    lo, hi = 0, table.shape[0]
+    while lo < hi:
+        mid = (lo + hi) // 2
+        if table[mid].ts <= ts:
+            lo = mid + 1
+        else:
+            hi = mid
+    return max(lo - 1, 0)

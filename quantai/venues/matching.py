@@ -1,0 +1,203 @@
+"""What one market row does to our resting orders: prints at and through their price, levels that move, books that cross."""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.instruments import INSTRUMENT
+from quantai.core.memory import rows_at, table
+from quantai.core.rows import REDUCE_ONLY, Kind, Reason
+from quantai.venues.book import DEPTH
+from quantai.venues.latency import response_ns
+from quantai.venues.queue import on_level, on_print
+from quantai.venues.rules import RULES
+from quantai.venues.wire import NEVER, OWN, RESTING, report_slot, reports_of
+
+_TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
+FILL, CANCELED = np.int64(Kind.FILL), np.int64(Kind.CANCELED)
+_REDUCE_ONLY = np.int64(Reason.REDUCE_ONLY)
+_ZERO, _MAKER = np.int64(0), np.int64(1)
+_FAR = 2**62
+
+
+@table
+def resting_of(x: Any) -> Any:
+    """The orders at the exchange, the oldest first."""
+    return rows_at(x.at_resting, x.max_orders, RESTING)
+
+
+@table
+def own_of(x: Any) -> Any:
+    """What the exchange knows of us, one row an instrument."""
+    return rows_at(x.at_own, x.n_instruments, OWN)
+
+
+@table
+def rules_of(x: Any) -> Any:
+    """The RULES, one row an instrument."""
+    return rows_at(x.at_rules, x.n_instruments, RULES)
+
+
+@table
+def insts_of(x: Any) -> Any:
+    """The INSTRUMENT rows."""
+    return rows_at(x.at_insts, x.n_instruments, INSTRUMENT)
+
+
+@uncounted
+def to_lots(inst: Any, qty: float) -> float:
+    """Return a quantity (units) in lots, exact where it is on the grid to 1e-9 of a lot."""
+    exact = qty * inst.lot_den / inst.lot_num
+    near = np.rint(exact)
+    return near if abs(exact - near) <= 1e-9 * max(1.0, abs(near)) else exact
+
+
+@uncounted
+def report(
+    x: Any,
+    ts: int,
+    order: int,
+    instrument: int,
+    side: int,
+    kind: int,
+    lots: int,
+    px: int,
+    left: int,
+    maker: int,
+    reason: int,
+) -> None:
+    """Send one report about an order; it never overtakes an earlier one of the same instrument."""
+    own = own_of(x)[instrument]
+    own.last_report = max(own.last_report, ts + response_ns(rules_of(x)[instrument], ts, x.reported))
+    x.reported += 1
+    r = reports_of(x)[report_slot(x, own.last_report)]
+    r.ts_exch = ts
+    r.order = order
+    r.lots = lots
+    r.px = px
+    r.open = left
+    r.kind = kind
+    r.maker = maker
+    r.reason = reason
+    r.instrument = instrument
+    r.side = side
+
+
+@uncounted
+def fill(x: Any, o: Any, lots: int, px: int, ts: int, maker: int) -> None:
+    """Execute `lots` of an order at `px`; a reduce-only order never trades more than the position it closes."""
+    own = own_of(x)[o.instrument]
+    if o.flags & REDUCE_ONLY:
+        lots = min(lots, max(0, -o.side * own.lots))
+        if lots == 0:
+            end(x, o, ts, CANCELED, _REDUCE_ONLY)
+            return
+    o.open -= lots
+    o.filled += lots
+    own.lots += o.side * lots
+    report(x, ts, o.order, o.instrument, o.side, FILL, lots, px, o.open, maker, _ZERO)
+
+
+@uncounted
+def end(x: Any, o: Any, ts: int, kind: int, reason: int) -> None:
+    """End an order with what it has; it leaves the table at the next `compact`."""
+    left = o.open
+    o.open = 0
+    report(x, ts, o.order, o.instrument, o.side, kind, _ZERO, o.px, left, _ZERO, reason)
+
+
+@uncounted
+def compact(x: Any) -> None:
+    """Drop ended orders and measure the price ranges and the next expiry of those that are left."""
+    rows, own = resting_of(x), own_of(x)
+    for i in range(x.n_instruments):
+        w = own[i]
+        w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi = _FAR, -_FAR, _FAR, -_FAR
+    n = 0
+    x.next_expiry = NEVER
+    for k in range(x.n_orders):
+        if rows[k].open <= 0:
+            continue
+        if n < k:
+            rows[n] = rows[k]
+        o = rows[n]
+        n += 1
+        w = own[o.instrument]
+        if o.side > 0:
+            w.buy_lo, w.buy_hi = min(w.buy_lo, o.px), max(w.buy_hi, o.px)
+        else:
+            w.sell_lo, w.sell_hi = min(w.sell_lo, o.px), max(w.sell_hi, o.px)
+        if o.expire > 0:
+            x.next_expiry = min(x.next_expiry, o.expire)
+    x.n_orders = n
+
+
+@uncounted
+def match(x: Any, r: Any, depth: Any) -> None:
+    """Let one market row meet our orders, the oldest first; `depth` is any DEPTH row of its instrument."""
+    k, p, side, ts = r.kind, r.px_ticks, r.side, r.ts_exch
+    if k == _CLEAR:
+        forget(x, r)
+        return
+    if k == _QUOTE and depth.quotes == 0:
+        return
+    rules, inst, rows = rules_of(x)[r.instrument], insts_of(x)[r.instrument], resting_of(x)
+    ended = False
+    if k == _TRADE:
+        lots = to_lots(inst, r.qty)
+        rest = lots
+        for n in range(x.n_orders):
+            o = rows[n]
+            if o.instrument != r.instrument or o.side == side:
+                continue
+            if o.px == p:
+                past = on_print(rules.queue, o, rest, lots)
+                if past > 0:
+                    rest -= min(past, o.open)
+                    fill(x, o, min(past, o.open) if rules.partial else o.open, o.px, ts, _MAKER)
+            elif (o.px - p) * o.side > 0:
+                fill(x, o, o.open, o.px, ts, _MAKER)
+            ended = ended or o.open == 0
+    elif k == _LEVEL or k == _QUOTE:
+        alive = r.qty >= depth.half
+        for n in range(x.n_orders):
+            o = rows[n]
+            if o.instrument != r.instrument:
+                continue
+            if o.side == side:
+                if o.px == p:
+                    on_level(rules.queue, rules.power, o, to_lots(inst, r.qty) if alive else 0.0)
+            elif alive and (o.px - p) * o.side >= 0:
+                fill(x, o, o.open, o.px, ts, _MAKER)
+                ended = True
+    if ended:
+        compact(x)
+
+
+@uncounted
+def forget(x: Any, r: Any) -> None:
+    """After CLEAR nobody knows a level: those of our orders show nothing until they are told again."""
+    rows = resting_of(x)
+    for n in range(x.n_orders):
+        o = rows[n]
+        if o.instrument == r.instrument and (r.side == 0 or r.side == o.side):
+            o.level = 0.0
+            o.printed = 0.0
+
+
+@uncounted
+def expire(x: Any, ts: int, kind: int, reason: int) -> None:
+    """End every order whose time has come."""
+    rows = resting_of(x)
+    for n in range(x.n_orders):
+        o = rows[n]
+        if o.expire > 0 and o.expire <= ts:
+            end(x, o, ts, kind, reason)
+    compact(x)
+
+
+@table
+def depth_of(x: Any) -> Any:
+    """The DEPTH rows as received; half lots and the kind of book are the same on both sides."""
+    return rows_at(x.at_depth, x.n_instruments, DEPTH)

@@ -1,0 +1,222 @@
+"""What the exchange does with a request of ours: take what is there, rest, cancel, replace, or refuse."""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.memory import rows_at
+from quantai.core.rows import POST_ONLY, REDUCE_ONLY, TIF, Action, Kind, OrderType, Reason
+from quantai.venues.book import DEPTH, F8, I8, cell_of, next_ask, next_bid
+from quantai.venues.matching import compact, end, fill, insts_of, own_of, report, resting_of, rules_of, to_lots
+from quantai.venues.queue import join
+from quantai.venues.rules import CANCEL_NEWEST, CANCEL_OLDEST
+from quantai.venues.wire import RESTING
+
+_NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
+_MARKET, _LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT)
+_GTC, _IOC, _FOK, _GTD = int(TIF.GTC), int(TIF.IOC), int(TIF.FOK), int(TIF.GTD)
+_ACK, _REJECT, _CANCELED, _EXPIRED, _REPLACED = (
+    np.int64(k) for k in (Kind.ACK, Kind.REJECT, Kind.CANCELED, Kind.EXPIRED, Kind.REPLACED)
+)
+_CANCEL_REJECT, _REPLACE_REJECT = np.int64(Kind.CANCEL_REJECT), np.int64(Kind.REPLACE_REJECT)
+_R = Reason
+_BY_USER, _R_POST, _R_IOC, _R_FOK, _R_GTD = np.int64(_R.BY_USER), np.int64(_R.POST_ONLY), np.int64(_R.IOC), np.int64(_R.FOK), np.int64(_R.GTD)
+_BAD_QTY, _NOT_A_PRICE, _TOO_MANY, _SELF = np.int64(_R.BAD_QTY), np.int64(_R.NOT_A_PRICE), np.int64(_R.TOO_MANY), np.int64(_R.SELF_TRADE)
+_R_REDUCE = np.int64(_R.REDUCE_ONLY)
+_ZERO, _TAKER = np.int64(0), np.int64(0)
+_ANY_BUY, _ANY_SELL = 2**60, -(2**60)
+
+
+@uncounted
+def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
+    """Process one request on the given book; returns True, having done nothing, when it would take and may not."""
+    rows = resting_of(x)
+    k = 0
+    while k < x.n_orders and rows[k].order != q.order:
+        k += 1
+    found = k < x.n_orders
+    if q.action == _NEW:
+        reason = refusal(x, q)
+        if reason > 0:
+            kind = _EXPIRED if reason == _R_GTD else _REJECT
+            report(x, q.at, q.order, q.instrument, q.side, kind, _ZERO, q.px, q.lots, _ZERO, reason)
+            return False
+        if x.n_orders == x.max_orders:
+            report(x, q.at, q.order, q.instrument, q.side, _REJECT, _ZERO, q.px, q.lots, _ZERO, _TOO_MANY)
+            return False
+        o = rows[x.n_orders]
+        o.order, o.instrument, o.side, o.px = q.order, q.instrument, q.side, q.px
+        o.open, o.filled, o.expire = q.lots, 0, q.expire if q.tif == _GTD else 0
+        o.type, o.tif, o.flags = q.type, q.tif, q.flags
+        return enter(x, o, q.at, _ACK, at_depth, at_cells, may_take)
+    if not found:
+        kind = _CANCEL_REJECT if q.action == _CANCEL else _REPLACE_REJECT
+        report(x, q.at, q.order, q.instrument, q.side, kind, _ZERO, q.px, _ZERO, _ZERO, _ZERO)
+        return False
+    o = rows[k]
+    if q.action == _CANCEL:
+        end(x, o, q.at, _CANCELED, _BY_USER)
+        compact(x)
+        return False
+    left = q.lots if rules_of(x)[q.instrument].replace_open else q.lots - o.filled
+    px = q.px if q.px > 0 else o.px
+    if q.lots == 0:
+        left = o.open
+    if left <= 0:
+        end(x, o, q.at, _CANCELED, _BY_USER)
+        compact(x)
+    elif px == o.px and left <= o.open:
+        o.open = left
+        report(x, q.at, o.order, o.instrument, o.side, _REPLACED, _ZERO, px, left, _ZERO, _ZERO)
+    else:
+        # it leaves its place and arrives anew, at the end of the table
+        if crosses(px, o.side, rows_at(at_depth, x.n_instruments, DEPTH)[o.instrument]) and not may_take:
+            if o.flags & POST_ONLY == 0 and rules_of(x)[o.instrument].partial:
+                return True
+        move_last(x, k)
+        o = rows[x.n_orders]
+        o.px, o.open = px, left
+        enter(x, o, q.at, _REPLACED, at_depth, at_cells, may_take)
+    return False
+
+
+@uncounted
+def refusal(x: Any, q: Any) -> int:
+    """Return why an order can never be one here (a Reason), or 0."""
+    inst = insts_of(x)[q.instrument]
+    if q.lots < 1 or q.lots < inst.min_qty_lots or (inst.max_qty_lots > 0 and q.lots > inst.max_qty_lots):
+        return _BAD_QTY
+    if q.type == _LIMIT and q.px < 1:
+        return _NOT_A_PRICE
+    if q.type != _LIMIT and q.type != _MARKET:
+        return _NOT_A_PRICE
+    if q.flags & POST_ONLY and q.type != _LIMIT:
+        return _R_POST
+    if q.flags & REDUCE_ONLY and -q.side * own_of(x)[q.instrument].lots <= 0:
+        return _R_REDUCE
+    if q.tif == _GTD and q.expire <= q.at:
+        return _R_GTD
+    return 0
+
+
+@uncounted
+def crosses(px: int, side: int, d: Any) -> bool:
+    """Say whether an order at `px` meets the other side of the book."""
+    if side > 0:
+        return d.ask <= d.hi and px >= d.ask
+    return d.bid >= d.lo and px <= d.bid
+
+
+@uncounted
+def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, may_take: bool) -> bool:
+    """Let the order written behind the last one trade or rest; True, having done nothing, when it would take and may not."""
+    depth, cells = rows_at(at_depth, x.n_instruments, DEPTH), rows_at(at_cells, x.n_cells, F8)
+    keys = rows_at(x.at_keys, x.n_cells, I8)
+    d, rules, inst = depth[o.instrument], rules_of(x)[o.instrument], insts_of(x)[o.instrument]
+    limit = o.px
+    if o.type == _MARKET:
+        limit = _ANY_BUY if o.side > 0 else _ANY_SELL
+    if rules.self_trade and not prevent(x, o, limit, ts, rules.self_trade):
+        return False
+    if crosses(limit, o.side, d):
+        if o.flags & POST_ONLY:
+            end(x, o, ts, _EXPIRED, _R_POST)
+            return False
+        if rules.partial == 0:
+            fill(x, o, o.open, d.ask if o.side > 0 else d.bid, ts, _TAKER)
+            return False
+        if not may_take:
+            return True
+        x.consumed = 1
+        if o.tif == _FOK and not covers(d, cells, keys, inst, o, limit):
+            end(x, o, ts, _EXPIRED, _R_FOK)
+            return False
+        if o.flags & REDUCE_ONLY:
+            o.open = min(o.open, max(0, -o.side * own_of(x)[o.instrument].lots))
+        walk(x, d, cells, keys, inst, o, limit, ts)
+        if o.open == 0:
+            return False
+    if o.type == _MARKET or o.tif == _IOC or o.tif == _FOK:
+        end(x, o, ts, _EXPIRED, _R_FOK if o.tif == _FOK else _R_IOC)
+        return False
+    if o.filled == 0 or accepted != _ACK:
+        report(x, ts, o.order, o.instrument, o.side, accepted, _ZERO, o.px, o.open, _ZERO, _ZERO)
+    join(rules.queue, o, to_lots(inst, cells[cell_of(d, keys, o.side, o.px)]))
+    x.n_orders += 1
+    compact(x)
+    return False
+
+
+@uncounted
+def prevent(x: Any, o: Any, limit: int, ts: int, mode: int) -> bool:
+    """Keep an arriving order from trading with ours; False when it was the one to go."""
+    rows, clean = resting_of(x), True
+    for k in range(x.n_orders):
+        other = rows[k]
+        meets = other.instrument == o.instrument and other.side != o.side and (limit - other.px) * o.side >= 0
+        if meets and other.open > 0:
+            if mode == CANCEL_NEWEST:
+                end(x, o, ts, _EXPIRED, _SELF)
+                return False
+            if mode == CANCEL_OLDEST:
+                end(x, other, ts, _CANCELED, _SELF)
+                clean = False
+    if not clean:
+        move_last(x, x.n_orders)
+    return True
+
+
+@uncounted
+def move_last(x: Any, k: int) -> None:
+    """Drop ended orders and order `k`, which is then written behind the last one left."""
+    rows = rows_at(x.at_resting, x.max_orders + 1, RESTING)
+    rows[x.max_orders] = rows[k]
+    rows[k].open = 0
+    compact(x)
+    rows[x.n_orders] = rows[x.max_orders]
+
+
+@uncounted
+def covers(d: Any, cells: Any, keys: Any, inst: Any, o: Any, limit: int) -> bool:
+    """Say whether the visible book up to `limit` has all that is open of an order."""
+    found, px = 0, d.ask if o.side > 0 else d.bid
+    while d.lo <= px and px <= d.hi and (limit - px) * o.side >= 0:
+        found += int(np.floor(to_lots(inst, cells[cell_of(d, keys, -o.side, px)])))
+        if found >= o.open:
+            return True
+        px = step(d, cells, keys, o.side, px)
+    return False
+
+
+@uncounted
+def step(d: Any, cells: Any, keys: Any, side: int, px: int) -> int:
+    """Return the next level behind `px` that a taker of `side` meets."""
+    if side > 0:
+        return next_ask(d, cells, keys, px + 1) if px < d.hi else d.hi + 1
+    return next_bid(d, cells, keys, px - 1) if px > d.lo else d.lo - 1
+
+
+@uncounted
+def walk(x: Any, d: Any, cells: Any, keys: Any, inst: Any, o: Any, limit: int, ts: int) -> None:
+    """Take from level after level; what was taken stays gone until the venue shows the level anew."""
+    rows = resting_of(x)
+    px = d.ask if o.side > 0 else d.bid
+    while o.open > 0 and d.lo <= px and px <= d.hi and (limit - px) * o.side >= 0:
+        cell = cell_of(d, keys, -o.side, px)
+        there = to_lots(inst, cells[cell])
+        lots = min(o.open, int(np.floor(there)))
+        left = there - lots
+        cells[cell] = left * inst.lot_num / inst.lot_den
+        if lots > 0:
+            fill(x, o, lots, px, ts, _TAKER)
+            for k in range(x.n_orders):
+                if rows[k].instrument == o.instrument and rows[k].side == -o.side and rows[k].px == px:
+                    rows[k].level = left
+        if left >= 0.5:
+            break
+        px = step(d, cells, keys, o.side, px)
+    if o.side > 0:
+        d.ask = px
+    else:
+        d.bid = px

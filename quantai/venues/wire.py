@@ -1,0 +1,174 @@
+"""What travels between a strategy and a simulated exchange, and the SIM record that both ends share.
+
+Requests wait in one list and reports in another, each sorted by its instant of arrival; what one instrument sends never
+overtakes itself.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.memory import rows_at, table
+
+NEVER = 2**63 - 1
+
+REQUEST = np.dtype(
+    [
+        ("at", "i8"),  # when it reaches the exchange
+        ("order", "i8"),
+        ("px", "i8"),
+        ("lots", "i8"),
+        ("trigger", "i8"),
+        ("expire", "i8"),
+        ("instrument", "i8"),
+        ("side", "i8"),
+        ("action", "i8"),
+        ("type", "i8"),
+        ("tif", "i8"),
+        ("flags", "i8"),
+    ]
+)
+
+REPORT = np.dtype(
+    [
+        ("ts_exch", "i8"),
+        ("ts_recv", "i8"),
+        ("order", "i8"),
+        ("lots", "i8"),  # filled by this report
+        ("px", "i8"),  # price of the fill, or of the order
+        ("open", "i8"),  # what is left open
+        ("kind", "i8"),
+        ("maker", "i8"),
+        ("reason", "i8"),
+        ("instrument", "i8"),
+        ("side", "i8"),
+    ]
+)
+
+RESTING = np.dtype(
+    [
+        ("order", "i8"),
+        ("instrument", "i8"),
+        ("side", "i8"),
+        ("px", "i8"),
+        ("open", "i8"),  # lots
+        ("filled", "i8"),
+        ("front", "f8"),  # lots ahead of us
+        ("level", "f8"),  # lots the level shows
+        ("printed", "f8"),  # lots printed here since the level last changed
+        ("expire", "i8"),
+        ("type", "i8"),
+        ("tif", "i8"),
+        ("flags", "i8"),
+    ]
+)
+"""An order at the exchange; the table is in the order of arrival, the oldest first."""
+
+OWN = np.dtype(
+    [
+        ("buy_lo", "i8"),  # the range of our resting prices, by side
+        ("buy_hi", "i8"),
+        ("sell_lo", "i8"),
+        ("sell_hi", "i8"),
+        ("lots", "i8"),  # position at the exchange
+        ("last_request", "i8"),  # arrivals so far
+        ("last_report", "i8"),
+    ]
+)
+"""What the exchange knows of us in one instrument."""
+
+SIM = np.dtype(
+    [
+        ("at_rows", "u8"),  # rows in order of receipt
+        ("at_rows_x", "u8"),  # and in order of the exchange's clock; often the same memory
+        ("n_rows", "i8"),
+        ("next_recv", "i8"),  # first row not yet received
+        ("next_scan", "i8"),  # first row our resting orders have not met; of no meaning while none rests
+        ("next_book", "i8"),  # first row not in the exchange's own book, once there is one
+        ("last", "i8"),  # the latest exchange instant of the rows fed
+        ("horizon", "i8"),  # rows before this instant have all been fed
+        ("done", "i8"),  # the exchange has processed everything up to here, inclusive
+        ("next_expiry", "i8"),
+        ("split", "i8"),  # 1 = the exchange has a book of its own
+        ("consumed", "i8"),  # 1 = and it differs from the market's, because we took from it
+        ("one_order", "i8"),  # 1 = both clocks order the rows alike, and none is received before it happened
+        ("n_instruments", "i8"),
+        ("n_cells", "i8"),
+        ("n_orders", "i8"),
+        ("max_orders", "i8"),
+        ("entry_least", "i8"),
+        ("response_least", "i8"),
+        ("sent", "i8"),  # requests in all
+        ("reported", "i8"),
+        ("first_request", "i8"),
+        ("end_request", "i8"),
+        ("first_report", "i8"),
+        ("end_report", "i8"),
+        ("ring", "i8"),
+        ("at_depth", "u8"),
+        ("at_cells", "u8"),
+        ("at_depth_x", "u8"),
+        ("at_cells_x", "u8"),
+        ("at_keys", "u8"),
+        ("at_saved", "u8"),
+        ("at_undo", "u8"),
+        ("at_insts", "u8"),
+        ("at_rules", "u8"),
+        ("at_own", "u8"),
+        ("at_resting", "u8"),
+        ("at_requests", "u8"),
+        ("at_reports", "u8"),
+    ]
+)
+"""One simulated run: where its tables are and how far each side has come."""
+
+
+@table
+def requests_of(x: Any) -> Any:
+    """The REQUEST rows on their way; [first_request, end_request) are waiting."""
+    return rows_at(x.at_requests, x.ring, REQUEST)
+
+
+@table
+def reports_of(x: Any) -> Any:
+    """The REPORT rows on their way; [first_report, end_report) are waiting."""
+    return rows_at(x.at_reports, x.ring, REPORT)
+
+
+@uncounted
+def request_slot(x: Any, at: int) -> int:
+    """Make room for a request that arrives at `at` and return its place; -1 when too many are on their way."""
+    rows = requests_of(x)
+    if x.end_request == x.ring:
+        waiting = x.end_request - x.first_request
+        if waiting == x.ring:
+            return -1
+        for k in range(waiting):
+            rows[k] = rows[x.first_request + k]
+        x.first_request, x.end_request = 0, waiting
+    k = x.end_request
+    while k > x.first_request and rows[k - 1].at > at:
+        rows[k] = rows[k - 1]
+        k -= 1
+    x.end_request += 1
+    rows[k].at = at
+    return k
+
+
+@uncounted
+def report_slot(x: Any, ts_recv: int) -> int:
+    """Make room for a report that is received at `ts_recv` and return its place; the caller has seen to it that there is room."""
+    rows = reports_of(x)
+    if x.end_report == x.ring:
+        waiting = x.end_report - x.first_report
+        for k in range(waiting):
+            rows[k] = rows[x.first_report + k]
+        x.first_report, x.end_report = 0, waiting
+    k = x.end_report
+    while k > x.first_report and rows[k - 1].ts_recv > ts_recv:
+        rows[k] = rows[k - 1]
+        k -= 1
+    x.end_report += 1
+    rows[k].ts_recv = ts_recv
+    return k
