@@ -63,7 +63,7 @@ class BarRun:
         self._rules = np.zeros(1, RULES)
         self._rules["slip_bps"], self._rules["limit_touch"] = self.settings.slip_bps, self.settings.limit_touch
         self._settings = self.settings.row(log=log)
-        size = 8 * worst_case.py_func(self.settings.max_orders, len(instruments)) if log else 1
+        size = 8 * worst_case(self.settings.max_orders, len(instruments)) if log else 1
         self._logs = {"orders": zeros(size, ORDER), "fills": zeros(size, FILLED), "intents": zeros(size, INTENT)}
         self._logs["equity"] = zeros(size, EQUITY)
         self.progress["log_size"], self.progress["at_equity"] = size, self._logs["equity"].ctypes.data

@@ -6,6 +6,9 @@ functions lives in the user's cache folder under one stamp of all our sources: a
 afresh.
 """
 
+# numba types its cache as returning None, and knows no `_nrt`
+# pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false, reportCallIssue=false
+
 import hashlib
 import os
 import sys

@@ -8,8 +8,8 @@ exact or it fails. A contract's value is one function for every kind: `multiplie
 import datetime as dt
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from enum import IntEnum
 from fractions import Fraction
@@ -152,6 +152,42 @@ class Instrument:
         elif m["quote"] is None:
             said |= {"contract": Contract.EQUITY, "calendar": "XNYS", "tick": Decimal("0.01"), "lot": Decimal(1)}
         return cls(**(said | fields))
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the fields that are not the default, as strings, for manifests; `from_dict` reads them back.
+
+        >>> i = Instrument.parse("BTC-USD-20270326-90000-C", payoff=Payoff.INVERSE, tick="0.1")
+        >>> i.as_dict()["expiry"], Instrument.from_dict(i.as_dict()) == i
+        ('2027-03-26T00:00:00+00:00', True)
+        """
+        said: dict[str, str] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "symbol" or value != f.default:
+                said[f.name] = value.name if isinstance(value, IntEnum) else str(value)
+        if self.expiry is not None:
+            said["expiry"] = self.expiry.isoformat()
+        return said
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, str]) -> Self:
+        """Rebuild an instrument from `as_dict`; raises UnknownName for an unknown field, InputError for its value."""
+        names = [f.name for f in fields(cls)]
+        enums = {"contract": Contract, "payoff": Payoff, "right": Right}
+        values: dict[str, Any] = dict(said)
+        for name, text in said.items():
+            if name not in names:
+                raise UnknownName("instrument field", name, names)
+            if name in enums:
+                if text not in enums[name].__members__:
+                    raise UnknownName(name, text, enums[name].__members__)
+                values[name] = enums[name][text]
+        if "expiry" in said:
+            try:
+                values["expiry"] = dt.datetime.fromisoformat(said["expiry"])
+            except ValueError:
+                raise InputError(f"{said.get('symbol')}: expiry {said['expiry']!r} is not ISO 8601") from None
+        return cls(**values)
 
     def ticks(self, px: Number) -> int:
         """Return `px` as an exact number of ticks; raises InputError when it is not on the grid."""

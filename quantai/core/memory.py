@@ -6,13 +6,12 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-table = njit(inline="always", nogil=True)
-"""Marks a function that only says where a table is: it is pasted into its callers, and costs nothing."""
+pasted = njit(inline="always", nogil=True)
+"""Marks a function so small, or so hot, that it is pasted into its callers before they are typed."""
 
 
 @intrinsic
-def rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
-    """The `n` rows of a dtype (a global constant) at a memory address, as an array that owns nothing."""
+def _rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
     rows = types.Array(dtype.dtype, 1, "C")
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -23,3 +22,7 @@ def rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
         return array._getvalue()
 
     return rows(types.uint64, types.int64, dtype), codegen
+
+
+rows_at: Any = _rows_at
+"""rows_at(address, n, dtype): the `n` rows of a dtype (a global constant) at an address, as an array that owns nothing."""

@@ -10,7 +10,7 @@ import numpy as np
 from numba import from_dtype
 
 from quantai.core.instruments import INSTRUMENT
-from quantai.core.memory import rows_at, table
+from quantai.core.memory import pasted, rows_at
 from quantai.core.rows import INTENT, ORDER, OrderState, Rows
 
 MAX_INTENTS = 256
@@ -72,31 +72,31 @@ BOOK = np.dtype(
 CTX_TYPE = from_dtype(CTX)
 
 
-@table
+@pasted
 def instruments_of(ctx: Any) -> Any:
     """The INSTRUMENT rows of the run."""
     return rows_at(ctx.at_instruments, ctx.n_instruments, INSTRUMENT)
 
 
-@table
+@pasted
 def positions_of(ctx: Any) -> Any:
     """The POSITION rows, one an instrument."""
     return rows_at(ctx.at_positions, ctx.n_instruments, POSITION)
 
 
-@table
+@pasted
 def books_of(ctx: Any) -> Any:
     """The BOOK rows, one an instrument."""
     return rows_at(ctx.at_books, ctx.n_instruments, BOOK)
 
 
-@table
+@pasted
 def orders_of(ctx: Any) -> Any:
     """The slots of the order table; a slot whose state is FREE holds nothing."""
     return rows_at(ctx.at_orders, ctx.n_orders, ORDER)
 
 
-@table
+@pasted
 def intents_of(ctx: Any) -> Any:
     """The buffer of INTENT rows; the first ctx.n_intents are set."""
     return rows_at(ctx.at_intents, MAX_INTENTS, INTENT)

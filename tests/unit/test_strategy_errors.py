@@ -92,7 +92,7 @@ class Imports(qa.Strategy):
 
 class UndefinedName(qa.Strategy):
     def on_bar(self, ctx, bar):
-        ctx.target(nowhere)  # HERE  # noqa: F821
+        ctx.target(nowhere)  # HERE  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
 
 
 class WrongIndicatorMethod(qa.Strategy):
