@@ -25,4 +25,4 @@ def _rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
 
 
 rows_at: Any = _rows_at
-"""rows_at(address, n, dtype): the `n` rows of a dtype (a global constant) at an address, as an array that owns nothing."""
+"""rows_at(address, n, dtype): the `n` rows of a dtype (a global constant) at an address; the array owns nothing."""
