@@ -5,6 +5,7 @@
 - `result`        Result: frames, statistics, plots, tear sheet
 - `settings`      cash, costs and leverage
 - `bar_loop`      the driver pasted into each strategy's kernel
+- `matching`      scripted orders through the same matching, without a strategy
 - `bar_matching`  orders against one bar
 - `bar_reach`     which price of a bar an order reaches, and when
 - `order_table`   working orders, their children and rivals
@@ -13,8 +14,9 @@
 """
 
 from quantai.backtest.bar_run import BarRun, backtest
+from quantai.backtest.matching import BarRules, match_orders
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
 from quantai.backtest.sweep import Sweep, sweep
 
-__all__ = ["BarRun", "Result", "Settings", "Sweep", "backtest", "sweep"]
+__all__ = ["BarRules", "BarRun", "Result", "Settings", "Sweep", "backtest", "match_orders", "sweep"]
