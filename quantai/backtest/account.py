@@ -8,7 +8,7 @@ equity for spot, equities, futures and perpetuals alike.
 import math
 from typing import Any
 
-from quantai.core.compiled import compiled
+from quantai.core.compiled import compiled, inlined
 from quantai.core.instruments import Payoff
 from quantai.strategy.context import instruments_of, positions_of
 
@@ -17,7 +17,7 @@ MOST_LOTS = 2.0**53
 """No order is larger: beyond it lots are not exact as float64 (a grid far too fine for the money at hand)."""
 
 
-@compiled
+@inlined
 def unit_value(inst: Any, px: float) -> float:
     """Return what one unit is worth at `px`, in settlement currency: negative for inverse, 0.0 before any price."""
     if px == 0.0:
@@ -27,7 +27,7 @@ def unit_value(inst: Any, px: float) -> float:
     return inst.multiplier * px
 
 
-@compiled
+@inlined
 def lots_to_qty(inst: Any, lots: int) -> float:
     """Return lots as units: one rounding, so that 3 lots of 0.1 are exactly the float 0.3."""
     return lots * inst.lot_num / inst.lot_den
@@ -59,9 +59,19 @@ def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: flo
     return fee
 
 
-@compiled
+@inlined
 def equity_of(ctx: Any) -> float:
     """Return cash plus the value of all positions at their last prices."""
+    if ctx.n_instruments != 1:
+        return _equity_of_many(ctx)
+    position = positions_of(ctx)[0]
+    if position.lots == 0:
+        return ctx.cash
+    return ctx.cash + position.qty * unit_value(instruments_of(ctx)[0], position.px)
+
+
+@compiled
+def _equity_of_many(ctx: Any) -> float:
     positions, insts = positions_of(ctx), instruments_of(ctx)
     total = ctx.cash
     for i in range(positions.shape[0]):

@@ -13,10 +13,11 @@ import numpy as np
 from quantai.backtest.account import apply_fill, equity_of, exposure_of, gross_of, lots_to_qty, target_lots, unit_value
 from quantai.backtest.bar_matching import match_bar, open_price
 from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, end, place, price_of, settle
-from quantai.core.compiled import compiled
+from quantai.core.compiled import compiled, inlined
+from quantai.core.memory import kept, put_back, rows_at
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
 from quantai.report.running import update
-from quantai.strategy.context import MAX_INTENTS, rows_at
+from quantai.strategy.context import MAX_INTENTS
 from quantai.strategy.handlers import (
     has_on_bar,
     has_on_fill,
@@ -108,17 +109,18 @@ def run_bars(
     progress: Any,
 ) -> None:
     """Process bars from progress.next up to `stop`, or until a log buffer has to be drained."""
-    c, p, s, m = ctx[0], progress[0], settings[0], me[0]
-    i = p.next
+    c, p, s = ctx[0], progress[0], settings[0]
+    # copies that only inlined code sees stay in registers; in memory, each row would wait for the stores of the last
+    m, st = kept(me[0]), kept(stats[0])
+    i, end_of = p.next, p.instant_end
     while i < stop:
         if s.log == 1 and is_full(p, orders.shape[0], insts.shape[0]):
             break
-        if i >= p.instant_end:
+        if i >= end_of:
             # a new instant: what traded during its bars comes before any decision at their close
             end_of = i + 1
             while end_of < stop and bars[end_of].ts_close == bars[i].ts_close:
                 end_of += 1
-            p.instant_end = end_of
             c.k = 0
             if has_on_start:
                 if p.seq == 0:
@@ -177,9 +179,11 @@ def run_bars(
                     log_order(p, s, orders, k, log_orders)
             rounds += 1
         i += 1
-        if i == p.instant_end:
-            close_instant(c, p, s, stats[0])
-    p.next = i
+        if i == end_of:
+            close_instant(c, p, s, st)
+    p.next, p.instant_end = i, end_of
+    put_back(me[0], m)
+    put_back(stats[0], st)
 
 
 @compiled
@@ -194,19 +198,24 @@ def is_full(p: Any, max_orders: int, n_instruments: int) -> bool:
     return max(p.n_orders, p.n_fills, p.n_intents, p.n_equity) + worst_case(max_orders, n_instruments) > p.log_size
 
 
-@compiled
+@inlined
 def close_instant(c: Any, p: Any, s: Any, stats: Any) -> None:
     """Write the account at the end of the instant `c.now`."""
     if s.log == 1:
-        row = rows_at(p.at_equity, p.log_size, EQUITY)[p.n_equity]
-        row.ts = c.now
-        row.equity = c.equity
-        row.cash = c.cash
-        row.exposure = exposure_of(c)
-        p.n_equity += 1
+        _log_equity(c, p)
     else:
         update(stats, c.equity)
     p.bars += 1
+
+
+@compiled
+def _log_equity(c: Any, p: Any) -> None:
+    row = rows_at(p.at_equity, p.log_size, EQUITY)[p.n_equity]
+    row.ts = c.now
+    row.equity = c.equity
+    row.cash = c.cash
+    row.exposure = exposure_of(c)
+    p.n_equity += 1
 
 
 @compiled

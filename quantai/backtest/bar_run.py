@@ -84,6 +84,7 @@ class BarRun:
         world, progress, settings, stats = self.world, self.progress, self._settings, self.stats
         handlers["close_instant"] = lambda *_: _close_instant(world.ctx, progress, settings, stats)
         handlers["equity_of"] = lambda _: _equity_of(world.ctx)
+        handlers["kept"], handlers["put_back"] = lambda record: record, lambda *_: None
         plain = FunctionType(run_bars.__code__, {**run_bars.__globals__, **handlers})
 
         def run(*args: Any) -> None:

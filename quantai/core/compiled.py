@@ -89,6 +89,14 @@ def compiled[F: Callable[..., Any]](function: F) -> F:
     return _kept(numba.njit(nogil=True)(function), function)
 
 
+def inlined[F: Callable[..., Any]](function: F) -> F:
+    """Compile as `compiled` does, and put the machine code of the function in place of every call.
+
+    For what runs once a row: a record that never leaves one function by address can live in registers (`kept`).
+    """
+    return _kept(numba.njit(nogil=True, forceinline=True)(function), function)
+
+
 def uncounted[F: Callable[..., Any]](function: F) -> F:
     """Compile as `compiled` does, without reference counts: for functions that allocate nothing and are passed arrays.
 

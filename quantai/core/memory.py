@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
@@ -26,3 +28,50 @@ def _rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
 
 rows_at: Any = _rows_at
 """rows_at(address, n, dtype): the `n` rows of a dtype (a global constant) at an address; the array owns nothing."""
+
+MOST_KEPT = 4096
+"""Bytes of a record that `kept` copies: it goes on the stack, and a copy has to be worth its time."""
+
+
+@intrinsic
+def _on_stack(typingctx: Any, record: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = signature.args[0].size
+        if size > MOST_KEPT:
+            return args[0]
+        place = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(64), -(-size // 8)))
+        _copy(builder, place, args[0], size)
+        return builder.bitcast(place, args[0].type)
+
+    return record(record), codegen
+
+
+@intrinsic
+def _off_stack(typingctx: Any, record: Any, copy: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = signature.args[0].size
+        if size <= MOST_KEPT:
+            _copy(builder, args[0], args[1], size)
+        return context.get_dummy_value()
+
+    return types.void(record, copy), codegen
+
+
+kept: Any = _on_stack
+"""kept(record): a copy on the stack of the calling function, which only inlined code may see.
+
+The compiler then holds its fields in registers instead of waiting, at each row, for the stores of the last. A record
+larger than MOST_KEPT is not copied.
+"""
+
+put_back: Any = _off_stack
+"""put_back(record, copy): write what `kept` returned back to the record."""
+
+
+def _copy(builder: Any, to: Any, source: Any, size: int) -> None:
+    cgutils.raw_memcpy(builder, to, source, ir.Constant(ir.IntType(64), size), 1)
+
+
+def int64s(*values: int) -> tuple[int, ...]:
+    """Return numbers as numpy integers: numba compiles a callee again for each plain literal it is called with."""
+    return cast("tuple[int, ...]", tuple(np.int64(value) for value in values))

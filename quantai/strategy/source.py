@@ -165,8 +165,9 @@ class Module:
         for name, present in self.has.items():
             out.add(f"has_{name} = {present}")
         # callees before callers is not needed: numba resolves globals when the driver is compiled
-        for body in self.functions.values():
-            out.add("\n\n@njit(cache=True, nogil=True)")
+        for name, body in self.functions.items():
+            # a handler inlined into the driver can keep the strategy's record in registers
+            out.add(f"\n\n@njit(cache=True, nogil=True, forceinline={name in HANDLERS})")
             out.add("\n".join(body.lines), body.origin)
         return out
 
