@@ -74,6 +74,7 @@ class Subscription:
         self.patience_s = patience_s
         self.error: BaseException | None = None
         self.closed = False
+        self.returned_rows = 0  # delivered and dealt with
         self._counters = Counters()
         self._kind_field = KIND.get(stream, "")
         self._kinds = None if kinds is None else _table(kinds, 256)
@@ -136,8 +137,17 @@ class Subscription:
             self._drop(self._rows - self.capacity_rows)
         return self.policy is Policy.BLOCK
 
+    def push_gap(self, gap: Rows) -> None:
+        """Queue a GAP row that the subscriber must see whatever its filter."""
+        self._queue.append(gap)
+        self._rows += 1
+        self._counters.received += 1
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
     def pop(self) -> Rows | None:
-        """The next rows if any wait."""
+        """The next rows if any wait; asking for them says that those before were dealt with."""
+        self.returned_rows = self._counters.delivered
         if self._gap is not None:
             gap, self._gap = self._gap, None
             return gap
