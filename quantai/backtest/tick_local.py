@@ -97,8 +97,8 @@ _MARGIN = 1024
 
 
 @uncounted
-def step(c: Any, p: Any, x: Any, wants: int) -> int:
-    """Go on to the next thing the strategy listens to and say what it is; NOTHING at the horizon or when logs are full."""
+def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
+    """Go on to the next thing the strategy listens to and say what it is; NOTHING at the horizon or with full logs."""
     if p.started == 0:
         p.started = 1
         return START
@@ -145,7 +145,7 @@ def step(c: Any, p: Any, x: Any, wants: int) -> int:
             if wants & _ON_REPORT:
                 refresh(c, x)
                 return REPORTED
-            free_slot(c, p)
+            free_order_slot(c, p)
             continue
         if timer_at == t:
             c.now = t
@@ -159,9 +159,8 @@ def step(c: Any, p: Any, x: Any, wants: int) -> int:
         if sample_at == t:
             sample(c, p, x, t)
             p.next_sample = t + p.sample_ns
-        elif x.next_recv == x.n_rows or t == x.horizon - 1:
-            if not (p.final and x.next_recv == x.n_rows):
-                return NOTHING
+        elif (x.next_recv == x.n_rows or t == x.horizon - 1) and not (p.final and x.next_recv == x.n_rows):
+            return NOTHING
 
 
 @uncounted
@@ -195,7 +194,7 @@ def receive_row(c: Any, p: Any, x: Any, wants: int) -> int:
             refresh_one(c, x, row.instrument)
             return TRADE_ROW
         return NOTHING
-    if k == _LEVEL or k == _CLEAR:
+    if k in (_LEVEL, _CLEAR):
         p.pending |= 1
     elif k == _QUOTE:
         p.pending |= 2
@@ -313,7 +312,7 @@ def book_fill(c: Any, p: Any, x: Any, r: Any, inst: Any) -> None:
 
 
 @uncounted
-def free_slot(c: Any, p: Any) -> None:
+def free_order_slot(c: Any, p: Any) -> None:
     """Move the order of the last report to the log when it has ended."""
     if p.slot < 0:
         return
@@ -337,7 +336,7 @@ def sample(c: Any, p: Any, x: Any, ts: int) -> None:
 
 
 @uncounted
-def send(c: Any, p: Any, x: Any) -> None:
+def send_intents(c: Any, p: Any, x: Any) -> None:
     """Send the intents of one row: each is logged, enters our own view, and is on its way to the exchange."""
     intents, log = intents_of(c), rows_at(p.at_intents, p.log_size, INTENT)
     for k in range(c.n_intents):

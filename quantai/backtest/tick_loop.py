@@ -1,7 +1,8 @@
 """The driver of a replay: one function, specialised to each strategy by the compiler, run also uncompiled.
 
-It asks `step` for the next thing the strategy is to hear of (a row, a report, a timer) and calls the handler. Everything
-the strategy does not listen to is passed over in batches: a strategy that only has `on_timer` never stops for a row.
+It asks `step_ticks` for the next thing the strategy is to hear of (a row, a report, a timer) and calls the handler.
+Everything the strategy does not listen to is passed over in batches: a strategy that only has `on_timer` never stops
+for a row.
 """
 
 from typing import Any
@@ -15,11 +16,29 @@ from quantai.backtest.tick_local import (
     START,
     TICK,
     TRADE_ROW,
-    free_slot,
-    send,
-    step,
+    free_order_slot,
+    send_intents,
+    step_ticks,
 )
 from quantai.core.rows import Kind
+from quantai.strategy.handlers import (
+    has_on_book,
+    has_on_fill,
+    has_on_funding,
+    has_on_order,
+    has_on_quote,
+    has_on_start,
+    has_on_timer,
+    has_on_trade,
+    on_book,
+    on_fill,
+    on_funding,
+    on_order,
+    on_quote,
+    on_start,
+    on_timer,
+    on_trade,
+)
 
 _FILL = int(Kind.FILL)
 ON_TRADE, ON_BOOK, ON_QUOTE, ON_FUNDING, ON_REPORT, ON_TIMER = 1, 2, 4, 8, 16, 32
@@ -43,7 +62,7 @@ def run_ticks(rows: Any, me: Any, ctx: Any, local: Any, sim: Any, orders: Any, b
     if has_on_timer:
         wants |= ON_TIMER
     while True:
-        what = step(c, p, x, wants)
+        what = step_ticks(c, p, x, wants)
         if what == NOTHING:
             break
         if what == TICK:
@@ -62,15 +81,12 @@ def run_ticks(rows: Any, me: Any, ctx: Any, local: Any, sim: Any, orders: Any, b
             if has_on_funding:
                 on_funding(m, c, rows[p.row])
         elif what == REPORTED:
-            if has_on_fill:
-                if p.kind == _FILL:
-                    on_fill(m, c, event[0])
-            if has_on_order:
-                if p.slot >= 0:
-                    on_order(m, c, orders[p.slot])
-            free_slot(c, p)
-        elif what == START:
-            if has_on_start:
-                on_start(m, c)
+            if has_on_fill and p.kind == _FILL:
+                on_fill(m, c, event[0])
+            if has_on_order and p.slot >= 0:
+                on_order(m, c, orders[p.slot])
+            free_order_slot(c, p)
+        elif what == START and has_on_start:
+            on_start(m, c)
         if c.n_intents > 0:
-            send(c, p, x)
+            send_intents(c, p, x)

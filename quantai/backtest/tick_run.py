@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.tick_books import STANDING, Books
-from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, free_slot, receive_rows, send, step
+from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, free_order_slot, receive_rows, send_intents, step_ticks
 from quantai.backtest.tick_local import sample as sample_account
 from quantai.backtest.tick_loop import run_ticks
 from quantai.core.compiled import uncounted
@@ -115,9 +115,9 @@ class TickRun:
         handlers = python_handlers(type(self.strategy), self.record, self.world)
         world, local, sim = self.world, self.local, self.sim
         # called for every row; from Python, arrays reach compiled code ten times faster than single records
-        handlers["step"] = lambda _c, _p, _x, wants: _step(world.ctx, local, sim, wants)
-        handlers["send"] = lambda *_: _send(world.ctx, local, sim)
-        handlers["free_slot"] = lambda *_: _free_slot(world.ctx, local)
+        handlers["step_ticks"] = lambda _c, _p, _x, wants: _step(world.ctx, local, sim, wants)
+        handlers["send_intents"] = lambda *_: _send(world.ctx, local, sim)
+        handlers["free_order_slot"] = lambda *_: _free_slot(world.ctx, local)
         plain = FunctionType(run_ticks.__code__, {**run_ticks.__globals__, **handlers})
 
         def run(*args: Any) -> None:
@@ -127,8 +127,9 @@ class TickRun:
         return run
 
     def feed(self, rows: Rows) -> None:
-        """Process EVENT rows that follow those already fed; raises DataError when they do not, or when the exchange's
-        clock runs backwards in them (a Tape sorts such rows: use `replay`).
+        """Process EVENT rows that follow those already fed; raises DataError when they do not.
+
+        The exchange's clock must not run backwards in them either: a Tape sorts such rows, and `feed_tape` takes it.
         """
         if len(rows) == 0:
             return
@@ -238,7 +239,7 @@ class TickRun:
         return np.concatenate(kept) if kept else np.zeros(0, self._logs[name].dtype)
 
     def snapshot(self) -> bytes:
-        """Return the state of the run (strategy, account, both books, what is on its way, rows not yet received) as bytes."""
+        """Return the state of the run as bytes: strategy, account, books, what is on its way, rows not yet received."""
         s, p = self.sim.copy(), self.local.copy()
         for row in (s, p):
             for name in row.dtype.names or ():
@@ -263,8 +264,8 @@ class TickRun:
         return _MAGIC + self._identity() + body + self.world.snapshot()
 
     def _identity(self) -> bytes:
-        text = f"{type(self.strategy).source_hash()} {self.strategy.params} {self.record.dtype.descr} {self.venues} {self.max_orders} {self.sample_ns}"
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        said = (type(self.strategy).source_hash(), self.strategy.params, self.record.dtype.descr, self.venues)
+        return hashlib.blake2b(repr((*said, self.max_orders, self.sample_ns)).encode(), digest_size=16).digest()
 
     @classmethod
     def restored(
@@ -328,17 +329,17 @@ def _skewed(rows: Rows) -> bool:
 
 @uncounted
 def _step(ctx: Any, local: Any, sim: Any, wants: int) -> int:
-    return step(ctx[0], local[0], sim[0], wants)
+    return step_ticks(ctx[0], local[0], sim[0], wants)
 
 
 @uncounted
 def _send(ctx: Any, local: Any, sim: Any) -> None:
-    send(ctx[0], local[0], sim[0])
+    send_intents(ctx[0], local[0], sim[0])
 
 
 @uncounted
 def _free_slot(ctx: Any, local: Any) -> None:
-    free_slot(ctx[0], local[0])
+    free_order_slot(ctx[0], local[0])
 
 
 @uncounted

@@ -1,7 +1,8 @@
 """Rows at a memory address, for compiled code: tables hang off records by address instead of being passed as arrays."""
 
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils

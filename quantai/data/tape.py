@@ -1,8 +1,8 @@
 """Tapes: immutable, checked sequences of EVENT rows, opened by mapping a file into memory.
 
 A tape has two clocks. `ts_exch` is when something happened at the venue, `ts_recv` when we were told; rows are in the
-order of receipt, and `seq` is the only authority on it. Rows flagged SNAPSHOT at the head of a tape are the state of the
-market before it begins.
+order of receipt, and `seq` is the only authority on it. Rows flagged SNAPSHOT at the head of a tape are the state of
+the market before it begins.
 """
 
 import json
@@ -65,8 +65,8 @@ class Tape:
         """Check EVENT rows and make a tape of them; the array must not be changed afterwards.
 
         Rows without sequence numbers (all zero) are numbered from 1. Raises DataError naming the first row that is
-        unsorted by ts_recv, not finite, of an unknown instrument or off the tick grid. A crossed book is no error: a replay
-        counts them.
+        unsorted by ts_recv, not finite, of an unknown instrument or off the tick grid. A crossed book is no error: a
+        replay counts them.
         """
         table = instruments if isinstance(instruments, Instruments) else Instruments(tuple(instruments))
         rows = np.ascontiguousarray(events, EVENT)
@@ -159,7 +159,7 @@ class Tape:
         return cls.from_events(out, [instrument])
 
     def to_hftbacktest(self, instrument: int = 0) -> tuple[Rows, Rows]:
-        """Return (events, initial snapshot) of one instrument as hftbacktest's arrays; other kinds of row are left out."""
+        """Return (events, initial snapshot) of one instrument as hftbacktest's arrays, without other kinds of row."""
         rows = self.rows[self.rows["instrument"] == instrument]
         rows = rows[np.isin(rows["kind"], (Kind.TRADE, Kind.LEVEL, Kind.CLEAR))]
         out = np.zeros(len(rows), _HFT)
@@ -214,5 +214,5 @@ def _fields(instrument: Instrument) -> dict[str, Any]:
 
 
 def _instrument(said: dict[str, Any]) -> Instrument:
-    kinds = {"contract": Contract, "payoff": Payoff, "right": Right, "expiry": datetime.fromisoformat}
+    kinds: dict[str, Any] = {"contract": Contract, "payoff": Payoff, "right": Right, "expiry": datetime.fromisoformat}
     return Instrument(**{k: kinds[k](v) if k in kinds else v for k, v in said.items()})

@@ -1,4 +1,4 @@
-"""One compiled pass over the rows of a tape: is it what it claims to be, and what must a replay know beforehand?"""
+"""One compiled pass over the rows of a tape: is it what it claims to be, and what must a replay know beforehand."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
         else:
             in_head = False
         f = facts[r.instrument]
-        if k == _TRADE or k == _LEVEL or k == _QUOTE:
+        if k in (_TRADE, _LEVEL, _QUOTE):
             if not (np.isfinite(r.px) and (np.isfinite(r.qty) or k == _QUOTE)):
                 return i, NAN
             if r.px <= 0.0 or r.qty < 0.0:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import rows_at
+from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Kind
 
 DEPTH = np.dtype(
@@ -36,7 +36,7 @@ DEPTH = np.dtype(
 F8, I8 = np.dtype("f8"), np.dtype("i8")
 EMPTY, TRASH = 0, 1
 NO_KEY = -(2**63)
-RECEIVED, HAPPENED = np.int64(0), np.int64(1)
+RECEIVED, HAPPENED = int64s(0, 1)
 """Which clock a book follows."""
 _NEAR = 64
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
@@ -51,7 +51,7 @@ def slot_of(d: Any, keys: Any, px: int) -> int:
     return h
 
 
-@uncounted
+@pasted
 def cell_of(d: Any, keys: Any, side: int, px: int) -> int:
     """Return the cell of a price; EMPTY for one the tape never shows."""
     base = d.at_ask if side < 0 else d.at_bid
@@ -101,7 +101,7 @@ def next_ask(d: Any, cells: Any, keys: Any, px: int) -> int:
     return best
 
 
-@uncounted
+@pasted
 def apply(d: Any, cells: Any, keys: Any, r: Any) -> int:
     """Apply one market row to the book of its instrument; returns the cell it wrote."""
     k, p, qty = r.kind, r.px_ticks, r.qty
@@ -121,7 +121,7 @@ def apply(d: Any, cells: Any, keys: Any, r: Any) -> int:
     return at
 
 
-@uncounted
+@pasted
 def write(d: Any, cells: Any, keys: Any, level: bool, ask: bool, p: int, alive: bool) -> None:
     """Move the best prices after a cell changed; a newcomer beyond the other side makes that side step back."""
     bid, best_ask = d.bid, d.ask

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import rows_at
+from quantai.core.memory import int64s, rows_at
 from quantai.core.rows import EVENT, Kind, Reason
 from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of
 from quantai.venues.matching import depth_of, expire, match, own_of
@@ -23,12 +23,12 @@ MOST_AHEAD = 256
 ROOM = 4096
 """Places for reports that must be free before the exchange goes on."""
 _LEVEL, _CLEAR, _QUOTE = int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
-_EXPIRED, _GTD = np.int64(Kind.EXPIRED), np.int64(Reason.GTD)
+_EXPIRED, _GTD = int64s(Kind.EXPIRED, Reason.GTD)
 
 
 @uncounted
 def run_exchange(x: Any, until: int) -> None:
-    """Process everything that happens at the exchange up to `until` (inclusive), or until reports must be fetched first.
+    """Process what happens at the exchange up to `until` (inclusive), or until reports must be fetched first.
 
     At one instant: market rows, then expiries, then our requests in the order they were sent.
     """
@@ -126,7 +126,7 @@ def serve(x: Any, at: int) -> None:
 
 @uncounted
 def look_ahead(x: Any, at: int) -> int:
-    """Apply the rows on their way to us up to `at`, remembering what was there; returns how many changes, -1 when too many."""
+    """Apply the rows on their way to us up to `at`, remembering what was there; returns how many, -1 if too many."""
     rows, depth = rows_at(x.at_rows, x.n_rows, EVENT), depth_of(x)
     saved = rows_at(x.at_saved, x.n_instruments, DEPTH)
     cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
@@ -162,6 +162,15 @@ def step_back(x: Any, n: int) -> None:
         cells[undo[k].cell] = undo[k].qty
     for k in range(x.n_instruments):
         depth[k] = saved[k]
+
+
+@uncounted
+def catch_up(x: Any, at: int) -> None:
+    """Bring the exchange's own book to the instant `at`."""
+    x.next_book = advance(
+        x.at_depth_x, x.n_instruments, x.at_cells_x, x.n_cells, x.at_keys, x.at_rows_x, x.n_rows, x.next_book, at,
+        HAPPENED,
+    )  # fmt: skip
 
 
 @uncounted

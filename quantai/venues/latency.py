@@ -41,7 +41,7 @@ class Latency:
     def __post_init__(self) -> None:
         if min(self.entry_ns, self.response_ns) < 0 or self.entry_ns + self.response_ns < 1:
             raise InputError(
-                f"latencies are not negative, and a round trip takes at least 1 ns; got {self.entry_ns} and {self.response_ns}"
+                f"latencies are not negative, a round trip is at least 1 ns: got {self.entry_ns} and {self.response_ns}"
             )
         if min(self.entry_sd_ns, self.response_sd_ns) < 0:
             raise InputError("a standard deviation of latency cannot be negative")

@@ -1,4 +1,4 @@
-"""What one market row does to our resting orders: prints at and through their price, levels that move, books that cross."""
+"""What one market row does to our resting orders: prints at and through their price, levels that move, crosses."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from quantai.core.compiled import uncounted
 from quantai.core.instruments import INSTRUMENT
-from quantai.core.memory import rows_at, table
+from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import REDUCE_ONLY, Kind, Reason
 from quantai.venues.book import DEPTH
 from quantai.venues.latency import response_ns
@@ -15,31 +15,30 @@ from quantai.venues.rules import RULES
 from quantai.venues.wire import NEVER, OWN, RESTING, report_slot, reports_of
 
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
-FILL, CANCELED = np.int64(Kind.FILL), np.int64(Kind.CANCELED)
-_REDUCE_ONLY = np.int64(Reason.REDUCE_ONLY)
-_ZERO, _MAKER = np.int64(0), np.int64(1)
+FILL, CANCELED = int64s(Kind.FILL, Kind.CANCELED)
+_REDUCE_ONLY, _ZERO, _MAKER = int64s(Reason.REDUCE_ONLY, 0, 1)
 _FAR = 2**62
 
 
-@table
+@pasted
 def resting_of(x: Any) -> Any:
     """The orders at the exchange, the oldest first."""
     return rows_at(x.at_resting, x.max_orders, RESTING)
 
 
-@table
+@pasted
 def own_of(x: Any) -> Any:
     """What the exchange knows of us, one row an instrument."""
     return rows_at(x.at_own, x.n_instruments, OWN)
 
 
-@table
+@pasted
 def rules_of(x: Any) -> Any:
     """The RULES, one row an instrument."""
     return rows_at(x.at_rules, x.n_instruments, RULES)
 
 
-@table
+@pasted
 def insts_of(x: Any) -> Any:
     """The INSTRUMENT rows."""
     return rows_at(x.at_insts, x.n_instruments, INSTRUMENT)
@@ -159,7 +158,7 @@ def match(x: Any, r: Any, depth: Any) -> None:
             elif (o.px - p) * o.side > 0:
                 fill(x, o, o.open, o.px, ts, _MAKER)
             ended = ended or o.open == 0
-    elif k == _LEVEL or k == _QUOTE:
+    elif k in (_LEVEL, _QUOTE):
         alive = r.qty >= depth.half
         for n in range(x.n_orders):
             o = rows[n]
@@ -197,7 +196,7 @@ def expire(x: Any, ts: int, kind: int, reason: int) -> None:
     compact(x)
 
 
-@table
+@pasted
 def depth_of(x: Any) -> Any:
     """The DEPTH rows as received; half lots and the kind of book are the same on both sides."""
     return rows_at(x.at_depth, x.n_instruments, DEPTH)

@@ -14,7 +14,7 @@ QUEUES = ("front", "risk_averse", "power_prob", "cross_only")
 """`front` always first in line, `risk_averse` only prints move it, `power_prob` cancels ahead with a probability that
 depends on the place, `cross_only` prints at its price never fill it."""
 
-FRONT, RISK_AVERSE, POWER_PROB, CROSS_ONLY = (np.int64(k) for k in range(4))
+FRONT, RISK_AVERSE, POWER_PROB, CROSS_ONLY = range(4)
 
 
 @uncounted

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import rows_at
+from quantai.core.memory import int64s, rows_at
 from quantai.core.rows import POST_ONLY, REDUCE_ONLY, TIF, Action, Kind, OrderType, Reason
 from quantai.venues.book import DEPTH, F8, I8, cell_of, next_ask, next_bid
 from quantai.venues.matching import compact, end, fill, insts_of, own_of, report, resting_of, rules_of, to_lots
@@ -16,15 +16,12 @@ from quantai.venues.wire import RESTING
 _NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
 _MARKET, _LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT)
 _GTC, _IOC, _FOK, _GTD = int(TIF.GTC), int(TIF.IOC), int(TIF.FOK), int(TIF.GTD)
-_ACK, _REJECT, _CANCELED, _EXPIRED, _REPLACED = (
-    np.int64(k) for k in (Kind.ACK, Kind.REJECT, Kind.CANCELED, Kind.EXPIRED, Kind.REPLACED)
-)
-_CANCEL_REJECT, _REPLACE_REJECT = np.int64(Kind.CANCEL_REJECT), np.int64(Kind.REPLACE_REJECT)
-_R = Reason
-_BY_USER, _R_POST, _R_IOC, _R_FOK, _R_GTD = np.int64(_R.BY_USER), np.int64(_R.POST_ONLY), np.int64(_R.IOC), np.int64(_R.FOK), np.int64(_R.GTD)
-_BAD_QTY, _NOT_A_PRICE, _TOO_MANY, _SELF = np.int64(_R.BAD_QTY), np.int64(_R.NOT_A_PRICE), np.int64(_R.TOO_MANY), np.int64(_R.SELF_TRADE)
-_R_REDUCE = np.int64(_R.REDUCE_ONLY)
-_ZERO, _TAKER = np.int64(0), np.int64(0)
+_ACK, _REJECT, _CANCELED, _EXPIRED = int64s(Kind.ACK, Kind.REJECT, Kind.CANCELED, Kind.EXPIRED)
+_REPLACED, _CANCEL_REJECT, _REPLACE_REJECT = int64s(Kind.REPLACED, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT)
+_BY_USER, _R_POST, _R_IOC, _R_FOK = int64s(Reason.BY_USER, Reason.POST_ONLY, Reason.IOC, Reason.FOK)
+_R_GTD, _BAD_QTY, _NOT_A_PRICE = int64s(Reason.GTD, Reason.BAD_QTY, Reason.NOT_A_PRICE)
+_TOO_MANY, _SELF, _R_REDUCE = int64s(Reason.TOO_MANY, Reason.SELF_TRADE, Reason.REDUCE_ONLY)
+_ZERO, _TAKER = int64s(0, 0)
 _ANY_BUY, _ANY_SELL = 2**60, -(2**60)
 
 
@@ -71,9 +68,9 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
         report(x, q.at, o.order, o.instrument, o.side, _REPLACED, _ZERO, px, left, _ZERO, _ZERO)
     else:
         # it leaves its place and arrives anew, at the end of the table
-        if crosses(px, o.side, rows_at(at_depth, x.n_instruments, DEPTH)[o.instrument]) and not may_take:
-            if o.flags & POST_ONLY == 0 and rules_of(x)[o.instrument].partial:
-                return True
+        takes = o.flags & POST_ONLY == 0 and rules_of(x)[o.instrument].partial
+        if takes and not may_take and crosses(px, o.side, rows_at(at_depth, x.n_instruments, DEPTH)[o.instrument]):
+            return True
         move_last(x, k)
         o = rows[x.n_orders]
         o.px, o.open = px, left
@@ -110,7 +107,7 @@ def crosses(px: int, side: int, d: Any) -> bool:
 
 @uncounted
 def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, may_take: bool) -> bool:
-    """Let the order written behind the last one trade or rest; True, having done nothing, when it would take and may not."""
+    """Let the order behind the last one trade or rest; True, with nothing done, if it would take and may not."""
     depth, cells = rows_at(at_depth, x.n_instruments, DEPTH), rows_at(at_cells, x.n_cells, F8)
     keys = rows_at(x.at_keys, x.n_cells, I8)
     d, rules, inst = depth[o.instrument], rules_of(x)[o.instrument], insts_of(x)[o.instrument]

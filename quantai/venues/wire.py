@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import rows_at, table
+from quantai.core.memory import pasted, rows_at
 
 NEVER = 2**63 - 1
 
@@ -124,13 +124,13 @@ SIM = np.dtype(
 """One simulated run: where its tables are and how far each side has come."""
 
 
-@table
+@pasted
 def requests_of(x: Any) -> Any:
     """The REQUEST rows on their way; [first_request, end_request) are waiting."""
     return rows_at(x.at_requests, x.ring, REQUEST)
 
 
-@table
+@pasted
 def reports_of(x: Any) -> Any:
     """The REPORT rows on their way; [first_report, end_report) are waiting."""
     return rows_at(x.at_reports, x.ring, REPORT)
@@ -158,7 +158,7 @@ def request_slot(x: Any, at: int) -> int:
 
 @uncounted
 def report_slot(x: Any, ts_recv: int) -> int:
-    """Make room for a report that is received at `ts_recv` and return its place; the caller has seen to it that there is room."""
+    """Make room for a report received at `ts_recv` and return its place; the caller knows that there is room."""
     rows = reports_of(x)
     if x.end_report == x.ring:
         waiting = x.end_report - x.first_report
