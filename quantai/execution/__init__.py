@@ -1,7 +1,30 @@
-"""From an intention to an order that may be sent.
+"""From an intention to an order that may be sent, and everything that is said of it until it has ended.
+
+Pure, driven by rows:
+
+- `oms`: OMS, the state machine: one row in, requests and reports out
+- `flow`: the flow of orders: released, canceled, changed, asked about
+- `order_table`: every order, found by number or client id
+- `groups`: brackets and one-cancels-other groups
+- `targets`: weights of equity as orders
+- `client_ids`: ids made of (run, row, index) and nothing else
+- `controls`: decisions of people, as rows
+- `kill_switch`: what canceling everything came to
+- `views`: orders by strategy, account, instrument
+- `setup`: desks, instruments, limits: what an OMS starts from
+- `outgoing`: requests for a venue
+- `packing`: state as bytes
+
+Risk:
 
 - `reasons`: why a request is denied, in the order in which it is answered
 - `limits`: the limits of an account, from one validated TOML file
 - `exposure`: the rows that risk reads: account, instruments, working orders, recent requests
 - `risk`: the pre-trade check itself, compiled and pure
+- `gate`: the risk books of all accounts, kept in step with the market and the orders
+
+With surroundings:
+
+- `session`: journal first, then the venue, then the bus
+- `recovery`: the same state again, from the journal
 """

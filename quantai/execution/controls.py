@@ -1,0 +1,45 @@
+"""Controls: what a person or our own start decides, as EVENT rows in the one stream."""
+
+from enum import IntEnum
+
+from quantai.core.rows import EVENT, LAST, Kind, Rows, zeros
+from quantai.execution.reasons import TradingState
+
+
+class Control(IntEnum):
+    """What a CONTROL row says (in `aux`)."""
+
+    ACTIVE = 1  # trade
+    REDUCING = 2  # only what closes goes out
+    HALTED = 3  # only cancels go out; working orders stay
+    KILL = 4  # HALTED, and cancel everything that works
+    RECONCILE = 5  # after a start or a reconnect: ask about every order, and let only cancels out until RECONCILED
+    RECONCILED = 6  # the books agree with the venue
+    LIMITS = 7  # new limits: their TOML stands beside the row as the text "limits"
+    OPEN = 8  # an instrument's session opens
+    CLOSED = 9
+
+
+ALL = -1
+"""`px_ticks` of a CONTROL row that concerns every account."""
+
+STATE = {
+    Control.ACTIVE: TradingState.ACTIVE,
+    Control.REDUCING: TradingState.REDUCING,
+    Control.HALTED: TradingState.HALTED,
+    Control.KILL: TradingState.HALTED,
+}
+"""The trading state that a control sets."""
+
+
+def control(what: Control, *, account: int = ALL, instrument: int = 0, ts: int = 0) -> Rows:
+    """Return one CONTROL row, shape (1,), without its number: for one account (by number) or for all.
+
+    >>> int(control(Control.KILL)["px_ticks"][0])
+    -1
+    """
+    row = zeros(1, EVENT)
+    row["kind"], row["flags"], row["aux"], row["px_ticks"] = Kind.CONTROL, LAST, what, account
+    row["ts_exch"] = row["ts_recv"] = ts
+    row["instrument"] = instrument
+    return row

@@ -1,0 +1,180 @@
+"""The order table: every order of every desk, what is tracked of it and what we know besides, found by number or id."""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.executions import EXECUTION, Executions, Fate, executions, live, reserve, restore
+from quantai.core.orders import submit
+from quantai.core.rows import CHILD, OCO, Rows
+from quantai.core.tracked import TRACKED, is_over
+from quantai.portfolio.desks import desk_of
+
+ENTRY = np.dtype(
+    [
+        ("order", "u8"),
+        ("seq", "u8"),  # the row that caused it: with k, its client id
+        ("ticket", "u8"),  # the number risk knows it by; 0 = never sent
+        ("ts", "i8"),  # when it was asked for
+        ("deadline", "i8"),  # when the venue is asked about it; 0 = nothing is awaited
+        ("trigger_ticks", "i8"),  # what the last replace asked for
+        ("requests", "u4"),  # numbers given out
+        ("k", "u2"),
+        ("flags", "u2"),
+        ("queries", "u1"),  # without an answer
+        ("refusal", "u1"),  # of the last cancel that was refused: its Refusal, OTHER when none was said
+        ("pad", "u1", (6,)),
+    ]
+)
+"""What the order management knows of an order besides its TRACKED row; 64 bytes."""
+
+SENT, WAITING, GONE, KILLED, ASKED, DENIED_BY_RISK, YIELDED = 1, 2, 4, 8, 16, 32, 64
+"""ENTRY.flags: handed out; a child asleep; to be canceled; by the kill switch; a query is out; reason is risk's;
+canceled for a rival."""
+
+ASKED_FOR = np.dtype([("order", "u8"), ("seq", "u8"), ("request", "u4"), ("k", "u2"), ("pad", "u2")])
+"""A cancel or replace that was sent, with its client id; 24 bytes."""
+
+
+class OrderTable:
+    """TRACKED and ENTRY rows side by side, their executions, and indices over them.
+
+    A row taken from `tracked` or `entries` is a view: take it again after `enter`, which may move the tables.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.tracked: Rows = np.zeros(64, TRACKED)
+        self.entries: Rows = np.zeros(64, ENTRY)
+        self.executions: Executions = executions()
+        self.asked: list[tuple[int, int, int, int]] = []  # order, seq, request, k
+        self._slots: dict[int, int] = {}
+        self._ids: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._children: dict[int, list[int]] = {}
+        self._rivals: dict[tuple[int, int, bool], list[int]] = {}
+
+    def __len__(self) -> int:
+        return self.n
+
+    def slot(self, order: int) -> int | None:
+        """Return the row of an order, by number."""
+        return self._slots.get(int(order))
+
+    def find(self, desk: int, seq: int, k: int) -> tuple[int, int] | None:
+        """Return (order number, request number) of what was caused by row `seq` as its k-th."""
+        return self._ids.get((desk, seq, k))
+
+    def enter(self, intent: Any, ts: int) -> int:
+        """Start an order from an INTENT row and return its row; the number must be new."""
+        if self.n == len(self.tracked):
+            self.tracked = np.concatenate([self.tracked, np.zeros(self.n, TRACKED)])
+            self.entries = np.concatenate([self.entries, np.zeros(self.n, ENTRY)])
+        slot, self.n = self.n, self.n + 1
+        submit(self.tracked[slot], intent)
+        entry = self.entries[slot]
+        entry["order"], entry["seq"], entry["k"], entry["ts"] = intent["order"], intent["seq"], intent["k"], ts
+        entry["trigger_ticks"] = intent["trigger_ticks"]
+        self._index(slot)
+        return slot
+
+    def note_request(self, slot: int, seq: int, k: int) -> int:
+        """Give out the next request number of an order under the client id of (seq, k)."""
+        entry = self.entries[slot]
+        entry["requests"] += 1
+        number, order = int(entry["requests"]), int(entry["order"])
+        self.asked.append((order, seq, number, k))
+        self._ids[desk_of(order), seq, k] = (order, number)
+        return number
+
+    def _index(self, slot: int) -> None:
+        entry, tracked = self.entries[slot], self.tracked[slot]
+        order, desk = int(entry["order"]), desk_of(entry["order"])
+        self._slots[order] = slot
+        self._ids[desk, int(entry["seq"]), int(entry["k"])] = (order, 0)
+        link, flags = int(tracked["link"]), int(tracked["flags"])
+        if flags & CHILD:
+            self._children.setdefault(self.parent_number(slot), []).append(slot)
+        if flags & OCO:
+            self._rivals.setdefault((desk, link, bool(flags & CHILD)), []).append(slot)
+
+    def parent_number(self, slot: int) -> int:
+        """Return the number of the order that a child hangs on: its link counts within its desk."""
+        order = int(self.entries["order"][slot])
+        return desk_of(order) << 40 | int(self.tracked["link"][slot])
+
+    def children(self, slot: int) -> list[int]:
+        """Return the rows of an order's children, in the order they were asked for."""
+        return self._children.get(int(self.entries["order"][slot]), [])
+
+    def rivals(self, slot: int) -> list[int]:
+        """Return the other rows of an order's one-cancels-other group; empty when it is in none."""
+        flags = int(self.tracked["flags"][slot])
+        if not flags & OCO:
+            return []
+        key = (desk_of(self.entries["order"][slot]), int(self.tracked["link"][slot]), bool(flags & CHILD))
+        return [other for other in self._rivals[key] if other != slot]
+
+    def reserve(self, extra: int) -> None:
+        """Make room for `extra` execution ids."""
+        self.executions = reserve(self.executions, extra)
+
+    def fills(self, desk: int, instrument: int) -> list[tuple[int, int, int, int]]:
+        """Return the executions that count of one desk in one instrument, as (row, side, lots, ticks), in order.
+
+        A correction counts where the execution it corrects was.
+        """
+        rows = self.executions.rows[: int(self.executions.used[0])]
+        corrected = {(int(r["order"]), int(r["next"])): r for r in rows if r["fate"] == Fate.CORRECTED}
+        found: list[tuple[int, int, int, int]] = []
+        for row in live(self.executions):
+            slot = self.slot(row["order"])
+            if slot is None or desk_of(row["order"]) != desk or not row["seen"]:
+                continue
+            tracked = self.tracked[slot]
+            if int(tracked["instrument"]) != instrument:
+                continue
+            first = row
+            while (int(first["order"]), int(first["exec"])) in corrected:
+                first = corrected[int(first["order"]), int(first["exec"])]
+            at = int(first["seq"]) or int(row["seq"])
+            found.append((at, int(tracked["side"]), int(row["qty_lots"]), int(row["px_ticks"])))
+        return sorted(found, key=lambda fill: fill[0])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the state as arrays."""
+        asked = np.zeros(len(self.asked), ASKED_FOR)
+        for i, (order, seq, request, k) in enumerate(self.asked):
+            asked[i] = (order, seq, request, k, 0)
+        used = int(self.executions.used[0])
+        return {
+            "tracked": self.tracked[: self.n],
+            "entries": self.entries[: self.n],
+            "executions": self.executions.rows[:used],
+            "asked": asked,
+        }
+
+    DTYPES = {"tracked": TRACKED, "entries": ENTRY, "executions": EXECUTION, "asked": ASKED_FOR}  # noqa: RUF012
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over the state of `arrays`."""
+        self.n = len(arrays["tracked"])
+        room = max(64, 1 << (self.n - 1).bit_length()) - self.n if self.n else 64
+        self.tracked = np.concatenate([arrays["tracked"], np.zeros(room, TRACKED)])
+        self.entries = np.concatenate([arrays["entries"], np.zeros(room, ENTRY)])
+        self.executions = restore(arrays["executions"])
+        for slot in range(self.n):
+            self._index(slot)
+        for row in arrays["asked"]:
+            order, seq, request, k = (int(row[name]) for name in ("order", "seq", "request", "k"))
+            self.asked.append((order, seq, request, k))
+            self._ids[desk_of(order), seq, k] = (order, request)
+
+
+def is_finished(tracked: Any) -> bool:
+    """Say whether an order has ended or is filled: only a bust, a late fill or a raise can move it still."""
+    return bool(is_over(tracked)) or 0 < int(tracked["qty_lots"]) <= int(tracked["cum_lots"])
+
+
+def clear(entry: Any, flags: int) -> None:
+    """Take flags from an ENTRY row."""
+    entry["flags"] = int(entry["flags"]) & ~flags

@@ -1,0 +1,145 @@
+"""The session: the thin shell that gives the order management its surroundings, always in the same order.
+
+What comes in is numbered and journaled, then processed; what it led to is sent once the journal is on the disk, and
+told to the bus. So whatever a venue has ever been asked can be rebuilt from the journal, and nothing is sent twice.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from quantai.core.errors import InputError, VenueError
+from quantai.core.rows import EVENT, LAST, Rows, zeros
+from quantai.execution.controls import ALL, Control, control
+from quantai.execution.limits import Limits
+from quantai.execution.oms import OMS
+from quantai.execution.outgoing import Request, Step
+from quantai.journal import EventStore, Text
+from quantai.journal.bus import EventBus
+
+SNAPSHOT = "oms"
+"""The name of the order management's snapshots in a store."""
+
+_log = logging.getLogger(__name__)
+
+
+class Venue(Protocol):
+    """Who is asked: turns requests into a venue's messages, and gives its answers to `Session.hear`."""
+
+    async def send(self, request: Request) -> None:
+        """Send one request; raise VenueError when it may not have arrived. It is not sent again either way."""
+        ...
+
+
+class Session:
+    """One order management, one journal, one venue and, if there are listeners, one bus.
+
+    Await one call at a time: rows are processed in the order in which they are numbered.
+    """
+
+    def __init__(self, oms: OMS, store: EventStore, venue: Venue, bus: EventBus | None = None) -> None:
+        if oms.seq >= store.next_seq:
+            raise InputError(f"{store.path} ends before row {oms.seq}, which was processed: recover from this journal")
+        self.oms, self.store, self._venue, self._bus = oms, store, venue, bus
+
+    async def see(self, rows: Rows, text: str = "") -> Step:
+        """Take EVENT rows (market data, timers, controls, adjustments) and number them; `text` goes with the only one.
+
+        Raises InputError before anything is journaled when a row cannot be of this run.
+        """
+        for row in rows:
+            self.oms.check_event(row, text)
+        numbered = np.array(rows, EVENT)
+        numbered["seq"] = np.arange(self.store.next_seq, self.store.next_seq + len(rows))
+        self.store.append(numbered)
+        if text:
+            self.store.append_texts([Text(int(numbered["seq"][0]), "control", text)])
+        return await self._finish(feed(self.oms, numbered, {int(numbered["seq"][0]): text} if text else {}), numbered)
+
+    async def hear(self, reports: Rows, texts: Iterable[tuple[str, str]] = ()) -> Step:
+        """Take REPORT rows of the venue and number them; `texts` are (field, text) beside the first: ids, payloads."""
+        step, events = Step(), zeros(len(reports), EVENT)
+        heard = reports.copy()
+        for event, report in zip(events, heard, strict=True):
+            report["seq"] = self.store.next_seq
+            self._describe(event, report)
+            self.store.append(np.array([event], EVENT))
+            self.store.append(np.array([report], heard.dtype))
+            self.store.append_texts([Text(int(report["seq"]), field, text) for field, text in texts])
+            texts = ()
+            self.oms.process(event)
+            step.add(self.oms.process(report))
+        return await self._finish(step, events)
+
+    async def ask(self, intents: Rows) -> Step:
+        """Take INTENT rows that answer the last row; they are on the disk before any of them is sent.
+
+        Raises InputError, before anything is journaled, for intents of another row or desk.
+        """
+        self.oms.check_intents(intents)
+        self.store.append_intents(intents)
+        step = Step()
+        for intent in intents:
+            step.add(self.oms.process(intent))
+        return await self._finish(step, None)
+
+    async def control(self, what: Control, *, account: int = ALL, instrument: int = 0, ts: int = 0) -> Step:
+        """Let a person's decision take effect: a trading state, the kill switch, a reconciliation."""
+        if what is Control.LIMITS:
+            raise InputError("limits are loaded by load_limits, which says what they would loosen")
+        return await self.see(control(what, account=account, instrument=instrument, ts=ts or self.oms.ts))
+
+    async def load_limits(self, limits: Limits, *, confirmed: bool = False) -> Step:
+        """Take over limits while running; raises InputError naming what gets looser, unless that is confirmed."""
+        new = self.oms.gate.limits.replaced_by(limits, confirmed=confirmed)
+        return await self.see(control(Control.LIMITS, ts=self.oms.ts), new.text())
+
+    def snapshot(self) -> int:
+        """Keep the state in the journal, so that a recovery need not start at the first row; returns the row."""
+        return self.store.snapshot(SNAPSHOT, self.oms.snapshot())
+
+    def _describe(self, event: Any, report: Any) -> None:
+        """Fill the EVENT row that carries a report through the one stream."""
+        event["seq"], event["kind"], event["flags"] = report["seq"], report["kind"], LAST
+        event["ts_exch"] = event["ts_recv"] = report["ts"]
+        event["aux"] = report["order"].astype(np.int64)
+        event["px_ticks"] = report["px_ticks"]
+        slot = self.oms.table.slot(report["order"])
+        if slot is None:
+            return
+        tracked = self.oms.table.tracked[slot]
+        i = int(tracked["instrument"])
+        event["instrument"], event["side"] = i, tracked["side"]
+        if i < len(self.oms.setup.instruments):
+            event["px"] = self.oms.gate.price(i, int(report["px_ticks"]))
+            event["qty"] = self.oms.gate.units(i, int(report["qty_lots"]))
+
+    async def _finish(self, step: Step, seen: Rows | None) -> Step:
+        """Send what a step asks for, once its cause is on the disk, and tell the bus."""
+        if step.requests and self.store.durable_seq <= self.oms.seq:
+            self.store.flush()
+        for request in step.requests:
+            try:
+                await self._venue.send(request)
+            except VenueError as error:  # it may have arrived: the deadline asks, nothing is repeated
+                _log.warning("%s %s: %s", request.ask.name, request.client_id, error)
+        if self._bus is not None:
+            if seen is not None:
+                await self._bus.publish(seen)
+            if len(step.events):
+                await self._bus.publish(step.events)
+        return step
+
+
+def feed(oms: OMS, events: Rows, texts: dict[int, str]) -> Step:
+    """Process EVENT rows, those that ask for nothing many at a time; `texts` by row number go with CONTROL rows."""
+    step, at = Step(), 0
+    while at < len(events):
+        at += oms.observe(events[at:])
+        if at < len(events):
+            row = events[at]
+            step.add(oms.process(row, texts.get(int(row["seq"]), "")))
+            at += 1
+    return step

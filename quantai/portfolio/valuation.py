@@ -1,0 +1,142 @@
+"""What accounts are worth: equity, exposure and margin at the last marks, compiled, as the rows that risk reads.
+
+Exposure is worst-case: of each instrument, the largest of what is held, what is held with every working buy filled, and
+with every working sell filled. Amounts are in the portfolio's currency. An account that holds money in a currency
+without a rate counts as worth nothing until there is one: that denies what opens, and nothing is guessed.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from quantai.core.compiled import compiled
+from quantai.core.instruments import Contract, Payoff
+from quantai.core.positions import unrealised, value
+from quantai.core.rows import DAY
+
+MARKET = np.dtype(
+    [
+        ("mark", "f8"),  # NaN = none yet
+        ("mark_ts", "i8"),
+        ("margin", "f8"),  # initial margin as a fraction of notional
+        ("settle", "i4"),  # currencies, by number
+        ("base", "i4"),  # the currency whose rate the mark of a spot instrument is; -1 = none
+        ("paid", "u1"),  # 1 = bought with money (spot, shares, premiums), 0 = margined
+        ("pad", "u1", (7,)),
+    ]
+)
+"""What an instrument stands at for its holders."""
+
+CURRENCY = np.dtype([("rate", "f8"), ("ts", "i8")])
+"""What one unit of a currency is worth in the portfolio's, and since when; NaN = unknown."""
+
+STANDING = np.dtype(
+    [
+        ("equity", "f8"),
+        ("peak", "f8"),
+        ("day_open", "f8"),
+        ("gross", "f8"),
+        ("net", "f8"),
+        ("margin", "f8"),
+        ("day", "i8"),  # days since 1970 UTC; 0 = not valued yet
+        ("unconverted", "u4"),  # currencies held without a rate
+        ("pad", "u4"),
+    ]
+)
+"""What one account is worth; 64 bytes."""
+
+INVERSE, OPTION = int(Payoff.INVERSE), int(Contract.OPTION)
+
+
+class Books(NamedTuple):
+    """Everything valuation reads and writes."""
+
+    positions: Any  # core.positions.POSITION, shape (desks, instruments)
+    instruments: Any  # INSTRUMENT, shape (instruments,)
+    market: Any  # MARKET, shape (instruments,)
+    currencies: Any  # CURRENCY, shape (currencies,)
+    flows: Any  # f8, shape (accounts, currencies): deposits, dividends, fees in third currencies
+    account: Any  # i8, shape (desks,): the account of each desk
+    working: Any  # f8 units, shape (accounts, instruments, 2): open quantity of buys and sells
+    standings: Any  # STANDING, shape (accounts,)
+
+
+@compiled
+def revalue(books: Books, ts: int) -> None:
+    """Value every account at the last marks; `ts` (ns UTC) decides the day whose loss is counted."""
+    for a in range(len(books.standings)):
+        _revalue(books, a, ts)
+
+
+@compiled
+def _revalue(books: Books, a: int, ts: int) -> None:
+    s = books.standings[a]
+    n_currencies = len(books.currencies)
+    equity, gross, net, margin = 0.0, 0.0, 0.0, 0.0
+    unknown = 0
+    for c in range(n_currencies):
+        own = books.flows[a, c]
+        for d in range(len(books.account)):
+            if books.account[d] == a:
+                own += _earned(books, d, c)
+        if own != 0.0:
+            if np.isnan(books.currencies[c].rate):
+                unknown += 1
+            else:
+                equity += own * books.currencies[c].rate
+    for i in range(len(books.market)):
+        held = 0.0
+        for d in range(len(books.account)):
+            if books.account[d] == a:
+                held += books.positions[d, i].qty
+        worst = held
+        up, down = held + books.working[a, i, 0], held - books.working[a, i, 1]
+        if abs(up) > abs(worst):
+            worst = up
+        if abs(down) > abs(worst):
+            worst = down
+        market = books.market[i]
+        if worst == 0.0 or np.isnan(market.mark):
+            continue
+        worth = value(books.instruments[i], market.mark)
+        inverse = books.instruments[i].payoff == INVERSE and books.instruments[i].contract != OPTION
+        amount = worst * (-worth if inverse else worth) * books.currencies[market.settle].rate
+        if np.isnan(amount):
+            continue
+        gross += abs(amount)
+        net += amount
+        margin += abs(amount) * market.margin
+    s.unconverted = unknown
+    s.gross, s.net, s.margin = gross, net, margin
+    if unknown:
+        s.equity = 0.0
+        return
+    day = ts // DAY
+    if s.day != day:
+        s.day_open = s.equity if s.day else equity
+        s.day = day
+    s.equity = equity
+    s.peak = max(s.peak, equity)
+
+
+@compiled
+def _earned(books: Books, d: int, c: int) -> float:
+    """Return what desk `d` made in currency `c`: realised, carried, not yet realised, less fees."""
+    total = 0.0
+    for i in range(len(books.market)):
+        if books.market[i].settle != c:
+            continue
+        p = books.positions[d, i]
+        total += p.realised + p.funding - p.fees
+        if p.qty != 0.0 and not np.isnan(books.market[i].mark):
+            total += unrealised(p, books.instruments[i], books.market[i].mark)
+    return total
+
+
+@compiled
+def mark(books: Books, instrument: int, px: float, ts: int) -> None:
+    """Mark an instrument at `px` at `ts` (ns UTC), and the currency whose rate it is."""
+    market = books.market[instrument]
+    market.mark, market.mark_ts = px, ts
+    if market.base >= 0:
+        books.currencies[market.base].rate, books.currencies[market.base].ts = px, ts
