@@ -78,11 +78,17 @@ class StoreReader:
         parts = list(self.scan(stream, **where))
         return np.concatenate(parts) if parts else np.zeros(0, ROWS[stream])
 
-    def scan(self, stream: Stream = Stream.EVENT, **where: Unpack[Where]) -> Iterator[Rows]:
-        """Read rows as `rows` does, one frame's array (read-only, never empty) at a time."""
+    def scan(
+        self, stream: Stream = Stream.EVENT, *, frames: tuple[int, int] | None = None, **where: Unpack[Where]
+    ) -> Iterator[Rows]:
+        """Read rows as `rows` does, one frame's array (read-only, never empty) at a time.
+
+        frames: only those after the first number, up to the second: to go on where an earlier reading ended, with
+        `last_frame`.
+        """
         _check_where(stream, where)
         expected: int | None = None
-        for frame in self._columns(stream, where):
+        for frame in self._columns(stream, where, *(frames or ())):
             if stream in (Stream.EVENT, Stream.BAR):
                 if frame.seq_first >= where.get("stop", 2**63):
                     return
@@ -104,7 +110,7 @@ class StoreReader:
         seen = self._before(stream, where)
         while True:
             ended = self._ended()  # asked first: what is written between the two questions is read next time
-            last = self._last_frame()
+            last = self.last_frame
             for frame in self._columns(stream, where, seen, last):
                 part = self._load(frame, where)
                 if part is not None:
@@ -115,10 +121,16 @@ class StoreReader:
             seen = last
             await asyncio.sleep(poll_s)
 
-    def texts(self, *, start: int = 0, stop: int | None = None, field: str | None = None) -> Iterator[Text]:
-        """Read the strings of rows start … stop (excluded), in the order they were appended."""
-        where = _bounds(start, stop)
-        for frame in self._columns(Stream.TEXT, where):
+    def texts(
+        self,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        field: str | None = None,
+        frames: tuple[int, int] | None = None,
+    ) -> Iterator[Text]:
+        """Read the strings of rows start … stop (excluded), in the order they were appended; frames as in `scan`."""
+        for frame in self._columns(Stream.TEXT, _bounds(start, stop), *(frames or ())):
             whole = self._intact(frame)
             for text in unpack_texts(whole) if whole else ():
                 if start <= text.seq and (stop is None or text.seq < stop) and (field is None or text.field == field):
@@ -149,6 +161,11 @@ class StoreReader:
         """The rows that were lost and recorded as such, in the order they were found missing."""
         return list(self._known_gaps())
 
+    @property
+    def last_frame(self) -> int:
+        """The number of the newest durable frame, of whatever stream; 0 when there is none."""
+        return self._ask("SELECT ifnull(max(n), 0) FROM frames", ())[0][0]
+
     def last_seq(self, stream: Stream = Stream.EVENT) -> int | None:
         """The newest durable sequence number (BAR: index) of a stream; None when it is empty."""
         row = self._ask("SELECT seq_last FROM frames WHERE stream = ? ORDER BY n DESC LIMIT 1", (stream,))
@@ -158,15 +175,12 @@ class StoreReader:
         row = self._ask("SELECT stream FROM frames ORDER BY n DESC LIMIT 1", ())
         return bool(row) and row[0][0] == Stream.END
 
-    def _last_frame(self) -> int:
-        return self._ask("SELECT ifnull(max(n), 0) FROM frames", ())[0][0]
-
     def _columns(
         self, stream: Stream, where: Where, seen: int | None = None, last: int | None = None
     ) -> Iterator[Frame]:
         """The columns (no body) of the frames numbered seen < n <= last that may hold such rows, by number."""
         at = self._before(stream, where) if seen is None else seen
-        last = self._last_frame() if last is None else last
+        last = self.last_frame if last is None else last
         bounds = (where.get("start", -(2**63)), where.get("stop", 2**63 - 1))
         sql = schema.SELECT_COLUMNS + " WHERE n > ? AND n <= ? AND stream = ? AND seq_last >= ? AND seq_first < ?"
         while at < last:
@@ -185,7 +199,7 @@ class StoreReader:
         start = where.get("start")
         if start is None or stream not in (Stream.EVENT, Stream.INTENT, Stream.REPORT):
             return 0
-        low, high = 0, self._last_frame()
+        low, high = 0, self.last_frame
         while low < high:
             middle = (low + high + 1) // 2
             row = self._ask(
