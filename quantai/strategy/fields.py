@@ -26,7 +26,7 @@ def state(initial: float | int | bool = 0.0, shape: int | tuple[int, ...] = ()) 
 
     `shape` makes it a fixed-size array filled with `initial`.
 
-    >>> import quantai as qa
+    >>> import math, quantai as qa
     >>> class Count(qa.Strategy):
     ...     seen: int = qa.state(0)
     ...     last: float = qa.state(math.nan, shape=4)
