@@ -39,7 +39,7 @@ def state(initial: float | int | bool = 0.0, shape: int | tuple[int, ...] = ()) 
 class Indicator:
     """A declared indicator field: subclasses give the record's fields and the functions that advance it.
 
-    `period` is a number of rows, or the name of the parameter that holds it. `sizes(period)` returns the record fields;
+    `period` is a number of rows, or the name of the parameter that holds it. `dtype(capacity)` gives the record;
     two indicators never share the same set of field names, for that set is how compiled code tells them apart.
     """
 
