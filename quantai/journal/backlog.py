@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from quantai.core.rows import BAR, Rows
+from quantai.core.rows import Rows
 from quantai.journal.frames import ROWS, Frame, Stream, Text, encode_text, pack_rows, pack_texts, stream_of
 
 FRAME_ROWS = 4096
@@ -17,7 +17,7 @@ class Backlog:
     Rows are kept as bytes: appending one row costs a fifth of copying it into an array.
 
     >>> waiting = Backlog()
-    >>> waiting.add_rows(Stream.BAR, np.zeros(2, BAR))
+    >>> waiting.add_rows(Stream.BAR, np.zeros(2, ROWS[Stream.BAR]))
     >>> waiting.nbytes
     128
     >>> [(frame.n, frame.rows, frame.seq_first) for frame in waiting.frames(9, first_bar=4, ts_ns=0)]
@@ -35,11 +35,6 @@ class Backlog:
     def nbytes(self) -> int:
         """Bytes that wait."""
         return sum(map(len, self._rows.values())) + self._text_bytes
-
-    @property
-    def bars(self) -> int:
-        """BAR rows that wait."""
-        return len(self._rows[Stream.BAR]) // BAR.itemsize
 
     def add_rows(self, stream: Stream, rows: Rows) -> None:
         """Let EVENT, BAR or REPORT rows wait, as copies."""
@@ -74,6 +69,14 @@ class Backlog:
         if self._texts:
             frames.append(pack_texts(n + len(frames), self._text_seqs, b"".join(self._texts), ts_ns))
         return frames
+
+    def put_before(self, later: "Backlog") -> None:
+        """Take over everything of a backlog that was filled after this one."""
+        for stream, body in later._rows.items():
+            self._rows[stream] += body
+        self._texts += later._texts
+        self._text_seqs += later._text_seqs
+        self._text_bytes += later._text_bytes
 
     def clear(self) -> None:
         """Forget everything: it is on the disk."""

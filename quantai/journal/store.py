@@ -5,11 +5,9 @@
 therefore always a prefix of what was appended: an intent is never there without the rows that caused it.
 """
 
-import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,17 +18,8 @@ from quantai.core.errors import DataError, InputError, StorageError
 from quantai.core.rows import Rows
 from quantai.journal import schema
 from quantai.journal.backlog import Backlog
-from quantai.journal.frames import (
-    Frame,
-    Gap,
-    Snapshot,
-    Stream,
-    Text,
-    pack_note,
-    pack_snapshot,
-    stream_of,
-    unpack_gaps,
-)
+from quantai.journal.frame_file import FrameFile
+from quantai.journal.frames import Frame, Snapshot, Stream, Text, pack_note, pack_snapshot, stream_of
 from quantai.journal.lock import WriterLock
 from quantai.journal.wal import read_wal
 
@@ -66,23 +55,19 @@ class EventStore:
     ) -> None:
         self.path = path
         self._lock = lock
-        self._mutex = threading.RLock()
-        self._broken = ""
-        self._late = False  # the last flush by the thread failed: the next append must not grow the backlog
+        # Two locks, so that appending to memory never waits for the disk; who needs both takes _disk first.
+        self._disk, self._mutex = threading.RLock(), threading.RLock()
+        self._file = FrameFile(path, lock, first_seq)
         self._waiting = Backlog()
-        self._db = schema.open_writer(path)
+        self._late = False  # the last flush by the thread failed: the next append must not grow the backlog
+        self._next_seq, self._next_bar = self._file.next_seq, self._file.next_bar
+        seq = self._next_seq
         try:
-            self._next_frame, self._next_seq, self._next_bar, self._ts_ns = _ends(self._db, first_seq)
-            self._durable_seq = self._next_seq
-            if self._next_frame <= lock.marked:
-                raise schema.damaged(path, DataError(f"it ends before frame {lock.marked}, which was acknowledged"))
-            n, ts_ns = self._after([])
-            self._commit([pack_note(n, Stream.MANIFEST, manifest, seq=self._next_seq, ts_ns=ts_ns)])
-        except schema.READ_ERRORS as error:
-            self._db.close()
-            raise schema.damaged(path, error) from None
+            self._file.write(
+                self._waiting, note=lambda n, ts_ns: pack_note(n, Stream.MANIFEST, manifest, seq=seq, ts_ns=ts_ns)
+            )
         except BaseException:
-            self._db.close()
+            self._file.close()
             raise
         self._stop = threading.Event()
         self._thread = threading.Thread(
@@ -145,7 +130,7 @@ class EventStore:
     @property
     def durable_seq(self) -> int:
         """EVENT rows numbered below this are on the disk."""
-        return self._durable_seq
+        return self._file.next_seq
 
     def append(self, rows: Rows, *, durable: bool = False) -> None:
         """Append EVENT rows (numbered on from `next_seq`), BAR rows or REPORT rows, as copies.
@@ -155,25 +140,21 @@ class EventStore:
         Raises DataError when EVENT numbers do not continue or REPORT rows name rows not appended before, InputError for
         other rows, StorageError when rows that wait cannot be written: then these were not taken.
         """
+        stream = stream_of(rows)
+        if stream is Stream.INTENT:
+            raise InputError("append takes EVENT, BAR and REPORT rows: use append_intents for INTENT rows")
+        if len(rows) == 0:
+            return
         with self._mutex:
-            stream = stream_of(rows)
-            if stream is Stream.INTENT:
-                raise InputError("append takes EVENT, BAR and REPORT rows: use append_intents for INTENT rows")
-            if len(rows) == 0:
-                return
-            if stream is Stream.EVENT:
-                self._check_numbers(rows)
-            elif stream is Stream.REPORT:
-                self._check_causes(rows)
-            if durable or self._late or self._waiting.nbytes + rows.nbytes > GROUP_BYTES:
-                self._write(rows)
-            else:
-                self._check_open()
+            self._check(stream, rows)
+            if not (durable or self._late or self._waiting.nbytes + rows.nbytes > GROUP_BYTES):
                 self._waiting.add_rows(stream, rows)
-            if stream is Stream.EVENT:
-                self._next_seq += len(rows)
-            elif stream is Stream.BAR:
-                self._next_bar += len(rows)
+                self._count(stream, rows)
+                return
+        with self._disk, self._mutex:
+            self._check(stream, rows)
+            self._write(rows)
+            self._count(stream, rows)
 
     def append_intents(self, rows: Rows) -> None:
         """Append INTENT rows; they, and all that was appended before, are on the disk at return: only then send them.
@@ -183,12 +164,13 @@ class EventStore:
         Raises DataError when a causing row (`seq`) was not appended before, StorageError when the disk refuses: send
         nothing then.
         """
-        with self._mutex:
-            if stream_of(rows) is not Stream.INTENT:
-                raise InputError("append_intents takes INTENT rows: use append for the others")
-            if len(rows):
-                self._check_causes(rows)
-                self._write(rows)
+        if stream_of(rows) is not Stream.INTENT:
+            raise InputError("append_intents takes INTENT rows: use append for the others")
+        if len(rows) == 0:
+            return
+        with self._disk, self._mutex:
+            self._check(Stream.INTENT, rows)
+            self._write(rows)
 
     def append_texts(self, texts: Iterable[Text]) -> None:
         """Append strings that belong to rows; durable as `append` makes rows durable.
@@ -196,9 +178,12 @@ class EventStore:
         Raises InputError for a sequence number that does not fit, StorageError as `append` does.
         """
         with self._mutex:
-            self._check_open()
-            if self._late or self._waiting.nbytes > GROUP_BYTES:
-                self._write()
+            self._file.check_open()
+            if not (self._late or self._waiting.nbytes > GROUP_BYTES):
+                self._waiting.add_texts(texts)
+                return
+        with self._disk, self._mutex:
+            self._write()
             self._waiting.add_texts(texts)
 
     def snapshot(self, name: str, body: bytes) -> int:
@@ -206,22 +191,28 @@ class EventStore:
 
         Raises StorageError when the disk refuses.
         """
-        with self._mutex:
-            self._check_open()
-            seq = self._next_seq - 1
-            frames = self._frames()
-            n, ts_ns = self._after(frames)
-            self._commit([*frames, pack_snapshot(n, Snapshot(seq, name, body), ts_ns)])
-            return seq
+        with self._disk, self._mutex:
+            snapshot = Snapshot(self._next_seq - 1, name, body)
+            self._write(note=lambda n, ts_ns: pack_snapshot(n, snapshot, ts_ns))
+            return snapshot.seq
 
     def flush(self) -> None:
         """Make everything appended so far durable.
 
         Raises StorageError when the disk refuses; the rows stay in memory and the call may be repeated.
         """
-        with self._mutex:
-            self._check_open()
-            self._write()
+        with self._disk:
+            with self._mutex:
+                waiting, self._waiting = self._waiting, Backlog()
+            try:
+                self._file.write(waiting)
+            except BaseException:
+                with self._mutex:
+                    waiting.put_before(self._waiting)
+                    self._waiting = waiting
+                raise
+            with self._mutex:
+                self._late = False
 
     def close(self) -> None:
         """Flush, note that the session ended in good order, and let go of the file; a second call does nothing.
@@ -230,19 +221,15 @@ class EventStore:
         """
         self._stop.set()
         self._thread.join()
-        with self._mutex:
+        with self._disk, self._mutex:
             if self._lock.released:
                 return
+            seq, end = self._next_seq, {"closed_ns": time.time_ns()}
             try:
-                if not self._broken:
-                    frames = self._frames()
-                    n, ts_ns = self._after(frames)
-                    note = {"closed_ns": time.time_ns()}
-                    self._commit([*frames, pack_note(n, Stream.END, note, seq=self._next_seq, ts_ns=ts_ns)])
+                if not self._file.broken:
+                    self._write(note=lambda n, ts_ns: pack_note(n, Stream.END, end, seq=seq, ts_ns=ts_ns))
             finally:
-                self._broken = "closed"
-                self._db.close()
-                self._lock.release()
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -252,9 +239,18 @@ class EventStore:
     ) -> None:
         self.close()
 
-    def _check_open(self) -> None:
-        if self._broken:
-            raise StorageError(f"{self.path} takes no more rows ({self._broken}): open the store again")
+    def _check(self, stream: Stream, rows: Rows) -> None:
+        self._file.check_open()
+        if stream is Stream.EVENT:
+            self._check_numbers(rows)
+        elif stream is not Stream.BAR:
+            self._check_causes(rows)
+
+    def _count(self, stream: Stream, rows: Rows) -> None:
+        if stream is Stream.EVENT:
+            self._next_seq += len(rows)
+        elif stream is Stream.BAR:
+            self._next_bar += len(rows)
 
     def _check_numbers(self, rows: Rows) -> None:
         seq = rows["seq"]
@@ -276,83 +272,15 @@ class EventStore:
                 " append that first"
             )
 
-    def _write(self, rows: Rows | None = None) -> None:
-        self._check_open()
-        frames = self._frames(rows)
-        if frames:
-            self._commit(frames)
-
-    def _frames(self, rows: Rows | None = None) -> list[Frame]:
-        first_bar = self._next_bar - self._waiting.bars
-        return self._waiting.frames(self._next_frame, first_bar=first_bar, ts_ns=self._ts_ns, rows=rows)
-
-    def _after(self, frames: list[Frame]) -> tuple[int, int]:
-        """Number and instant of the frame that follows these."""
-        ts_ns = max((frame.ts_last for frame in frames if frame.stream == Stream.EVENT), default=0)
-        return self._next_frame + len(frames), max(ts_ns, self._ts_ns)
-
-    def _commit(self, frames: list[Frame]) -> None:
-        """Write frames in one transaction; on return they are on the disk, on an error none of them is."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(schema.INSERT, frames)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._fail(error)
-        self._next_frame += len(frames)
-        self._lock.mark(self._next_frame - 1)
-        self._late = False
+    def _write(self, rows: Rows | None = None, *, note: Callable[[int, int], Frame] | None = None) -> None:
+        self._file.write(self._waiting, rows, note=note)
         self._waiting.clear()
-        for frame in frames:
-            if frame.stream == Stream.EVENT:
-                self._durable_seq = frame.seq_last + 1
-                self._ts_ns = max(self._ts_ns, frame.ts_last)
-
-    def _fail(self, error: sqlite3.Error) -> None:
-        code = getattr(error, "sqlite_errorname", "")
-        with suppress(sqlite3.Error):  # SQLite may have rolled back already, by itself
-            self._db.execute("ROLLBACK")
-        if code == "SQLITE_FULL":
-            raise StorageError(
-                f"{self.path}: the disk is full; what was accepted before is held in memory: free space and try again"
-            ) from None
-        if isinstance(error, sqlite3.OperationalError) or code.startswith("SQLITE_IOERR"):
-            self._broken = str(error)
-            raise StorageError(f"{self.path}: it cannot be written ({error}): open the store again") from None
-        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            self._broken = str(error)
-            raise schema.damaged(self.path, error) from None
-        raise StorageError(f"{self.path}: SQLite refused ({error})") from None
+        self._late = False
 
     def _flush_each(self, interval_s: float) -> None:
         while not self._stop.wait(interval_s):
-            with self._mutex:
-                try:
-                    if not self._broken:
-                        self._write()
-                except (StorageError, DataError):
-                    self._late = True  # nobody can catch it here: the next append tries again and raises
-
-
-def _ends(db: sqlite3.Connection, first_seq: int) -> tuple[int, int, int, int]:
-    """The next frame, sequence number and bar index of a store, and the instant of its newest row."""
-
-    def newest(stream: Stream) -> Frame | None:
-        row = db.execute(schema.SELECT + " WHERE stream = ? ORDER BY n DESC LIMIT 1", (stream,)).fetchone()
-        return Frame(*row) if row else None
-
-    next_frame = (db.execute("SELECT max(n) FROM frames").fetchone()[0] or 0) + 1
-    event, bar, manifest = newest(Stream.EVENT), newest(Stream.BAR), newest(Stream.MANIFEST)
-    next_seq = max(manifest.seq_last if manifest else first_seq, event.seq_last + 1 if event else 0)
-    next_bar = bar.seq_last + 1 if bar else 0
-    for gap in _gaps(db):
-        if gap.stream is Stream.EVENT:
-            next_seq = max(next_seq, gap.last + 1)
-        elif gap.stream is Stream.BAR:
-            next_bar = max(next_bar, gap.last + 1)
-    return next_frame, next_seq, next_bar, event.ts_last if event else 0
-
-
-def _gaps(db: sqlite3.Connection) -> Iterator[Gap]:
-    for row in db.execute(schema.SELECT + " WHERE stream = ?", (Stream.GAP,)):
-        yield from unpack_gaps(Frame(*row))
+            try:
+                if not self._file.broken:
+                    self.flush()
+            except (StorageError, DataError):
+                self._late = True  # nobody can catch it here: the next append tries again and raises

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -97,6 +98,46 @@ def test_durable_appends_and_flushes_are_on_the_disk_at_return(path: Path) -> No
         store.append(events(3, 2))
         store.flush()
         assert reader.last_seq() == 4
+
+
+def test_appending_to_memory_does_not_wait_for_the_disk(path: Path) -> None:
+    with EventStore.create(path, {}, flush_interval_s=60) as store:
+        done = threading.Event()
+
+        def append() -> None:
+            store.append(events(1, 3))
+            store.append_texts([Text(1, "raw", "x")])
+            done.set()
+
+        with store._disk:  # as while a flush is under way
+            thread = threading.Thread(target=append)
+            thread.start()
+            assert done.wait(10)
+        thread.join()
+
+
+def test_rows_wait_in_order_while_the_disk_is_full(path: Path) -> None:
+    with EventStore.create(path, {}, flush_interval_s=60) as store:
+        store.append(events(1, 10), durable=True)
+        pages = store._file._db.execute("PRAGMA page_count").fetchone()[0]
+        store._file._db.execute(f"PRAGMA max_page_count = {pages}")
+        store.append(events(11, 500))
+        for _ in range(2):
+            with pytest.raises(StorageError, match="the disk is full; what was accepted before is held in memory"):
+                store.flush()
+        with pytest.raises(StorageError, match="the disk is full"):
+            store.append_intents(intents(510))
+        store.append(events(511, 5))
+        store._late = True  # as the thread of the store notes when it could not flush
+        with pytest.raises(StorageError, match="the disk is full"):
+            store.append(events(516, 5))
+        assert (store.durable_seq, store.next_seq) == (11, 516)
+        store._file._db.execute("PRAGMA max_page_count = 1000000")
+        store.append(events(516, 5))
+        store.append_intents(intents(520))
+    with StoreReader(path) as reader:
+        assert reader.rows().tobytes() == events(1, 520).tobytes()
+        assert len(reader.rows(Stream.INTENT)) == 1
 
 
 @pytest.mark.parametrize(

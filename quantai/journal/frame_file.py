@@ -1,0 +1,110 @@
+"""The file of a journal under its one writer: frames go in, in transactions that are on the disk when they return."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from quantai.core.errors import DataError, StorageError
+from quantai.core.rows import Rows
+from quantai.journal import schema
+from quantai.journal.backlog import Backlog
+from quantai.journal.frames import Frame, Stream, unpack_gaps
+from quantai.journal.lock import WriterLock
+
+
+class FrameFile:
+    """An open journal file, and where its streams end; to be used by one thread at a time.
+
+    next_seq and next_bar: numbers of the first EVENT and BAR row that is not on the disk. broken: why it takes no more
+    frames, "" while it does.
+    """
+
+    def __init__(self, path: Path, lock: WriterLock, first_seq: int) -> None:
+        self._path, self._lock = path, lock
+        self._db = schema.open_writer(path)
+        self.broken = ""
+        try:
+            self._find_ends(first_seq)
+            if self._next_frame <= lock.marked:
+                raise schema.damaged(path, DataError(f"it ends before frame {lock.marked}, which was acknowledged"))
+        except schema.READ_ERRORS as error:
+            self._db.close()
+            raise schema.damaged(path, error) from None
+        except BaseException:
+            self._db.close()
+            raise
+
+    def check_open(self) -> None:
+        """Raise StorageError once an error, or closing, has made an end."""
+        if self.broken:
+            raise StorageError(f"{self._path} takes no more rows ({self.broken}): open the store again")
+
+    def write(
+        self, waiting: Backlog, rows: Rows | None = None, *, note: Callable[[int, int], Frame] | None = None
+    ) -> None:
+        """Write what waits, then `rows`, then the frame that `note` makes of a number and an instant: all or nothing.
+
+        Raises StorageError when the disk refuses, DataError when the file turns out to be damaged.
+        """
+        self.check_open()
+        frames = waiting.frames(self._next_frame, first_bar=self.next_bar, ts_ns=self._ts_ns, rows=rows)
+        ts_ns = max([self._ts_ns, *(frame.ts_last for frame in frames if frame.stream == Stream.EVENT)])
+        if note is not None:
+            frames.append(note(self._next_frame + len(frames), ts_ns))
+        if not frames:
+            return
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(schema.INSERT, frames)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(error)
+        self._next_frame += len(frames)
+        self._ts_ns = ts_ns
+        self._lock.mark(self._next_frame - 1)
+        for frame in frames:
+            if frame.stream == Stream.EVENT:
+                self.next_seq = frame.seq_last + 1
+            elif frame.stream == Stream.BAR:
+                self.next_bar = frame.seq_last + 1
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.broken = "closed"
+        self._db.close()
+        self._lock.release()
+
+    def _fail(self, error: sqlite3.Error) -> None:
+        code = getattr(error, "sqlite_errorname", "")
+        with suppress(sqlite3.Error):  # SQLite may have rolled back already, by itself
+            self._db.execute("ROLLBACK")
+        if code == "SQLITE_FULL":
+            raise StorageError(
+                f"{self._path}: the disk is full; what was accepted before is held in memory: free space and try again"
+            ) from None
+        if isinstance(error, sqlite3.OperationalError) or code.startswith("SQLITE_IOERR"):
+            self.broken = str(error)
+            raise StorageError(f"{self._path}: it cannot be written ({error}): open the store again") from None
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            self.broken = str(error)
+            raise schema.damaged(self._path, error) from None
+        raise StorageError(f"{self._path}: SQLite refused ({error})") from None
+
+    def _find_ends(self, first_seq: int) -> None:
+        event, bar, manifest = self._newest(Stream.EVENT), self._newest(Stream.BAR), self._newest(Stream.MANIFEST)
+        self._next_frame: int = (self._db.execute("SELECT max(n) FROM frames").fetchone()[0] or 0) + 1
+        self._ts_ns = event.ts_last if event else 0
+        self.next_seq = max(manifest.seq_last if manifest else first_seq, event.seq_last + 1 if event else 0)
+        self.next_bar = bar.seq_last + 1 if bar else 0
+        for row in self._db.execute(schema.SELECT + " WHERE stream = ?", (Stream.GAP,)):
+            for gap in unpack_gaps(Frame(*row)):
+                if gap.stream is Stream.EVENT:
+                    self.next_seq = max(self.next_seq, gap.last + 1)
+                elif gap.stream is Stream.BAR:
+                    self.next_bar = max(self.next_bar, gap.last + 1)
+
+    def _newest(self, stream: Stream) -> Frame | None:
+        sql = schema.SELECT + " WHERE stream = ? ORDER BY n DESC LIMIT 1"
+        row = self._db.execute(sql, (stream,)).fetchone()
+        return Frame(*row) if row else None
