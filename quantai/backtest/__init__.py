@@ -2,6 +2,9 @@
 
 - `bar_run`       BarRun, a backtest on bars in progress; backtest, the whole of it
 - `sweep`         many parameters at once
+- `search`        which of them: a grid, a sample, or what Optuna suggests
+- `variants`      all cores over them, a block at a time
+- `lanes`         the memory of a block
 - `result`        Result: frames, statistics, plots, tear sheet
 - `settings`      cash, costs and leverage
 - `bar_loop`      the driver pasted into each strategy's kernel

@@ -63,13 +63,18 @@ FINISHED = np.dtype([(name, "i8" if kind is int else "f8") for name, kind in Fin
 """`Finished` as a record."""
 
 
-def records(n: int) -> Rows:
-    """Return `n` empty records.
+def records(n: int, initial: float | None = None) -> Rows:
+    """Return `n` empty records, or records that have seen the account before the first bar, worth `initial`.
 
     >>> records(2).dtype == RUNNING
     True
     """
-    return np.zeros(n, RUNNING)
+    stats = np.zeros(n, RUNNING)
+    if initial is not None:
+        stats["bars"] = 1
+        for name in ("first", "last", "peak", "trough"):
+            stats[name] = initial
+    return stats
 
 
 @inlined

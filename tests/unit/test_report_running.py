@@ -81,3 +81,34 @@ def test_finish_compiles_inside_a_kernel() -> None:
 
     curves = np.array([[100.0, 50.0, 75.0], [10.0, 11.0, 12.0]])
     assert worst(running.records(2), curves).tolist() == [-0.5, 0.0]
+
+
+def test_records_that_saw_the_account_before_the_first_bar() -> None:
+    curve = np.array([100.0, 90.0, 95.0, 120.0])
+    stats = running.records(1, initial=100.0)
+    feed(stats[0], curve[1:])
+    assert running.finish(stats[0], YEAR) == finished(curve)
+
+
+@pytest.mark.parametrize("bars", [64, 65, 129, 5_000])
+def test_blocks_of_returns_between_flat_spells(bars: int) -> None:
+    rng = np.random.default_rng(bars)
+    moves = np.where(rng.random(bars) < 0.5, rng.normal(0.0, 1e-3, bars), 0.0)
+    curve = 1e5 * np.cumprod(1 + moves)
+    assert finished(curve) == pytest.approx(from_arrays(curve), rel=1e-11, nan_ok=True)
+
+
+def test_a_steady_curve_has_no_sharpe_ratio() -> None:
+    curve = 1e5 * 1.001 ** np.arange(3_000)
+    assert math.isnan(from_arrays(curve).sharpe)
+    assert math.isnan(finished(curve).sharpe)
+
+
+def test_finish_all_is_finish_of_each() -> None:
+    stats = running.records(2)
+    for k, curve in enumerate((np.array([100.0, 50.0, 75.0]), np.array([10.0, 11.0, 12.5]))):
+        feed(stats[k], curve)
+    out = np.zeros(2, running.FINISHED)
+    running.finish_all(stats, YEAR, out)
+    for k in range(2):
+        assert out[k].tolist() == pytest.approx(running.finish(stats[k], YEAR), nan_ok=True)

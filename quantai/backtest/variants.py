@@ -1,0 +1,121 @@
+"""Variants of one strategy run over the same bars by all cores, a block at a time."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quantai.backtest.lanes import Lanes, lanes_kernel, tiles
+from quantai.backtest.settings import Settings
+from quantai.core.errors import InputError
+from quantai.core.rows import BAR, Rows
+from quantai.data.bars import Bars
+from quantai.report.periods import periods_per_year
+from quantai.report.running import FINISHED
+from quantai.strategy import Strategy
+from quantai.strategy.base import fields_of
+
+LANES = 32
+"""The most variants a thread runs side by side."""
+
+_COLUMNS = {name: FINISHED[name] for name in FINISHED.names or () if name != "bars"} | {
+    "fills": np.dtype("i8"),
+    "fees": np.dtype("f8"),
+}
+
+
+class Variants:
+    """Everything the variants of a sweep have in common: bars, settings, one kernel, and how much history they need.
+
+    `reach` are parameter sets (defaults filled in) whose indicators need at least as much history as any that is run.
+    """
+
+    def __init__(
+        self,
+        strategy: type[Strategy],
+        bars: Bars,
+        settings: Settings,
+        reach: Sequence[Mapping[str, Any]],
+        threads: int,
+    ) -> None:
+        if len({i.settle for i in bars.instruments}) > 1:
+            names = ", ".join(f"{i.symbol} in {i.settle}" for i in bars.instruments)
+            raise InputError(f"one account holds one settlement currency: {names}; run them apart")
+        self.strategy, self.bars, self.settings, self._threads = strategy, bars, settings, threads
+        self.interrupted = False
+        self._fields = fields_of(strategy)
+        checked = [self._fields.values(strategy.__name__, v) for v in [*reach, {}]]
+        self._dtype = self._fields.dtype(self._fields.capacities(checked))
+        self._kernel = lanes_kernel(strategy, self._dtype)
+        rows = np.ascontiguousarray(bars.rows, BAR).view()
+        rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
+        self._rows, self._tiles = rows, tiles(rows)
+        self._per_year = periods_per_year(rows["ts_close"])
+        self._lanes(1).feed(rows, 0, 0)  # compiles, before there are threads
+
+    def run(self, variants: Sequence[Mapping[str, Any]], advance: Callable[[float], None]) -> pd.DataFrame:
+        """Return parameters and statistics, one row a variant; after Ctrl-C (`interrupted`) only those finished."""
+        filled = [self._fields.values(self.strategy.__name__, v) for v in variants]
+        out = {name: np.zeros(len(filled), kind) for name, kind in _COLUMNS.items()}
+        done = np.zeros(len(filled), bool)
+        # as many blocks for each thread, none larger than LANES
+        rounds = math.ceil(len(filled) / (self._threads * LANES))
+        size = math.ceil(len(filled) / (self._threads * rounds))
+        blocks = iter([(at, min(at + size, len(filled))) for at in range(0, len(filled), size)])
+        stop = threading.Event()
+        with ThreadPoolExecutor(self._threads) as pool:
+            jobs = [
+                pool.submit(self._work, blocks, size, filled, out, done, advance, stop) for _ in range(self._threads)
+            ]
+            try:
+                for job in jobs:
+                    job.result()
+            except KeyboardInterrupt:
+                self.interrupted = True
+            finally:
+                stop.set()
+        params = {name: [v[name] for v, is_done in zip(filled, done, strict=True) if is_done] for name in filled[0]}
+        return pd.DataFrame(params | {name: column[done] for name, column in out.items()})
+
+    def _work(
+        self,
+        blocks: Iterator[tuple[int, int]],
+        size: int,
+        variants: list[dict[str, Any]],
+        out: dict[str, Any],
+        done: Any,
+        advance: Callable[[float], None],
+        stop: threading.Event,
+    ) -> None:
+        lanes = self._lanes(size)
+        for first, end in blocks:  # an iterator over a list: shared by the threads, each block goes to one
+            n, at = end - first, 0
+            lanes.start()
+            self._write(lanes.records[:n], variants[first:end])
+            for stop_bar in self._tiles:
+                if stop.is_set():
+                    return
+                lanes.feed(self._rows, stop_bar, n)
+                advance(n * (stop_bar - at) / len(self._rows))
+                at = stop_bar
+            for name, column in lanes.finished(n, self._per_year).items():
+                out[name][first:end] = column
+            done[first:end] = True
+
+    def _lanes(self, size: int) -> Lanes:
+        return Lanes(self.bars.instruments, self.settings, self._kernel, self._dtype, size)
+
+    def _write(self, records: Rows, variants: list[dict[str, Any]]) -> None:
+        """Write the initial record of each variant."""
+        records[:] = self._fields.record(self._dtype, variants[0])[0]
+        for name in self._fields.params:
+            records[name] = [v[name] for v in variants]
+        for name, indicator in self._fields.indicators.items():
+            if isinstance(indicator.period, str):
+                records[name] = np.zeros((), self._dtype[name])
+                for k, params in enumerate(variants):
+                    indicator.initial(records[k][name], indicator.resolve(params))
