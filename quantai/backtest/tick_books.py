@@ -66,6 +66,7 @@ class Books:
             d["lo"], d["hi"] = (self.lo[i], self.hi[i]) if span > 0 else (1, 0)
             d["half"] = 0.5 * self._insts["lot_num"][i] / self._insts["lot_den"][i]
             d["quotes"] = self.quotes[i]
+            d["per_unit"] = self._insts["lot_den"][i] / self._insts["lot_num"][i]
             if span > DENSE_TICKS:
                 size = 1 << (2 * len(self.prices[i])).bit_length()
                 d["mask"] = size - 1
@@ -73,7 +74,7 @@ class Books:
                 size, d["mask"] = max(span, 0) + 2, 0
             d["at_bid"], d["at_ask"], d["at_key"] = at, at + size, at
             at += 2 * size
-        for name in ("lo", "hi", "half", "quotes", "mask", "at_bid", "at_ask", "at_key"):
+        for name in ("lo", "hi", "half", "per_unit", "quotes", "mask", "at_bid", "at_ask", "at_key"):
             self.depth_x[name] = self.depth[name]
         self.cells, self.cells_x, self.keys = (
             np.zeros(at),

@@ -26,7 +26,7 @@ from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
 
 _MAGIC = b"quantai tick run 1\n"
 _RING = 1 << 15
-_LOG = 1 << 14
+_LOG = 1 << 12
 Venues = SimVenue | Mapping[str, SimVenue]
 
 
@@ -180,7 +180,9 @@ class TickRun:
 
     def _begin(self, rows: Rows) -> bool:
         # leading snapshot rows are the market before the run: both sides know them before on_start
-        head = int(np.argmin(rows["flags"] & SNAPSHOT != 0)) if not np.all(rows["flags"] & SNAPSHOT) else len(rows)
+        head = 0
+        while head < len(rows) and rows["flags"][head] & SNAPSHOT:
+            head += 1
         if head == len(rows):
             return False
         s, c, p = self.sim, self.world.ctx, self.local

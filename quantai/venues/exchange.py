@@ -52,20 +52,27 @@ def run_exchange(x: Any, until: int) -> None:
 def scan(x: Any, stop: int) -> bool:
     """Let our resting orders meet the rows up to `stop`; False when the reports left no room before that."""
     rows, own, depth = rows_at(x.at_rows_x, x.n_rows, EVENT), own_of(x), depth_of(x)
-    i, n = x.next_scan, x.n_rows
+    i, n, several = x.next_scan, x.n_rows, x.n_instruments > 1
+    w = own[0]
+    buy_lo, buy_hi, sell_lo, sell_hi = w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi
     while i < n:
         r = rows[i]
         if r.ts_exch > stop:
             break
         i += 1
-        w, p, s = own[r.instrument], r.px_ticks, r.side
+        p, s = r.px_ticks, r.side
+        if several:
+            w = own[r.instrument]
+            buy_lo, buy_hi, sell_lo, sell_hi = w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi
         # ours are met by what reaches their price from the other side, and by what changes their level
-        buy = (p <= w.buy_hi) & ((s <= 0) | (p >= w.buy_lo))
-        sell = (p >= w.sell_lo) & ((s >= 0) | (p <= w.sell_hi))
+        buy = (p <= buy_hi) & ((s <= 0) | (p >= buy_lo))
+        sell = (p >= sell_lo) & ((s >= 0) | (p <= sell_hi))
         if buy | sell | (r.kind == _CLEAR):
-            match(x, r, depth[r.instrument])
-            if x.n_orders == 0:
-                break
+            if match(x, r, depth[r.instrument]):
+                w = own[r.instrument]
+                buy_lo, buy_hi, sell_lo, sell_hi = w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi
+                if x.n_orders == 0:
+                    break
             if x.ring - (x.end_report - x.first_report) < ROOM // 2:
                 x.next_scan = i
                 x.done = r.ts_exch - 1

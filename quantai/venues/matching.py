@@ -44,10 +44,10 @@ def insts_of(x: Any) -> Any:
     return rows_at(x.at_insts, x.n_instruments, INSTRUMENT)
 
 
-@uncounted
-def to_lots(inst: Any, qty: float) -> float:
+@pasted
+def to_lots(d: Any, qty: float) -> float:
     """Return a quantity (units) in lots, exact where it is on the grid to 1e-9 of a lot."""
-    exact = qty * inst.lot_den / inst.lot_num
+    exact = qty * d.per_unit
     near = np.rint(exact)
     return near if abs(exact - near) <= 1e-9 * max(1.0, abs(near)) else exact
 
@@ -133,18 +133,18 @@ def compact(x: Any) -> None:
 
 
 @uncounted
-def match(x: Any, r: Any, depth: Any) -> None:
-    """Let one market row meet our orders, the oldest first; `depth` is any DEPTH row of its instrument."""
+def match(x: Any, r: Any, depth: Any) -> bool:
+    """Let one market row meet our orders, the oldest first; returns whether any ended. `depth` is of its instrument."""
     k, p, side, ts = r.kind, r.px_ticks, r.side, r.ts_exch
     if k == _CLEAR:
         forget(x, r)
-        return
+        return False
     if k == _QUOTE and depth.quotes == 0:
-        return
-    rules, inst, rows = rules_of(x)[r.instrument], insts_of(x)[r.instrument], resting_of(x)
+        return False
+    rules, rows = rules_of(x)[r.instrument], resting_of(x)
     ended = False
     if k == _TRADE:
-        lots = to_lots(inst, r.qty)
+        lots = to_lots(depth, r.qty)
         rest = lots
         for n in range(x.n_orders):
             o = rows[n]
@@ -166,12 +166,13 @@ def match(x: Any, r: Any, depth: Any) -> None:
                 continue
             if o.side == side:
                 if o.px == p:
-                    on_level(rules.queue, rules.power, o, to_lots(inst, r.qty) if alive else 0.0)
+                    on_level(rules.queue, rules.power, o, to_lots(depth, r.qty) if alive else 0.0)
             elif alive and (o.px - p) * o.side >= 0:
                 fill(x, o, o.open, o.px, ts, _MAKER)
                 ended = True
     if ended:
         compact(x)
+    return ended
 
 
 @uncounted

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
+from quantai.core.memory import pasted
 
 QUEUES = ("front", "risk_averse", "power_prob", "cross_only")
 """`front` always first in line, `risk_averse` only prints move it, `power_prob` cancels ahead with a probability that
@@ -23,6 +24,16 @@ def join(queue: int, o: Any, level: float) -> None:
     o.level = level
     o.front = 0.0 if queue == FRONT else level
     o.printed = 0.0
+
+
+@pasted
+def to_power(x: float, n: float) -> float:
+    """Return x**n; the usual exponents without a call."""
+    if n == 3.0:
+        return x * x * x
+    if n == 2.0:
+        return x * x
+    return x if n == 1.0 else x**n
 
 
 @uncounted
@@ -41,7 +52,7 @@ def on_level(queue: int, power: float, o: Any, new: float) -> None:
     front = o.front
     if queue == POWER_PROB and gone >= 0.0:
         back = old - front
-        b, f = max(back, 0.0) ** power, max(front, 0.0) ** power
+        b, f = to_power(max(back, 0.0), power), to_power(max(front, 0.0), power)
         if b + f > 0.0:
             p = b / (b + f)
             front = front - (1.0 - p) * gone + min(back - p * gone, 0.0)

@@ -126,7 +126,7 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
         if not may_take:
             return True
         x.consumed = 1
-        if o.tif == _FOK and not covers(d, cells, keys, inst, o, limit):
+        if o.tif == _FOK and not covers(d, cells, keys, o, limit):
             end(x, o, ts, _EXPIRED, _R_FOK)
             return False
         if o.flags & REDUCE_ONLY:
@@ -139,7 +139,7 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
         return False
     if o.filled == 0 or accepted != _ACK:
         report(x, ts, o.order, o.instrument, o.side, accepted, _ZERO, o.px, o.open, _ZERO, _ZERO)
-    join(rules.queue, o, to_lots(inst, cells[cell_of(d, keys, o.side, o.px)]))
+    join(rules.queue, o, to_lots(d, cells[cell_of(d, keys, o.side, o.px)]))
     x.n_orders += 1
     compact(x)
     return False
@@ -175,11 +175,11 @@ def move_last(x: Any, k: int) -> None:
 
 
 @uncounted
-def covers(d: Any, cells: Any, keys: Any, inst: Any, o: Any, limit: int) -> bool:
+def covers(d: Any, cells: Any, keys: Any, o: Any, limit: int) -> bool:
     """Say whether the visible book up to `limit` has all that is open of an order."""
     found, px = 0, d.ask if o.side > 0 else d.bid
     while d.lo <= px and px <= d.hi and (limit - px) * o.side >= 0:
-        found += int(np.floor(to_lots(inst, cells[cell_of(d, keys, -o.side, px)])))
+        found += int(np.floor(to_lots(d, cells[cell_of(d, keys, -o.side, px)])))
         if found >= o.open:
             return True
         px = step(d, cells, keys, o.side, px)
@@ -201,7 +201,7 @@ def walk(x: Any, d: Any, cells: Any, keys: Any, inst: Any, o: Any, limit: int, t
     px = d.ask if o.side > 0 else d.bid
     while o.open > 0 and d.lo <= px and px <= d.hi and (limit - px) * o.side >= 0:
         cell = cell_of(d, keys, -o.side, px)
-        there = to_lots(inst, cells[cell])
+        there = to_lots(d, cells[cell])
         lots = min(o.open, int(np.floor(there)))
         left = there - lots
         cells[cell] = left * inst.lot_num / inst.lot_den

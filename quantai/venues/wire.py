@@ -140,6 +140,8 @@ def reports_of(x: Any) -> Any:
 def request_slot(x: Any, at: int) -> int:
     """Make room for a request that arrives at `at` and return its place; -1 when too many are on their way."""
     rows = requests_of(x)
+    if x.first_request == x.end_request:
+        x.first_request = x.end_request = 0  # the same few cache lines over and over
     if x.end_request == x.ring:
         waiting = x.end_request - x.first_request
         if waiting == x.ring:
@@ -160,6 +162,8 @@ def request_slot(x: Any, at: int) -> int:
 def report_slot(x: Any, ts_recv: int) -> int:
     """Make room for a report received at `ts_recv` and return its place; the caller knows that there is room."""
     rows = reports_of(x)
+    if x.first_report == x.end_report:
+        x.first_report = x.end_report = 0
     if x.end_report == x.ring:
         waiting = x.end_report - x.first_report
         for k in range(waiting):
