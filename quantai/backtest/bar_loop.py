@@ -6,6 +6,7 @@ instrument's next bar. A driver is pasted into the strategy's kernel, where `on_
 user's; the names below it are the engine's and are compiled once for all strategies.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ ROUNDS = 4
 """How often within one row a handler may answer the refusal of what it asked for."""
 
 _FILLED, _REJECTED = int(OrderState.FILLED), int(OrderState.REJECTED)
-_NO_CASH = int(Reason.NO_CASH)
+_NO_CASH, _NOT_A_PRICE, _BAD_QTY = int(Reason.NO_CASH), int(Reason.NOT_A_PRICE), int(Reason.BAD_QTY)
 _NEW, _TARGET = int(Action.NEW), int(Action.TARGET)
 _MARKET = int(OrderType.MARKET)
 _KIND_FILL = int(Kind.FILL)
@@ -126,6 +127,8 @@ def run_bars(
                 if p.seq == 0:
                     c.now = bars[i].ts_open
                     c.instrument = bars[i].instrument
+                    # the first price there is, so that an order of on_start can be valued
+                    positions[c.instrument].px = bars[i].open
                     on_start(m, c)
                     accept(c, p, s, insts, positions, orders, intents, log_intents)
             c.now = bars[i].ts_close
@@ -273,6 +276,7 @@ def report_fill(
 def book_hit(c: Any, p: Any, s: Any, inst: Any, position: Any, hit: Any, log_fills: Any, event: Any) -> None:
     """Book one fill of `match_bar` to the account and the log."""
     rate = s.maker_rate if hit.maker else s.taker_rate
+    position.target = math.nan  # whatever weight was asked for last is no longer what is held
     fee = apply_fill(c, position, inst, hit.side, hit.qty_lots, hit.px, rate)
     notional = abs(lots_to_qty(inst, hit.qty_lots) * unit_value(inst, hit.px))
     report_fill(c, inst, event, hit.order, hit.side, hit.qty_lots, hit.px, hit.maker, hit.ts)
@@ -295,17 +299,25 @@ def execute_target(
     """Trade the bar's instrument to its target weight at the open; returns whether anything traded.
 
     The size is worked out at the price it fills at, with this instrument marked there and the others at their last
-    close. A weight beyond the leverage is clipped to it.
+    close. A weight beyond what the leverage leaves room for is clipped to it. A target that cannot be traded at all,
+    for want of room or because it is less than a lot, is refused and may be asked for again.
     """
     inst, position = insts[bar.instrument], positions[bar.instrument]
     order = position.target_order
     position.target_order = 0
     position.px = bar.open
     equity = equity_of(c)
-    weight = min(max(position.target_nano / 1e9, -s.leverage), s.leverage)
+    weight = position.target_nano / 1e9
+    if weight != 0.0 and equity > 0.0:
+        others = gross_of(c) - abs(position.qty * unit_value(inst, position.px))
+        room = max(0.0, s.leverage - others / equity)
+        weight = min(max(weight, -room), room)
     # the side decides the slipped price, and the slipped price the size: try the side the open itself suggests
     lots = target_lots(inst, position.lots, equity, weight, bar.open, s.taker_rate)
     if lots == 0:
+        if position.lots == 0 and position.target_nano != 0:
+            c.refused[_BAD_QTY if weight != 0.0 else _NO_CASH] += 1
+            position.target = math.nan
         return False
     side = 1 if lots > 0 else -1
     px = open_price(bar, side, rules)
@@ -362,37 +374,55 @@ def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, inte
         if intent.action == _NEW:
             p.working += 1
             o = orders[slot]
-            if o.state < _FILLED and opens_beyond(c, s, insts, positions, orders, p.slots, slot):
-                end(orders, p.slots, slot, _REJECTED, _NO_CASH)
-                settle(orders, p.slots)
+            if o.state < _FILLED:
+                reason = opens_beyond(c, s, insts, positions, orders, p.slots, slot)
+                if reason != 0:
+                    end(orders, p.slots, slot, _REJECTED, reason)
+                    settle(orders, p.slots)
     c.n_intents = 0
 
 
 @compiled
-def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots: int, slot: int) -> bool:
-    """Say whether an order and all others working on its side, filled, would exceed leverage x equity in gross value.
+def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots: int, slot: int) -> int:
+    """Return why an order may not open (a Reason), or 0: leverage x equity must suffice for all orders at work.
 
-    Valued at the order's limit or stop, else at the last price. Children and reduce-only orders never open.
+    Each instrument counts with the worse of its two sides. Orders are valued at their limit or stop, else at the last
+    price; an instrument without one cannot be opened at market. Children and reduce-only orders never open.
     """
     o = orders[slot]
     if o.flags & (CHILD | REDUCE_ONLY):
-        return False
-    j = o.instrument
-    position, inst = positions[j], insts[j]
-    lots = 0
+        return 0
+    held = positions[o.instrument].lots
+    if abs(side_lots(positions, orders, slots, o.instrument, o.side)) <= abs(held):
+        return 0
+    if order_price(o, positions, insts) == 0.0:
+        return _NOT_A_PRICE
+    gross = 0.0
+    for j in range(positions.shape[0]):
+        px = order_price(o, positions, insts) if j == o.instrument else positions[j].px
+        buys = abs(side_lots(positions, orders, slots, j, 1))
+        sells = abs(side_lots(positions, orders, slots, j, -1))
+        gross += lots_to_qty(insts[j], max(buys, sells)) * abs(unit_value(insts[j], px))
+    return _NO_CASH if gross > s.leverage * c.equity * _EPS else 0
+
+
+@compiled
+def side_lots(positions: Any, orders: Any, slots: int, instrument: int, side: int) -> int:
+    """Return the position of an instrument in lots, were all its opening orders of one side filled."""
+    lots = positions[instrument].lots
     for k in range(slots):
-        other = orders[k]
-        live = other.state >= WAITING and other.state <= PARTIAL
-        if live and other.instrument == j and other.side == o.side and other.flags & (CHILD | REDUCE_ONLY) == 0:
-            lots += other.qty_lots - other.filled_lots
-    after = abs(position.lots + o.side * lots)
-    if after <= abs(position.lots):
-        return False
-    px = position.px
+        o = orders[k]
+        live = o.state >= WAITING and o.state <= PARTIAL
+        if live and o.instrument == instrument and o.side == side and o.flags & (CHILD | REDUCE_ONLY) == 0:
+            lots += side * (o.qty_lots - o.filled_lots)
+    return lots
+
+
+@compiled
+def order_price(o: Any, positions: Any, insts: Any) -> float:
+    """Return the price an order is valued at: its limit, its stop, or the last price; 0.0 where there is none."""
     if o.px_ticks > 0:
-        px = price_of(o.px_ticks, inst)
-    elif o.trigger_ticks > 0 and o.type != TRAILING_STOP:
-        px = price_of(o.trigger_ticks, inst)
-    value = abs(unit_value(inst, px))
-    gross = gross_of(c) - abs(position.qty * unit_value(inst, position.px))
-    return gross + lots_to_qty(inst, after) * value > s.leverage * c.equity * _EPS
+        return price_of(o.px_ticks, insts[o.instrument])
+    if o.trigger_ticks > 0 and o.type != TRAILING_STOP:
+        return price_of(o.trigger_ticks, insts[o.instrument])
+    return positions[o.instrument].px

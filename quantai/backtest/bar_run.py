@@ -121,14 +121,17 @@ class BarRun:
     def snapshot(self) -> bytes:
         """Return the state of the run (strategy, account, orders) as bytes; what was already logged is not in it."""
         progress = self.progress.copy()
-        progress["next"] = progress["instant_end"] = progress["at_equity"] = 0  # none of them is state
+        for name in ("next", "instant_end", "at_equity", "log_size"):  # of this array and these buffers, not state
+            progress[name] = 0
         parts = (self.record, progress, self.match, self.stats)
         body = b"".join(p.tobytes() for p in parts) + self.world.snapshot()
         return _MAGIC + self._identity() + body
 
     def _identity(self) -> bytes:
+        names = [(i.venue, i.symbol) for i in self.instruments]
         text = f"{type(self.strategy).source_hash()} {self.strategy.params} {self.record.dtype.descr} {self.settings}"
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        rows = self.world.instrument_rows.tobytes()
+        return hashlib.blake2b(f"{text} {names}".encode() + rows, digest_size=16).digest()
 
     @classmethod
     def restored(
@@ -145,20 +148,21 @@ class BarRun:
         head = _MAGIC + run._identity()
         if not snapshot.startswith(head):
             raise DataError(
-                "the snapshot belongs to another strategy, other parameters or other settings: start afresh"
+                "the snapshot belongs to another strategy, other parameters, instruments or settings: start afresh"
             )
         at = len(head)
-        for part in (run.record, run.progress, run.match, run.stats):
-            part[:] = np.frombuffer(snapshot[at : at + part.nbytes], part.dtype)
-            at += part.nbytes
         try:
+            for part in (run.record, run.progress, run.match, run.stats):
+                part[:] = np.frombuffer(snapshot[at : at + part.nbytes], part.dtype)
+                at += part.nbytes
             world = World.restored(snapshot[at:], instruments)
         except ValueError as e:
             raise DataError(f"the snapshot does not fit: {e}") from None
         for name in ("ctx", "positions", "books", "orders"):
             getattr(run.world, name)[:] = getattr(world, name)
         run.world.wire()
-        run.progress["at_equity"] = run._logs["equity"].ctypes.data
+        logged = run._logs["equity"]
+        run.progress["at_equity"], run.progress["log_size"] = logged.ctypes.data, len(logged)
         return run
 
     def rows(self, name: str) -> Rows:

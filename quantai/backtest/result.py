@@ -163,6 +163,11 @@ class Result:
     def notes(self) -> list[str]:
         """What to look at before believing the numbers: bars that could have gone either way, requests refused."""
         out = [f"{n} requests refused: {reason}" for reason, n in self.refused.items()]
+        if len(self.equity_rows) and self.equity_rows["equity"].min() <= 0:
+            first = self.equity.index[int((self.equity_rows["equity"] <= 0).argmax())]
+            out.append(
+                f"the account was worth nothing at {first:%Y-%m-%d %H:%M} UTC; a broker would have closed it there"
+            )
         if self.ambiguous_bars:
             out.append(f"{self.ambiguous_bars} bars had an outcome that depends on the path inside the bar")
         if not any((self.settings.fee_bps, self.settings.maker_fee_bps, self.settings.slip_bps)):

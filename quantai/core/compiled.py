@@ -9,10 +9,13 @@ afresh.
 # numba types its cache as returning None, and knows no `_nrt`
 # pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false, reportCallIssue=false
 
+import atexit
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -26,15 +29,22 @@ from platformdirs import user_cache_dir
 
 @cache
 def cache_folder() -> Path:
-    """Return the folder of machine code, in $QUANTAI_CACHE or the user's cache; a temporary one if read-only."""
+    """Return the folder of machine code, in $QUANTAI_CACHE or the user's cache.
+
+    What lies there is loaded and run, so it has to be ours alone: a folder that others own or may write, or that cannot
+    be written, is not used, and a temporary one takes its place for this process.
+    """
     folder = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai")) / "kernels"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.stat()
+        if found.st_uid == os.getuid() and not found.st_mode & 0o022 and os.access(folder, os.W_OK):
             return folder
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="quantai-kernels-"))
+    temporary = Path(tempfile.mkdtemp(prefix="quantai-kernels-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
 
 
 @cache
@@ -44,9 +54,19 @@ def engine_stamp() -> str:
     h = hashlib.blake2b(f"{numba.__version__} {np.__version__} {sys.version}".encode(), digest_size=8)
     for room in ("core", "data", "strategy", "report", "venues", "portfolio", "backtest", "execution"):
         for path in sorted((root / room).rglob("*.py")):
-            stat = path.stat()
-            h.update(f"{path.name} {stat.st_mtime_ns} {stat.st_size}".encode())
+            h.update(path.relative_to(root).as_posix().encode())
+            h.update(path.read_bytes())
     return h.hexdigest()
+
+
+@cache
+def _engine_folder() -> Path:
+    # a folder a stamp: numba writes its index before the code, and an interrupted write must not outlive the sources
+    engine = cache_folder() / "engine"
+    for old in engine.glob("*"):
+        if old.name != engine_stamp() and old.stat().st_mtime < time.time() - 14 * 86_400:
+            shutil.rmtree(old, ignore_errors=True)
+    return engine / engine_stamp()
 
 
 class _EngineLocator(_CacheLocator):
@@ -60,7 +80,7 @@ class _EngineLocator(_CacheLocator):
         return cls(py_func)
 
     def get_cache_path(self) -> str:
-        return str(cache_folder() / "engine")
+        return str(_engine_folder())
 
     def get_source_stamp(self) -> str:
         return engine_stamp()

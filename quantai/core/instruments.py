@@ -262,11 +262,21 @@ class Instruments:
             self.add(item)
 
     def add(self, item: Instrument) -> int:
-        """Return the number of `item`, adding it when its (venue, symbol) is new."""
+        """Return the number of `item`, adding it when its (venue, symbol) is new.
+
+        Raises InputError when a known (venue, symbol) comes with other fields: a tick of another size would change
+        what every row means.
+        """
         key = (item.venue, item.symbol)
         if key not in self._ids:
             self._ids[key] = len(self._items)
             self._items.append(item)
+        known = self._items[self._ids[key]]
+        if known != item:
+            names = [f.name for f in fields(item) if getattr(known, f.name) != getattr(item, f.name)]
+            one, two = (", ".join(f"{n} {getattr(i, n)}" for n in names) for i in (known, item))
+            where = f" of {item.venue}" if item.venue else ""
+            raise InputError(f"two instruments are {item.symbol}{where}, one with {one} and one with {two}: keep one")
         return self._ids[key]
 
     def id(self, symbol: str, venue: str = "") -> int:

@@ -1,6 +1,5 @@
 """Strategy: the class users subclass, in a notebook cell or a file."""
 
-import ast
 import hashlib
 import inspect
 import linecache
@@ -53,6 +52,9 @@ class Strategy:
         names = [n for n in cls.__dict__ if n.startswith("on_") and n not in HANDLERS]
         if names:
             raise StrategyError(f"{cls.__name__}.{names[0]} is not a handler; handlers are {', '.join(HANDLERS)}")
+        taken = [n for n in {*cls.__dict__, *inspect.get_annotations(cls)} if n in _OWN]
+        if taken:
+            raise StrategyError(f"{cls.__name__}.{taken[0]}: Strategy has a {taken[0]} of its own: use another name")
 
     def __init__(self, **params: Any) -> None:
         if type(self) is Strategy:
@@ -97,9 +99,15 @@ class Strategy:
 
     @classmethod
     def source_hash(cls) -> str:
-        """Return a hash of what the class does: its code without comments, formatting or docstrings."""
-        text = ast.dump(ast.parse(cls.source()))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        """Return a hash of what the class does: its handlers with all they use, and its fields.
+
+        Constants and helper functions of other cells count; comments, formatting and docstrings do not.
+        """
+        fields = fields_of(cls)
+        body = "\n".join(Module(cls, fields).text().lines[1:])
+        layout = [(n, repr(v)) for kind in (fields.params, fields.states) for n, v in kind.items()]
+        layout += [(n, repr(sorted(vars(i).items()))) for n, i in fields.indicators.items()]
+        return hashlib.blake2b(f"{body}\n{layout}".encode(), digest_size=8).hexdigest()
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise StrategyError(
@@ -130,6 +138,9 @@ def _class_source(cls: type) -> str:
         raise StrategyError(
             f"the source of {cls.__name__} cannot be read: define it in a file or a notebook cell"
         ) from None
+
+
+_OWN = frozenset(n for n in Strategy.__dict__ if not n.startswith("__"))
 
 
 @cache

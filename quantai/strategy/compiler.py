@@ -36,6 +36,8 @@ class Kernel:
             except KeyError as e:
                 # numba lets the KeyError of an unknown record field through
                 raise StrategyError(f"cannot compile {self.owner.__name__}: a row has no field {e}") from None
+            except IndexError as e:
+                raise StrategyError(f"{self.owner.__name__} used an index that is not there: {e}") from None
             except ZeroDivisionError:
                 raise StrategyError(
                     f"{self.owner.__name__} divided by zero: guard the division in its handlers"
@@ -61,6 +63,7 @@ class Kernel:
 
 def _reason(message: str) -> str:
     for pattern in (
+        r"(a float cannot be stored in an int field[^\n]*)",
         r"Unknown attribute '([^']+)' of type",
         r"(Cannot unify .+)",
         r"(Invalid use of .+)",

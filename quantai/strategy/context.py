@@ -19,7 +19,7 @@ MAX_INTENTS = 256
 CTX = np.dtype(
     [
         ("now", "i8"),  # the instant of the current row
-        ("seq", "u8"),
+        ("seq", "i8"),
         ("cash", "f8"),
         ("equity", "f8"),
         ("instrument", "i8"),  # of the current row
@@ -129,6 +129,10 @@ class World:
         for name in ("positions", "books", "orders", "intents"):
             self.ctx[f"at_{name}"] = getattr(self, name).ctypes.data
         self.ctx["at_instruments"] = self.instrument_rows.ctypes.data
+
+    def __deepcopy__(self, memo: Any) -> "World":
+        # a plain copy would go on pointing at the tables of the original
+        return World.restored(self.snapshot(), self.instruments)
 
     def working(self) -> Rows:
         """Return a copy of the orders that may still trade, by order number."""

@@ -84,6 +84,11 @@ class Fields:
                 if isinstance(value, Indicator):
                     fields.indicators[name] = value
                 elif isinstance(value, State) and name not in notes:
+                    if isinstance(value.initial, int) and not isinstance(value.initial, bool):
+                        raise StrategyError(
+                            f"{owner.__name__}.{name}: write {name}: int = qa.state({value.initial}), "
+                            f"or qa.state({value.initial}.0) for a float"
+                        )
                     fields.states[name] = (_SCALARS[type(value.initial)], value)
             for name, note in notes.items():
                 if name.startswith("_") or isinstance(base.__dict__.get(name), Indicator):
@@ -97,6 +102,8 @@ class Fields:
                     raise StrategyError(f"{owner.__name__}.{name}: give it a default, for example {name}: int = 10")
                 value = base.__dict__[name]
                 if isinstance(value, State):
+                    if code == "i8" and value.initial != int(value.initial):
+                        raise StrategyError(f"{owner.__name__}.{name}: {value.initial} is not an int: declare it float")
                     fields.states[name] = (code, value)
                 else:
                     fields.params[name] = (code, value)

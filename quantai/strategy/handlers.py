@@ -36,6 +36,9 @@ ROW_FIELDS: dict[str, tuple[str, ...]] = {
 }
 """The fields of what a handler receives."""
 
+UNSIGNED = frozenset(name for dtype in (EVENT, BAR, ORDER) for name in dtype.names or () if dtype[name].kind == "u")
+"""Fields of those rows whose arithmetic would wrap below zero."""
+
 has_on_start = has_on_trade = has_on_book = has_on_quote = has_on_bar = False
 has_on_funding = has_on_timer = has_on_fill = has_on_order = False
 

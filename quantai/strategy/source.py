@@ -19,9 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from quantai.core.errors import StrategyError
 from quantai.strategy.fields import Fields
-from quantai.strategy.handlers import HANDLERS, ROW_FIELDS
+from quantai.strategy.handlers import HANDLERS, ROW_FIELDS, UNSIGNED
 from quantai.strategy.verbs import READABLE, VERBS
 
 _FORBIDDEN = {
@@ -121,17 +123,24 @@ class Module:
                     )
                 self.include(handler, name, method=True)
 
-    def include(self, function: Any, name: str, method: bool = False) -> str:
-        """Add a function (once) under a free name and return that name."""
+    def include(self, function: Any, name: str, method: bool = False, wrapped: bool = False) -> str:
+        """Add a function (once) under a free name and return that name; `wrapped`: numba's own decorator is on it.
+
+        Only handlers keep their names. Everything else of the user's is prefixed, so that no helper can take the place
+        of an engine function that happens to be called the same.
+        """
         if function in self._names:
             return self._names[function]
+        name = name if name in HANDLERS else f"user_{name}"
         free, n = name, 1
-        while free in self.functions or free in self.head:
+        while free in self.functions:
             n += 1
             free = f"{name}_{n}"
         self._names[function] = free
         self.functions[free] = Text()  # reserves the name; a recursive call finds it
         definition, place = function_source(function)
+        if definition.decorator_list and not wrapped:
+            raise place.fail(definition.decorator_list[0], "a decorator would be lost in compiling: write it out")
         _Rewriter(self, function, definition, place, method).run()
         definition.name = free
         definition.decorator_list = []
@@ -166,8 +175,11 @@ class Module:
             out.add(f"has_{name} = {present}")
         # callees before callers is not needed: numba resolves globals when the driver is compiled
         for name, body in self.functions.items():
-            # a handler inlined into the driver can keep the strategy's record in registers
-            out.add(f"\n\n@njit(cache=True, nogil=True, forceinline={name in HANDLERS})")
+            # a handler inlined into the driver can keep the strategy's record in registers; an index beyond an array
+            # of the user's would write into the next field
+            theirs = name in HANDLERS or name.startswith("user_")
+            options = f"nogil=True, forceinline={name in HANDLERS}, boundscheck={theirs}"
+            out.add(f"\n\n@njit(cache=True, {options})")
             out.add("\n".join(body.lines), body.origin)
         return out
 
@@ -192,14 +204,21 @@ class Module:
                     raise place.fail(node, why)
             if root.split(".")[0] not in _MODULES:
                 raise place.fail(node, f"module {root} cannot be used in a handler: only math and numpy can")
+            name = f"user_{root.replace('.', '_')}"
             self.head[name] = f"import {root} as {name}"
             return name
         function = getattr(value, "py_func", value)
+        home = getattr(value, "__module__", None) or ("numpy" if isinstance(value, np.ufunc) else "")
+        if isinstance(value, types.BuiltinFunctionType | np.ufunc) and home.split(".")[0] in _MODULES:
+            name = f"user_{home}_{value.__name__}"
+            self.head[name] = f"from {home} import {value.__name__} as {name}"
+            return name
         if isinstance(function, types.FunctionType):
             if function.__module__.startswith("quantai."):
+                name = f"engine_{function.__name__}"
                 self.head[name] = f"from {function.__module__} import {function.__name__} as {name}"
                 return name
-            return self.include(function, name)
+            return self.include(function, name, wrapped=function is not value)
         if _literal(value) is not None:
             raise AssertionError("literals are inlined by the rewriter")
         raise place.fail(
@@ -219,6 +238,8 @@ def _find(owner: type, name: str) -> Any:
 def _literal(value: Any) -> ast.expr | None:
     if isinstance(value, enum.IntEnum):
         value = int(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, bool | int):
         return ast.Constant(value)
     if isinstance(value, float):
@@ -261,6 +282,9 @@ class _Rewriter(ast.NodeTransformer):
 
     def run(self) -> None:
         """Rewrite the body; raises StrategyError at the first line that cannot be compiled."""
+        args = self.definition.args
+        args.defaults = [self.visit(node) for node in args.defaults]
+        args.kw_defaults = [node and self.visit(node) for node in args.kw_defaults]
         self.definition.body = [self.visit(node) for node in self.definition.body]
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -289,6 +313,8 @@ class _Rewriter(ast.NodeTransformer):
                     return self._call(node, self.module.include(method, f.attr, method=True), [root])
         if isinstance(f, ast.Name) and f.id == "super":
             raise self.place.fail(node, "super() cannot be compiled: call the method by another name")
+        if isinstance(f, ast.Name) and f.id == "round" and len(node.args) + len(node.keywords) > 1:
+            raise self.place.fail(node, "round to digits differs from Python when compiled: round(x * 100) / 100")
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
@@ -302,9 +328,17 @@ class _Rewriter(ast.NodeTransformer):
             if not isinstance(node.ctx, ast.Load):
                 raise self.place.fail(node, f"ctx.{node.attr} cannot be assigned")
             return node
+        if not isinstance(node.ctx, ast.Load):
+            raise self.place.fail(
+                node, "a handler assigns to its own fields only, self.…: rows and tables are not its own"
+            )
         if self._is(node.value, self.row_name) and node.attr not in self.row_fields:
             hint = _hint(node.attr, self.row_fields) or f": it has {', '.join(self.row_fields)}"
             raise self.place.fail(node, f"{self.row_name} has no field {node.attr!r}{hint}")
+        if self._is(node.value, self.row_name) and node.attr in UNSIGNED:
+            # unsigned arithmetic would wrap below zero, where Python's goes on
+            self.module.head["signed"] = "from numba import int64 as signed"
+            return ast.copy_location(ast.Call(ast.Name("signed", ast.Load()), [node], []), node)
         chain = self._outside(node)
         if chain is not None:
             value, dotted = chain
@@ -331,6 +365,32 @@ class _Rewriter(ast.NodeTransformer):
             return ast.copy_location(literal, node)
         name = self.module.bind(node.id, value, self.place, node)
         return ast.copy_location(ast.Name(name, ast.Load()), node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        if any(self._is_int_field(t) for t in node.targets):
+            node.value = self._whole(self.visit(node.value))
+            node.targets = [self.visit(t) for t in node.targets]
+            return node
+        return self.generic_visit(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        if self._is_int_field(node.target) and isinstance(node.target, ast.Attribute):
+            now = ast.copy_location(ast.Attribute(node.target.value, node.target.attr, ast.Load()), node.target)
+            sum_ = ast.copy_location(ast.BinOp(self.visit(now), node.op, self.visit(node.value)), node)
+            return ast.copy_location(ast.Assign([self.visit(node.target)], self._whole(sum_)), node)
+        return self.generic_visit(node)
+
+    def _is_int_field(self, node: ast.AST) -> bool:
+        states = self.module.fields.states
+        if not isinstance(node, ast.Attribute) or not self._is(node.value, self.self_name) or node.attr not in states:
+            return False
+        code, declared = states[node.attr]
+        return code != "f8" and declared.shape == ()
+
+    def _whole(self, value: ast.expr) -> ast.expr:
+        # a record would take a float and drop its fraction without a word
+        self.module.head["whole"] = "from quantai.strategy.whole import whole"
+        return ast.copy_location(ast.Call(ast.Name("whole", ast.Load()), [value], []), value)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(

@@ -1,6 +1,6 @@
 """Handlers as plain Python over the very memory the compiled ones use: for a debugger, a print, and the parity test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from quantai.strategy import indicators, verbs
 from quantai.strategy.base import Strategy, fields_of
 from quantai.strategy.context import World
 from quantai.strategy.handlers import HANDLERS
+from quantai.strategy.whole import whole
 
 
 class View:
@@ -30,7 +31,7 @@ class View:
         return value if isinstance(value, np.ndarray) or value.dtype.names else value.item()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._row[name] = value
+        raise StrategyError("a handler assigns to its own fields only, self.…: rows and tables are not its own")
 
     def __repr__(self) -> str:
         return ", ".join(f"{n}={self._row[n]}" for n in self._row.dtype.names)
@@ -46,11 +47,35 @@ class _Indicator(View):
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_kind", kind)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._row[name] = value
+
     def __getattr__(self, name: str) -> Any:
         if name in self._kind.methods:
             function = getattr(indicators, f"{self._kind.__name__.lower()}_{name}").py_func
             return lambda *args: function(self, *args)
         return super().__getattr__(name)
+
+
+class _Array:
+    """An array field: its elements are Python numbers, whose arithmetic is that of compiled handlers."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+        self.shape = values.shape
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._values[at]
+        return _Array(found) if isinstance(found, np.ndarray) else found.item()
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        self._values[at] = value
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.asarray(self._values, dtype)
 
 
 class _Self:
@@ -66,7 +91,7 @@ class _Self:
             return self._kinds[name]
         if name in self._fields.names():
             value = self._row[name]
-            return value if isinstance(value, np.ndarray) else value.item()
+            return _Array(value) if isinstance(value, np.ndarray) else value.item()
         found = getattr(self._owner, name)
         return found.__get__(self) if callable(found) and hasattr(found, "__get__") else found
 
@@ -75,7 +100,8 @@ class _Self:
             raise StrategyError(f"self.{name} is a parameter and cannot change: declare it with qa.state(…)")
         if name not in self._fields.names():
             raise StrategyError(f"{self._owner.__name__} declares no field {name!r}")
-        self._row[name] = value
+        code, declared = self._fields.states.get(name, ("f8", None))
+        self._row[name] = whole(value) if code != "f8" and declared is not None and declared.shape == () else value
 
 
 class Context:
@@ -114,9 +140,9 @@ class Context:
         """Return the top of the book of an instrument."""
         return View(self._world.books[self.instrument if instrument < 0 else instrument])
 
-    def orders(self) -> Iterator[View]:
+    def orders(self) -> list[View]:
         """Return the order table's rows."""
-        return (View(row) for row in self._world.orders)
+        return [View(row) for row in self._world.orders]
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in verbs.VERBS:

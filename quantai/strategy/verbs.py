@@ -56,7 +56,9 @@ def refuse(ctx: Any, reason: int) -> int:
 
 @compiled
 def which(ctx: Any, instrument: int) -> int:
-    """Return the instrument asked for; negative means that of the current row."""
+    """Return the instrument asked for; negative means that of the current row. Raises IndexError beyond the last."""
+    if instrument >= ctx.n_instruments:
+        raise IndexError("there is no instrument of that number")
     return ctx.instrument if instrument < 0 else instrument
 
 
@@ -220,11 +222,15 @@ def target(ctx: Any, weight: float, instrument: int = -1, rebalance: bool = Fals
 
 @compiled
 def cancel(ctx: Any, order: int) -> int:
-    """Ask to cancel an order; returns its number, or 0 when it is not working or a cancel is already on its way."""
+    """Ask to cancel an order, even one asked for in this very row; returns its number, or 0 when it is not working."""
     for o in orders_of(ctx):
         if o.order == order and o.state >= _WAITING and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
             o.flags |= PENDING_CANCEL
             return emit(ctx, CANCEL, int(order), o.instrument, o.side, 0, 0, 0, o.type, o.tif, 0, 0, 0)
+    asked = intents_of(ctx)
+    for k in range(ctx.n_intents):
+        if asked[k].order == order and asked[k].action == NEW:
+            return emit(ctx, CANCEL, int(order), asked[k].instrument, asked[k].side, 0, 0, 0, LIMIT, GTC, 0, 0, 0)
     return 0
 
 
@@ -242,6 +248,8 @@ def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: flo
             if not math.isnan(stop):
                 trigger = to_ticks(inst, stop, -o.side)
             lots = to_lots(inst, qty)
+            if lots < 1:
+                return refuse(ctx, _BAD_QTY)
             return emit(
                 ctx,
                 REPLACE,
@@ -267,6 +275,7 @@ def quote(ctx: Any, instrument: int, side: int, px_ticks: int, qty: float, post_
     An order already there is kept; one at another price is canceled and a new one sent at once, without waiting.
     """
     found = 0
+    instrument = which(ctx, instrument)
     for o in orders_of(ctx):
         if o.state < _WAITING or o.state > _PARTIAL or o.flags & QUOTING == 0:
             continue
