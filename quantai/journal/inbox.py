@@ -53,7 +53,7 @@ class Inbox:
             try:
                 for message in await self._consumer.fetch(_FETCH, timeout=0.5):
                     await self._take(message)
-            except nats.errors.TimeoutError:
+            except TimeoutError:  # nats-py raises its own kind or the plain one
                 pass  # nothing new
             except nats.errors.Error:
                 await asyncio.sleep(0.1)  # the connection is being restored
@@ -101,7 +101,7 @@ class Inbox:
         self._held_since = time.monotonic()
         try:
             info = await self._jetstream.stream_info(self._stream)
-        except nats.errors.Error:
+        except (nats.errors.Error, TimeoutError):
             return  # asked again after the next wait
         if info.state.first_seq <= self._expected:
             return

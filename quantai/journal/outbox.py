@@ -161,7 +161,7 @@ class Outbox:
         """Find out where the stream ends: the server remembers ids for two minutes only."""
         try:
             stored: Any = await self._jetstream.get_last_msg(self._stream, self._subject)
-        except nats.errors.Error:
+        except (nats.errors.Error, TimeoutError):
             return  # asked again after the next try
         last = (stored.headers or {}).get(api.Header.MSG_ID.value)
         ids = [message.id for message in self._pending]

@@ -190,8 +190,8 @@ class Subscription:
         self._tell_room()
 
     def detach(self, error: BaseException) -> None:
-        """Take no more rows and forget those that wait, because of an error."""
-        self.error = error
+        """Take no more rows and forget those that wait, because of an error; the first one is kept."""
+        self.error = self.error or error
         self._counters.dropped += self._rows
         self._queue.clear()
         self._newest.clear()
