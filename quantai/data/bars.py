@@ -54,8 +54,9 @@ class Bars:
     """BAR rows sorted by (ts_close, instrument), with the instruments they number.
 
     Made by `Lake.bars`, `Bars.from_frame`, `samples` and `synth`. Slicing by position keeps the type; `between` slices
-    by time. Building one checks it: a NaN, a non-positive length, an unsorted or repeated bar, or a high below a low is
-    a DataError that names the row.
+    by time. Building one checks it: a NaN, a non-positive length, an unsorted or repeated bar, bars of one instrument
+    that overlap, or a high below a low is a DataError that names the row. The rows are the object's own and read-only:
+    an array that somebody else could still change is copied.
 
     >>> import pandas as pd
     >>> index = pd.date_range("2024-01-01", periods=3, freq="1D", tz="UTC")
@@ -71,8 +72,9 @@ class Bars:
 
     def __post_init__(self) -> None:
         rows = np.ascontiguousarray(self.rows, BAR)
+        if not _unchangeable(rows):
+            rows = _sealed(rows.copy())
         _check(rows, self.instruments)
-        rows.flags.writeable = False
         object.__setattr__(self, "rows", rows)
 
     @classmethod
@@ -90,7 +92,8 @@ class Bars:
 
         The time is the index or a column `ts` / `time` / `date`, with a time zone; `label` says whether it marks the
         `open` or the `close` of a bar. Column names are matched without case. Without `interval` the commonest spacing
-        is taken.
+        is taken. A bar lasts one interval (whole days: until the same wall clock in the zone of the times), but ends
+        where the next one opens if that is earlier: a day in March has 23 hours, a month of `31d` may have 28 days.
         """
         import pandas as pd
 
@@ -109,20 +112,21 @@ class Bars:
                 raise InputError("one bar has no spacing to infer the interval from: pass interval=, for example '1d'")
             steps, counts = np.unique(np.diff(ts), return_counts=True)
             interval = interval_name(int(steps[counts.argmax()]))
-        length = interval_ns(interval)
         rows = zeros(len(frame), BAR)
-        rows["ts_open"] = ts if label == "open" else ts - length
-        rows["ts_close"] = rows["ts_open"] + length
+        rows["ts_open"], rows["ts_close"] = _spans(times, ts, interval, label)
         for name in (*_PRICES, "volume", "trades"):
             if name in frame.columns:
                 rows[name] = frame[name].to_numpy()
         if isinstance(symbol, str):
             symbol = _free_grid(Instrument.parse(symbol, venue=venue))
-        return cls(rows, Instruments([symbol]), interval, source)
+        return cls(_sealed(rows), Instruments([symbol]), interval, source)
 
     @classmethod
     def concat(cls, parts: Sequence["Bars"]) -> Self:
-        """Merge bars of several instruments into one sequence ordered by (ts_close, instrument)."""
+        """Merge bars of several instruments into one sequence ordered by (ts_close, instrument).
+
+        Raises InputError when two parts describe one instrument differently, DataError when its bars overlap.
+        """
         if not parts:
             raise InputError("nothing to merge: pass at least one Bars")
         table = Instruments()
@@ -135,7 +139,7 @@ class Bars:
         rows = np.concatenate(pieces)
         rows = rows[np.lexsort((rows["instrument"], rows["ts_close"]))]
         intervals = {part.interval for part in parts}
-        return cls(rows, table, intervals.pop() if len(intervals) == 1 else "")
+        return cls(_sealed(rows), table, intervals.pop() if len(intervals) == 1 else "")
 
     @property
     def symbols(self) -> list[str]:
@@ -156,14 +160,14 @@ class Bars:
             if instrument.symbol == symbol:
                 rows = self.rows[self.rows["instrument"] == n].copy()
                 rows["instrument"] = 0
-                return type(self)(rows, Instruments([instrument]), self.interval, self.source)
+                return type(self)(_sealed(rows), Instruments([instrument]), self.interval, self.source)
         raise UnknownName("symbol", symbol, self.symbols)
 
     def between(self, start: Any, end: Any) -> Self:
         """Return the bars with start <= ts_open and ts_close <= end: what pandas reads as an instant, naive is UTC."""
         lo, hi = (_instant(x) for x in (start, end))
         keep = (self.rows["ts_open"] >= lo) & (self.rows["ts_close"] <= hi)
-        return type(self)(self.rows[keep], self.instruments, self.interval, self.source)
+        return type(self)(_sealed(self.rows[keep]), self.instruments, self.interval, self.source)
 
     def df(self) -> "pd.DataFrame":
         """Return a pandas frame indexed by `ts`, the bars' opening instants (UTC); several instruments add `symbol`."""
@@ -234,6 +238,48 @@ def _times(frame: "pd.DataFrame") -> Any:
     return index
 
 
+def _spans(times: Any, ts: Any, interval: str, label: str) -> tuple[Any, Any]:
+    """Return where each bar opens and closes (int64 ns): one interval apart, and never beyond its neighbour."""
+    length = interval_ns(interval)
+    steps = np.diff(ts)
+    if len(steps) and 0 < 2 * np.median(steps) < length:
+        raise InputError(f"bars are not {interval} apart but {np.median(steps) / SEC:g} s: pass the interval they have")
+    other = _shifted(times, length if label == "open" else -length)
+    if (steps >= 0).all():  # what is not sorted is refused later, by row
+        if label == "open":
+            after = np.append(ts, np.iinfo("i8").max)[np.searchsorted(ts, ts, "right")]
+            return ts, np.minimum(other, after)
+        before = np.append(ts, np.iinfo("i8").min)[np.searchsorted(ts, ts, "left") - 1]
+        return np.maximum(other, before), ts
+    return (ts, other) if label == "open" else (other, ts)
+
+
+def _shifted(times: Any, length: int) -> Any:
+    import pandas as pd
+
+    if length % DAY:
+        return times.tz_convert("UTC").as_unit("ns").asi8 + length
+    wall = times.tz_localize(None).as_unit("ns") + pd.Timedelta(length, "ns")
+    # a midnight that the clock skips ends the day when the clock goes on, and one that it shows twice the first time
+    first = np.ones(len(wall), bool)
+    return wall.tz_localize(times.tz, ambiguous=first, nonexistent="shift_forward").tz_convert("UTC").asi8
+
+
+def _sealed(rows: Rows) -> Rows:
+    rows.flags.writeable = False
+    return rows
+
+
+def _unchangeable(rows: Rows) -> bool:
+    """Say whether nobody can change these rows: they, and every array that they are a view of, are read-only."""
+    at: Any = rows
+    while isinstance(at, np.ndarray) and not at.flags.writeable:
+        if at.flags.owndata:
+            return True
+        at = at.base
+    return False
+
+
 def _instant(value: Any) -> int:
     import pandas as pd
 
@@ -250,7 +296,7 @@ def _check(rows: Rows, instruments: Instruments) -> None:
 
     def refuse(bad: Any, what: str) -> None:
         at = int(np.argmax(bad))
-        when = np.datetime64(int(rows["ts_open"][at]), "s")
+        when = rows["ts_open"][at].astype("M8[ns]").astype("M8[s]")
         symbol = instruments[int(rows["instrument"][at])].symbol
         raise DataError(f"bar {at} of {len(rows)} ({symbol}, {when}Z): {what}; {int(bad.sum())} such row(s)")
 
@@ -273,3 +319,10 @@ def _check(rows: Rows, instruments: Instruments) -> None:
     again = (step == 0) & (order <= 0)
     if again.any():
         refuse(np.append(False, again), "the bar is repeated or out of instrument order: drop duplicates first")
+    one = np.argsort(rows["instrument"], kind="stable")  # each instrument's bars together, still in the order of time
+    early = rows["ts_open"][one][1:] < rows["ts_close"][one][:-1]
+    early &= rows["instrument"][one][1:] == rows["instrument"][one][:-1]
+    if early.any():
+        overlapping = np.zeros(len(rows), bool)
+        overlapping[one[1:][early]] = True
+        refuse(overlapping, "it opens before the bar before it closes: the bars are closer together than their length")
