@@ -114,10 +114,15 @@ def _create_view(con: duckdb.DuckDBPyConnection, root: Path, table: Table, parts
     if files:
         listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
         kind = "DATE" if table.key == "date" else "INTEGER"
-        kinds = f"{{'venue': VARCHAR, 'symbol': VARCHAR, '{table.key}': {kind}}}"
-        pieces.append(
-            f"select {columns} from read_parquet([{listed}], hive_partitioning = true, hive_types = {kinds})"  # noqa: S608
+        # DuckDB's own reading of key=value folders looks at the whole path, and the lake may lie below such a folder
+        folders = f"substr(filename, {len(str(root)) + 2})"
+        named = ", ".join(
+            f"cast(substr(split_part({folders}, '/', {level}), {len(key) + 2}) as {kind}) as {key}"
+            for level, key, kind in ((2, "venue", "VARCHAR"), (3, "symbol", "VARCHAR"), (4, table.key, kind))
         )
+        own = ", ".join(f'"{n}"' for n in table.schema.names)
+        read = f"select {own}, {named} from read_parquet([{listed}], filename = true, hive_partitioning = false)"  # noqa: S608
+        pieces.append(f"select {columns} from ({read})")  # noqa: S608
     staged = [p for p in parts if p.batch is not None]
     if staged or not files:
         con.register(f"_staged_{table.name}", _with_partition(table, staged))

@@ -92,6 +92,17 @@ def test_a_partition_condition_opens_only_its_file(lake: Lake) -> None:
     assert lake.sql("select close from bars where date = '2024-08-08'").fetchall() == [(2.0,)]
 
 
+def test_folders_above_the_lake_are_not_read_as_partitions(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "venue=NONE" / "symbol=X" / "date=2001-01-01" / "it's a lake")
+    with lake.writer("test") as w:
+        w.append("trades", "OKX", "BTC-USDT", trades([T0]))
+        w.commit({})
+    assert lake.sql("select venue, symbol, cast(date as text) from trades").fetchall() == [
+        ("OKX", "BTC-USDT", "2024-08-08")
+    ]
+    assert lake.sql("select count(*) from trades where venue = 'OKX' and date >= '2024-08-08'").fetchone() == (1,)
+
+
 def test_ts_is_exact_to_the_nanosecond_in_sql_and_pandas(lake: Lake) -> None:
     at = to_ns("2024-08-08T12:00:00.123456789Z")
     with lake.writer("test") as w:
