@@ -9,6 +9,7 @@ from typing import Self
 
 from quantai.core.errors import StorageError
 from quantai.data.manifest import storage
+from quantai.ops import make_folder
 
 
 class FileLock:
@@ -20,7 +21,7 @@ class FileLock:
     def __init__(self, root: Path, name: str, what: str) -> None:
         path = root / "locks" / f"{name}.lock"
         with storage(root):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._close = weakref.finalize(self, os.close, fd)
         try:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from quantai.core.errors import DataError, InputError, StorageError
 from quantai.core.rows import HOUR
 from quantai.data.tables import TABLES
+from quantai.ops import make_folder
 
 VERSION = 1
 NAME = "manifest.db"
@@ -128,12 +129,13 @@ class Manifest:
     def write(self) -> sqlite3.Connection:
         """Open for writing, creating the lake when there is none; raises StorageError."""
         with storage(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
             con = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
             # big pages suit batches of a few hundred kilobytes; it only has an effect on a new database
             con.execute("pragma page_size=16384")
             con.execute("pragma journal_mode=wal")
             con.execute("pragma synchronous=full")
+            con.execute("pragma fullfsync=1")  # macOS: fsync alone does not reach the disk
             con.execute("pragma journal_size_limit=33554432")
             with transaction(con):
                 version = self._version(con)

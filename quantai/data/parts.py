@@ -1,6 +1,5 @@
 """Parquet files of a lake: written whole or not at all, read with their checksums verified."""
 
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from quantai.core.errors import DataError
 from quantai.data.manifest import Part, folder
 from quantai.data.tables import TABLES, bounds, sort_by_seq, table
+from quantai.ops import durable, make_folder, sync_folder
 
 ROW_GROUP = (
     1 << 19
@@ -30,7 +30,7 @@ def write_part(root: Path, path: str, rows: pa.Table | Iterable[pa.Table], name:
     The file appears under its name only when it is complete. On an error, which is raised, nothing is left behind.
     """
     final, temporary = root / path, root / f"{path}.tmp"
-    made = _make_folders(root, final.parent)
+    make_folder(final.parent)
     schema = TABLES[name].schema
     settings: dict[str, Any] = {
         "compression": "zstd",
@@ -42,14 +42,14 @@ def write_part(root: Path, path: str, rows: pa.Table | Iterable[pa.Table], name:
         with pq.ParquetWriter(temporary, schema, **settings) as writer:
             for piece in [rows] if isinstance(rows, pa.Table) else rows:
                 writer.write_table(piece, row_group_size=ROW_GROUP)
-        _sync(temporary)
+        with temporary.open("rb") as file:
+            durable(file.fileno())
         size = temporary.stat().st_size
         temporary.rename(final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    for directory in [final.parent, *made]:
-        _sync(directory)
+    sync_folder(final.parent)
     return size
 
 
@@ -129,22 +129,3 @@ def verify(root: Path, part: Part) -> str:
     if rows.num_rows != part.rows:
         return str(damaged(root / part.path, f"it holds {rows.num_rows} rows, not {part.rows}", root))
     return ""
-
-
-def _make_folders(root: Path, path: Path) -> list[Path]:
-    """Create `path`; return the existing folders whose new entries have to be made durable."""
-    changed: list[Path] = []
-    missing = path
-    while missing != root and not missing.exists():
-        missing = missing.parent
-        changed.append(missing)
-    path.mkdir(parents=True, exist_ok=True)
-    return changed
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

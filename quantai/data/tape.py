@@ -21,6 +21,7 @@ from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Contract, Instrument, Instruments, Payoff, Right
 from quantai.core.rows import EVENT, LAST, SNAPSHOT, Kind, Rows, zeros
 from quantai.data.tape_check import INVERTED, NAN, NEGATIVE, OFF_GRID, UNKNOWN, UNSORTED, scan_rows
+from quantai.ops import durable, sync_folder
 
 _MAGIC = b"quantai tape 1\n"
 _HEAD = 4096
@@ -114,8 +115,9 @@ class Tape:
             f.write(tail.ljust(pages * _HEAD, b"\0"))
             self.rows.tofile(f)
             f.flush()
-            os.fsync(f.fileno())
+            durable(f.fileno())
         fresh.replace(path)
+        sync_folder(path.parent)
         return path
 
     @classmethod

@@ -19,6 +19,7 @@ import contextlib
 import errno
 import json
 import os
+from collections import deque
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ import pyarrow as pa
 
 from quantai.core.errors import DataError, StorageError
 from quantai.feeds.messages import to_ns
+from quantai.ops import durable, make_folder, sync_folder
 
 if TYPE_CHECKING:
     from cryptofeed.capture.pcap import Capture
@@ -42,29 +44,32 @@ _SKIPPABLE = 0x184D2A50
 class RawFile:
     """A raw file being written, and the tap that cryptofeed's connections report to (`raw_data_callback`).
 
-    Nothing reaches the disk before `flush`. Raises StorageError when the file exists or its folder is not writable.
+    Nothing reaches the disk before `flush`, which may run on another thread than the tap. Raises StorageError when the
+    file exists or its folder is not writable.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise StorageError(f"{self.path}: cannot be created: {error.strerror}") from None
         self._codec = pa.Codec("zstd")
         self._size = 0
-        self._lines: list[str] = []
+        # a deque and never a new one: a line is added while another thread takes those before it
+        self._lines: deque[str] = deque()
 
     def begin(self, venue: str, subscription: dict[str, list[str]], options: dict[str, Any]) -> None:
         """Write the first line, once, before the first `flush`; `options` are those of cryptofeed's feed."""
         head = {"format": FORMAT, "venue": venue, "subscription": subscription, "options": options}
         # in front of the list of symbols, which crossed the wire before the subscription was known
-        self._lines.insert(0, json.dumps(head))
+        self._lines.appendleft(json.dumps(head))
 
     def flush(self) -> None:
         """Put everything received so far on the disk; raises StorageError and leaves the file whole when that fails."""
-        lines, self._lines = self._lines, []
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
         if not lines:
             return
         text = ("\n".join(lines) + "\n").encode()
@@ -73,7 +78,7 @@ class RawFile:
         try:
             if os.write(self._file, frame) < len(frame):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fdatasync(self._file)
+            durable(self._file)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)

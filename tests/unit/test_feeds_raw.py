@@ -53,6 +53,26 @@ async def test_what_crossed_the_wire_comes_back(tmp_path: Path) -> None:
     assert capture.http[0].requests[1][1:] == ("POST", "https://x.test/ask", "so", "why")
 
 
+async def test_a_frame_that_arrives_while_others_are_written_is_kept(tmp_path: Path) -> None:
+    file = RawFile(tmp_path / "frames.jsonl.zst")
+    file.begin("BINANCE", {}, {})
+
+    class Slow(dict[str, Any]):
+        """A subscription during whose noting the other thread writes what came before."""
+
+        def items(self) -> Any:
+            file.flush()
+            return super().items()
+
+    class Opened(Socket):
+        subscription = Slow(trades=["X"])
+
+    await file.on_ws_open(Opened, 1.0)
+    await file.on_ws_message(Socket, "1", 2.0)
+    file.close()
+    assert [line[2] for line in lines(file.path)[1:]] == ["open", "in"]
+
+
 async def test_any_tool_that_knows_zstd_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl.zst"
     (await written(path)).close()
