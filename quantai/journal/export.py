@@ -1,7 +1,6 @@
 """A journal as Parquet files, for every tool that reads those."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import batched
 from pathlib import Path
@@ -13,6 +12,7 @@ from quantai.core.errors import StorageError
 from quantai.journal.arrow import TEXT_SCHEMA, rows_schema, rows_table, texts_table
 from quantai.journal.frames import ROWS, Stream
 from quantai.journal.reader import StoreReader
+from quantai.ops import durable, sync_folder
 
 _GROUP_ROWS = 1 << 18
 
@@ -64,8 +64,9 @@ def _write(target: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> Path:
             for table in tables:
                 writer.write_table(table)
         with fresh.open("rb") as file:
-            os.fsync(file.fileno())
+            durable(file.fileno())
         fresh.replace(target)
+        sync_folder(target.parent)
     finally:
         fresh.unlink(missing_ok=True)
     return target

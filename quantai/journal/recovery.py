@@ -22,6 +22,7 @@ from quantai.journal.lock import WriterLock
 from quantai.journal.loss import RESERVE_ROWS, Remains
 from quantai.journal.pages import PageScan
 from quantai.journal.wal import read_wal
+from quantai.ops import sync_folder
 
 
 def recover(path: str | Path) -> Findings:
@@ -77,7 +78,7 @@ def _rebuild(path: Path, lock: WriterLock) -> Findings:
             fresh.unlink(missing_ok=True)
             raise StorageError(f"{path} cannot be recovered ({error}): it needs its own size of free space") from None
     fresh.replace(path.with_name(path.name + ".salvaged"))
-    schema.sync_folder(path.parent)
+    sync_folder(path.parent)
     kept = _finish(path)
     after = Findings(path, kept=kept, moved=len(rest.damaged))
     with closing(schema.open_reader(path)) as db:
@@ -115,9 +116,9 @@ def _finish(path: Path) -> Path | None:
     # the old log must be gone before the new file has its name, or SQLite would replay it into that
     log.unlink(missing_ok=True)
     index.unlink(missing_ok=True)
-    schema.sync_folder(path.parent)
+    sync_folder(path.parent)
     salvaged.replace(path)
-    schema.sync_folder(path.parent)
+    sync_folder(path.parent)
     return kept
 
 

@@ -1,6 +1,5 @@
 """The SQLite file under a journal: its tables, its connections, its versions and the way up from older ones."""
 
-import os
 import sqlite3
 import time
 import zlib
@@ -13,6 +12,7 @@ import numpy as np
 
 from quantai.core.errors import DataError, InputError, StorageError
 from quantai.journal.frames import ROWS, Frame, Stream, pack_rows
+from quantai.ops import sync_folder
 
 VERSION = 1
 APPLICATION_ID = 0x716A6E6C  # "qjnl": how `file` and this library tell a journal from any other SQLite file
@@ -70,15 +70,6 @@ def create(path: Path) -> None:
         raise StorageError(
             f"{path} cannot be created ({error}): choose a folder that is writable and has space"
         ) from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: a file whose name is lost is lost."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
