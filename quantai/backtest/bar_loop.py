@@ -62,6 +62,7 @@ PROGRESS = np.dtype(
         ("slots", "i8"),  # slots of the table ever used
         ("bars", "i8"),  # rows of the equity curve in all
         ("fills", "i8"),  # in all
+        ("clipped", "i8"),  # targets beyond what the leverage leaves room for
         ("unplaced", "i8"),  # intents that found no room in the table, or no order to act on
         ("n_orders", "i8"),  # rows waiting in each log buffer
         ("n_fills", "i8"),
@@ -311,6 +312,8 @@ def execute_target(
     if weight != 0.0 and equity > 0.0:
         others = gross_of(c) - abs(position.qty * unit_value(inst, position.px))
         room = max(0.0, s.leverage - others / equity)
+        if abs(weight) > room * _EPS:
+            p.clipped += 1
         weight = min(max(weight, -room), room)
     # the side decides the slipped price, and the slipped price the size: try the side the open itself suggests
     lots = target_lots(inst, position.lots, equity, weight, bar.open, s.taker_rate)
@@ -331,7 +334,7 @@ def execute_target(
         row = log_orders[p.n_orders]
         row.order = order
         row.seq = c.seq
-        row.ts = c.now
+        row.ts = position.target_ts
         row.px_ticks = 0
         row.trigger_ticks = 0
         row.stop_ticks = 0

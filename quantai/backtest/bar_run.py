@@ -17,7 +17,7 @@ from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instruments
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
 from quantai.data.bars import Bars
-from quantai.report.running import RUNNING
+from quantai.report.running import records
 from quantai.strategy import Strategy
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import World
@@ -59,7 +59,7 @@ class BarRun:
         self.record = strategy.record(capacities)
         self.progress: Rows = np.zeros(1, PROGRESS)
         self.match: Rows = np.zeros(1, MATCH)
-        self.stats: Rows = np.zeros(1, RUNNING)
+        self.stats: Rows = records(1, self.settings.cash)
         self._rules = np.zeros(1, RULES)
         self._rules["slip_bps"], self._rules["limit_touch"] = self.settings.slip_bps, self.settings.limit_touch
         self._settings = self.settings.row(log=log)
@@ -186,6 +186,7 @@ class BarRun:
             fill_rows=self.rows("fills"),
             equity_rows=self.rows("equity"),
             refused=counts,
+            clipped_targets=int(self.progress["clipped"][0]),
             ambiguous_bars=int(self.match["ambiguous_bars"][0]),
             state=state,
         )
@@ -206,12 +207,13 @@ def _equity_of(ctx: Any) -> float:
     return equity_of(ctx[0])
 
 
-def backtest(strategy: Strategy | type[Strategy], data: Any, **settings: Any) -> Result:
+def backtest(strategy: Any, data: Any, **settings: Any) -> Result:
     """Run a strategy over bars and return its Result.
 
-    `data` is a Bars, or a frame that `Bars.from_frame` understands (a share called "ASSET" then). Keywords are those of
-    `Settings`: cash, fee_bps, maker_fee_bps, slip_bps, leverage, limit_touch, max_orders. A decision made at a bar's
-    close is live from the next bar; docs/fills.md has every fill rule.
+    `strategy` is a Strategy, or a class of them for its defaults. `data` is a Bars, or a frame that `Bars.from_frame`
+    understands (a share called "ASSET" then). Keywords are those of `Settings`: cash, fee_bps, maker_fee_bps, slip_bps,
+    leverage, limit_touch, max_orders. A decision made at a bar's close is live from the next bar; docs/fills.md has
+    every fill rule.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross
@@ -221,8 +223,10 @@ def backtest(strategy: Strategy | type[Strategy], data: Any, **settings: Any) ->
 
     Raises InputError, DataError or StrategyError with one line that says what to change.
     """
-    if isinstance(strategy, type):
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
         strategy = strategy()
+    if not isinstance(strategy, Strategy):
+        raise InputError(f"the first argument is a strategy, such as Cross(fast=5), not {strategy!r}")
     unknown = [name for name in settings if name not in Settings.__dataclass_fields__]
     if unknown:
         from quantai.core.errors import UnknownName

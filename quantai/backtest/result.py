@@ -39,6 +39,7 @@ class Result:
     fill_rows: Rows
     equity_rows: Rows
     refused: dict[str, int]
+    clipped_targets: int
     ambiguous_bars: int
     state: bytes
 
@@ -163,6 +164,10 @@ class Result:
     def notes(self) -> list[str]:
         """What to look at before believing the numbers: bars that could have gone either way, requests refused."""
         out = [f"{n} requests refused: {reason}" for reason, n in self.refused.items()]
+        if self.clipped_targets:
+            out.append(
+                f"{self.clipped_targets} targets were cut to what leverage {self.settings.leverage:g} leaves room for"
+            )
         if len(self.equity_rows) and self.equity_rows["equity"].min() <= 0:
             first = self.equity.index[int((self.equity_rows["equity"] <= 0).argmax())]
             out.append(

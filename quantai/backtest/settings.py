@@ -32,6 +32,9 @@ class Settings:
     max_orders: int = 64
 
     def __post_init__(self) -> None:
+        for name, value in self.as_dict().items():
+            if not isinstance(value, int | float | np.number) and not (value is None and name == "maker_fee_bps"):
+                raise InputError(f"{name} is a number, got {value!r}")
         if not (np.isfinite(self.cash) and self.cash > 0):
             raise InputError(f"cash must be a positive amount, got {self.cash}")
         if not (np.isfinite(self.leverage) and self.leverage > 0):

@@ -22,6 +22,7 @@ COMMANDS = {
     "bars": "Build bars of any interval from a lake's trades.",
     "check": "Look for gaps, disorder, crossed books and duplicates in a lake.",
     "backtest": "Run a strategy over bars and write what it would have done.",
+    "replay": "Run a recorded run again and show where it decides differently.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",
 }
 """Every command with the line that `quantai --help` shows for it."""
@@ -75,7 +76,7 @@ Version = Annotated[
 
 @app.callback()
 def quantai(version: Version = False) -> None:
-    """Record, research, backtest, promote, trade: the same strategy from notebook to market."""
+    """Record and explore market data, and run strategies over it."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -99,7 +99,16 @@ class Bars:
 
         if hasattr(frame, "to_pandas"):
             frame = frame.to_pandas()
+        if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels > 1:
+            raise InputError(
+                f"bars are made of a pandas, polars or Arrow table with plain column names, not {type(frame).__name__}"
+            )
         frame = frame.rename(columns={c: str(c).lower() for c in frame.columns})
+        if len(frame) == 0:
+            raise DataError("the table has no rows: there are no bars in it")
+        if "symbol" in frame.columns and frame["symbol"].nunique() > 1:
+            names = ", ".join(map(str, frame["symbol"].unique()[:5]))
+            raise DataError(f"the table holds several symbols ({names}): make Bars of each, then Bars.concat([…])")
         missing = [c for c in _PRICES if c not in frame.columns]
         if missing:
             raise DataError(f"bars need columns open, high, low, close: {', '.join(missing)} missing")
@@ -283,7 +292,10 @@ def _unchangeable(rows: Rows) -> bool:
 def _instant(value: Any) -> int:
     import pandas as pd
 
-    stamp = pd.Timestamp(value)
+    try:
+        stamp = pd.Timestamp(value)
+    except (ValueError, TypeError):
+        raise InputError(f"{value!r} is not an instant: write 2024-01-31 or 2024-01-31T12:00:00Z") from None
     stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
     return stamp.as_unit("ns").value
 

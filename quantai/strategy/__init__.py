@@ -6,7 +6,11 @@
 - `context`     the CTX record and the tables behind it
 - `verbs`       what a handler may call on `ctx`
 - `handlers`    the names drivers are written against
+- `place`       pieces of user code, and errors that point at them
+- `rewrite`     the class facade taken out of a handler's syntax tree
 - `source`      from a class to the text of a module
+- `whole`       int fields take ints
+- `load`        strategies by name
 - `compiler`    from that text to cached machine code
 - `uncompiled`  the same handlers as plain Python
 - `examples`    Cross, Reversion, Quote

@@ -15,7 +15,8 @@ from numba.core.errors import NumbaError
 
 from quantai.core.compiled import cache_folder, engine_stamp
 from quantai.core.errors import StrategyError
-from quantai.strategy.source import Module, Text, fail
+from quantai.strategy.place import fail
+from quantai.strategy.source import Module, Text
 
 
 class Kernel:

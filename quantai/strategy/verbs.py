@@ -22,6 +22,8 @@ _WAITING, _PENDING, _PARTIAL = int(OrderState.WAITING), int(OrderState.PENDING),
 _OPEN = int(OrderState.OPEN)
 _BAD_QTY, _NOT_A_PRICE, _OFF_GRID = int(Reason.BAD_QTY), int(Reason.NOT_A_PRICE), int(Reason.OFF_GRID)
 _MOST_LOTS = 2.0**53
+UNSET = -math.inf
+"""A limit, stop or trail that was not given; a NaN that was computed is refused instead of taken for that."""
 _TOO_MANY = int(Reason.TOO_MANY)
 
 
@@ -45,6 +47,12 @@ def to_lots(inst: Any, qty: float) -> int:
     if abs(exact - near) <= 1e-6 + 1e-15 * abs(exact):
         return near
     return math.floor(exact)
+
+
+@compiled
+def is_price(px: float) -> bool:
+    """Say whether a number can be a price: above zero and finite."""
+    return px > 0.0 and px < math.inf
 
 
 @compiled
@@ -106,9 +114,9 @@ def submit(
     ctx: Any,
     side: int,
     qty: float,
-    limit: float = math.nan,
-    stop: float = math.nan,
-    trail: float = math.nan,
+    limit: float = UNSET,
+    stop: float = UNSET,
+    trail: float = UNSET,
     tif: int = GTC,
     post_only: bool = False,
     reduce_only: bool = False,
@@ -126,19 +134,19 @@ def submit(
     if lots < 1:
         return refuse(ctx, _BAD_QTY)
     kind, px_ticks, trigger = MARKET, 0, 0
-    if not math.isnan(limit):
-        if math.isinf(limit):
+    if limit != UNSET:
+        if not is_price(limit):
             return refuse(ctx, _NOT_A_PRICE)
         kind, px_ticks = LIMIT, to_ticks(inst, limit, side)
-    if not math.isnan(stop):
-        if math.isinf(stop):
+    if stop != UNSET:
+        if not is_price(stop):
             return refuse(ctx, _NOT_A_PRICE)
         # a stop is rounded away from the market, so that it never triggers earlier than asked
         trigger = to_ticks(inst, stop, -side)
         kind = STOP if kind == MARKET else STOP_LIMIT
-    if not math.isnan(trail):
+    if trail != UNSET:
         # a trailing stop starts at `stop`, or its distance from the next open; the distance stands in trigger_ticks
-        if kind in (LIMIT, STOP_LIMIT) or not (trail > 0.0 and trail < math.inf):
+        if kind in (LIMIT, STOP_LIMIT) or not is_price(trail):
             return refuse(ctx, _NOT_A_PRICE)
         px_ticks, trigger, kind = trigger, to_ticks(inst, trail, -1), TRAILING
         if trigger < 1:
@@ -162,9 +170,9 @@ def submit(
 def buy(
     ctx: Any,
     qty: float,
-    limit: float = math.nan,
-    stop: float = math.nan,
-    trail: float = math.nan,
+    limit: float = UNSET,
+    stop: float = UNSET,
+    trail: float = UNSET,
     tif: int = GTC,
     post_only: bool = False,
     reduce_only: bool = False,
@@ -184,9 +192,9 @@ def buy(
 def sell(
     ctx: Any,
     qty: float,
-    limit: float = math.nan,
-    stop: float = math.nan,
-    trail: float = math.nan,
+    limit: float = UNSET,
+    stop: float = UNSET,
+    trail: float = UNSET,
     tif: int = GTC,
     post_only: bool = False,
     reduce_only: bool = False,
@@ -235,7 +243,7 @@ def cancel(ctx: Any, order: int) -> int:
 
 
 @compiled
-def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: float = math.nan) -> int:
+def replace(ctx: Any, order: int, qty: float, limit: float = UNSET, stop: float = UNSET) -> int:
     """Ask to change a working order to `qty` units in total, and to another limit or stop; returns its number or 0."""
     for o in orders_of(ctx):
         if o.order == order and o.state >= _WAITING and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
@@ -243,9 +251,11 @@ def replace(ctx: Any, order: int, qty: float, limit: float = math.nan, stop: flo
             if not (qty > 0.0 and qty < math.inf):
                 return refuse(ctx, _BAD_QTY)
             px_ticks, trigger = o.px_ticks, o.trigger_ticks
-            if not math.isnan(limit):
+            if (limit != UNSET and not is_price(limit)) or (stop != UNSET and not is_price(stop)):
+                return refuse(ctx, _NOT_A_PRICE)
+            if limit != UNSET:
                 px_ticks = to_ticks(inst, limit, o.side)
-            if not math.isnan(stop):
+            if stop != UNSET:
                 trigger = to_ticks(inst, stop, -o.side)
             lots = to_lots(inst, qty)
             if lots < 1:

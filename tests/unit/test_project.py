@@ -102,8 +102,9 @@ def test_no_file_is_longer_than_the_house_rule() -> None:
     assert {str(path): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
 
 
-def test_programs_of_the_readme_run(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", (REPO / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "docs/strategies.md"])
+def test_programs_of_the_documents_run(page: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (REPO / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     assert blocks
     program = tmp_path / "readme.py"
     program.write_text("\n".join(blocks))
