@@ -6,6 +6,7 @@
 - `variants`      all cores over them, a block at a time
 - `lanes`         the memory of a block
 - `result`        Result: frames, statistics, plots, tear sheet
+- `recorded`      a run written to a journal, and run again from it
 - `settings`      cash, costs and leverage
 - `bar_loop`      the driver pasted into each strategy's kernel
 - `matching`      scripted orders through the same matching, without a strategy

@@ -1,6 +1,8 @@
 """`quantai backtest`: run a strategy over bars and write what it would have done."""
 
+import contextlib
 import json as jsonlib
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,22 +35,29 @@ def backtest(
     slip_bps: Annotated[float, typer.Option(help="Slippage of market and stop fills, basis points.")] = 0.0,
     leverage: Annotated[float, typer.Option(help="Most gross exposure, times equity.")] = 1.0,
     out: Annotated[Path | None, typer.Option(help="Write the tear sheet (one HTML file) here.")] = None,
+    journal: Annotated[Path | None, typer.Option(help="Record the run in this journal, for `quantai replay`.")] = None,
     json: Json = False,
 ) -> None:
     """Run a strategy over bars and print its statistics; write the tear sheet with --out."""
     from quantai.backtest import backtest as run
+    from quantai.backtest.recorded import record_run
     from quantai.strategy.load import load_strategy
 
-    cls = load_strategy(strategy)
+    with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not the answer
+        cls = load_strategy(strategy)
     bars = _bars(data, lake, venue, symbol, interval, tz, start, end)
-    result = run(
-        cls(**_params(params, param or [])), bars, cash=cash, fee_bps=fee_bps, slip_bps=slip_bps, leverage=leverage
-    )
+    instance = cls(**_params(params, param or []))
+    settings: dict[str, Any] = {"cash": cash, "fee_bps": fee_bps, "slip_bps": slip_bps, "leverage": leverage}
+    if journal is None:
+        result = run(instance, bars, **settings)
+    else:
+        result = record_run(instance, bars, journal, named=strategy, **settings)
     written = result.tearsheet(out) if out else None
     answer: dict[str, Any] = {"strategy": repr(result.strategy), "stats": result.stats, "rules": result.rules}
     if json:
         answer |= {"params": result.strategy.params, "provenance": result.provenance, "refused": result.refused}
-    emit(answer | ({"tearsheet": written} if written else {}), json)
+    written_to = {"tearsheet": written, "journal": journal}
+    emit(answer | {name: path for name, path in written_to.items() if path}, json)
 
 
 def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, tz: str, start: str, end: str) -> Any:

@@ -13,7 +13,6 @@ Pure, driven by rows:
 - `views`: orders by strategy, account, instrument
 - `setup`: desks, instruments, limits: what an OMS starts from
 - `outgoing`: requests for a venue
-- `packing`: state as bytes
 
 Risk:
 

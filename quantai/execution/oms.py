@@ -21,7 +21,7 @@ from quantai.execution.gate import NEVER, Gate, observe
 from quantai.execution.limits import Limits
 from quantai.execution.order_table import SENT, WAITING, OrderTable, is_finished
 from quantai.execution.outgoing import DENIED, LOCAL, UNCLAIMED, Step
-from quantai.execution.packing import pack, unpack
+from quantai.core.packing import pack, unpack
 from quantai.execution.reasons import RiskReason
 from quantai.execution.setup import Setup
 from quantai.execution.targets import target_lots
