@@ -13,13 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from quantai.core.errors import InputError, UnknownName
+from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.rows import DAY, Kind
 from quantai.data.instants import SMALLEST_NS, to_ns
 
 Columns = dict[str, Any]
 """Checked columns of equal length: numpy arrays, or an Arrow array for text."""
 
+_NAT = np.iinfo(np.int64).min  # how numpy keeps a datetime that is none
 _FREE = object()  # a column that the writer fills in itself when the caller leaves it out
 
 
@@ -134,8 +135,9 @@ def checked(table: Table, columns: Mapping[str, Any]) -> Columns:
     """Return `columns` as arrays of the table's types, with the defaults of those left out (except `seq`).
 
     A number is never rounded to fit an integer column and text is never read as a number. Raises InputError that
-    names the table and the column. Values are stored as they are, NaN and negative prices included: `check` reports
-    them later, because a recorder must not stop at a venue's mistake.
+    names the table and the column, DataError for an instant that is missing (NaT) or before 1970. Other values are
+    stored as they are, NaN and negative prices included: `check` reports them later, because a recorder must not stop
+    at a venue's mistake.
     """
     unknown = [n for n in columns if n not in table.schema.names]
     if unknown:
@@ -157,7 +159,15 @@ def checked(table: Table, columns: Mapping[str, Any]) -> Columns:
 
 
 def _fill_times(table: Table, out: Columns) -> None:
-    """Let a missing time (0) stand for the other clock's, and refuse milliseconds passed for nanoseconds."""
+    """Let the other clock's time stand for a missing one (0); refuse what is no time, or milliseconds."""
+    for name in [n for n in out if n.startswith("ts_") or n.endswith("_ts")]:
+        early = out[name] < 0
+        if early.any():
+            at = int(np.argmax(early))
+            value = out[name][at]
+            said = "is missing (NaT)" if value == _NAT else f"{value} is before 1970"
+            remedy = "leave such rows out" if name in (table.time, table.clock) else "write 0 where there is none"
+            raise DataError(f"{table.name}.{name} of row {at} {said}: {remedy}; {int(early.sum())} such row(s)")
     pairs = (("ts_recv", "ts_close"),) if table.name == "bars" else (("ts_exch", "ts_recv"), ("ts_recv", "ts_exch"))
     for name, other in pairs:
         unset = out[name] == 0

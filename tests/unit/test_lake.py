@@ -10,12 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from quantai.core.errors import InputError, UnknownName
+from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.rows import DAY, HOUR, SEC
 from quantai.data import Lake, to_iso, to_ns
 from quantai.data import writer as writer_module
 
 T0 = to_ns("2024-08-08")
+_NAT = np.iinfo("i8").min
 
 
 def trades(ts: Any, **more: Any) -> dict[str, Any]:
@@ -251,6 +252,35 @@ def test_bad_columns_are_refused_and_nothing_of_them_is_kept(
         with pytest.raises(InputError, match=message.replace("(", r"\(")):
             w.append(table, "OKX", "BTC-USDT", columns)
         assert w.pending == 0
+        assert w.commit({}) == 0
+
+
+ONE_BAR = {name: [1.0] for name in ("open", "high", "low", "close")} | {"interval": ["1d"]}
+FUNDING = {"ts_exch": [T0], "ts_recv": [T0], "rate": [0.0]}
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "message"),
+    [
+        ("trades", {"ts_exch": pd.to_datetime([None, T0]).as_unit("ns")}, r"ts_exch of row 0 is missing \(NaT"),
+        ("trades", {"ts_recv": np.array([T0, _NAT]).astype("M8[ns]")}, r"ts_recv of row 1 is missing \(NaT"),
+        ("trades", {"ts_exch": [T0, _NAT]}, r"ts_exch of row 1 is missing .*: leave such rows out; 1 such row"),
+        ("trades", {"ts_exch": [T0, -5]}, "ts_exch of row 1 -5 is before 1970"),
+        (
+            "bars",
+            ONE_BAR | {"ts_open": [-DAY], "ts_close": [0]},
+            "ts_open of row 0 -86400000000000 is before 1970",
+        ),
+        ("funding", FUNDING | {"next_ts": [_NAT]}, r"next_ts of row 0 is missing \(NaT\): write 0 where there is none"),
+    ],
+)
+def test_a_row_without_a_time_makes_no_partition_of_long_ago(
+    lake: Lake, table: str, columns: dict[str, Any], message: str
+) -> None:
+    given = trades([T0, T0]) | columns if table == "trades" else columns
+    with lake.writer("test") as w:
+        with pytest.raises(DataError, match=message):
+            w.append(table, "OKX", "BTC-USDT", given)
         assert w.commit({}) == 0
 
 
