@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from quantai.core.errors import DataError, StorageError
 from quantai.data import manifest
-from quantai.data.locks import FileLock
+from quantai.data.locks import FileLock, source_lock
 from quantai.data.manifest import Manifest, Part, transaction
 from quantai.data.parts import ROW_GROUP, in_order, new_path, write_part
 from quantai.data.tables import TABLES
@@ -74,7 +74,7 @@ def _move_staged(con: sqlite3.Connection, root: Path) -> int:
     moved = 0
     for (source,) in con.execute("select distinct source from staged").fetchall():
         try:
-            lock = FileLock(root, source, source)
+            lock = source_lock(root, source)
         except StorageError:
             continue
         with lock:

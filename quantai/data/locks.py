@@ -43,3 +43,13 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def source_lock(root: Path, source: str) -> FileLock:
+    """Take the lock of a source; no source can be called what another lock of the lake is called. Raises StorageError.
+
+    >>> import tempfile
+    >>> with source_lock(Path(tempfile.mkdtemp()), "compact") as lock:
+    ...     lock.release()
+    """
+    return FileLock(root, f"source-{source}", f"source {source!r}")

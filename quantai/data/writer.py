@@ -14,7 +14,7 @@ import pyarrow as pa
 from quantai.core.errors import InputError, StorageError
 from quantai.core.rows import HOUR, MS, SEC
 from quantai.data import manifest
-from quantai.data.locks import FileLock
+from quantai.data.locks import FileLock, source_lock
 from quantai.data.manifest import Manifest, Part, transaction
 from quantai.data.parts import describe, new_path
 from quantai.data.tables import TABLES, Columns, bounds, check_name, checked, split, stamped
@@ -57,7 +57,7 @@ class Writer:
         self.source = manifest.check_source(source)
         self._root = root
         self._lock = threading.RLock()
-        lock = FileLock(root, source, f"source {source!r}")
+        lock = source_lock(root, source)
         self._file_lock: FileLock | None = lock
         try:
             self._con = Manifest(root).write()

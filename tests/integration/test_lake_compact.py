@@ -222,3 +222,15 @@ def test_readers_and_a_writer_go_on_during_compaction(tmp_path: Path, monkeypatc
     assert len(seen) > 2
     assert all(seen)
     assert lake.trades("KRAKEN", "BTC-USDT").num_rows == 30
+
+
+def test_a_source_may_be_called_what_compaction_is_called(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    ts = [T0]
+    with lake.writer("compact") as w:
+        w.append("trades", "OKX", "BTC-USDT", {"ts_exch": ts, "ts_recv": ts, "px": [1.0], "qty": [1.0]})
+        w.commit({})
+        assert lake.compact(quiet=True).moved == 0, "its rows are its own while it is open"
+        with pytest.raises(StorageError, match="source 'compact' is in use by process"):
+            lake.writer("compact")
+    assert lake.tables() == {"trades": 1}
