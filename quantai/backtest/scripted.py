@@ -1,5 +1,8 @@
 """Scripted requests: orders, cancels and replaces at given instants against a tape, for checks and what-ifs."""
 
+# a state field with a shape is an array, whatever its annotation
+# pyright: reportIndexIssue=false
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +16,7 @@ from quantai.core.rows import TIF, Action
 from quantai.data.tape import Tape
 from quantai.strategy.base import Strategy
 from quantai.strategy.fields import state
+from quantai.strategy.verbs import UNSET
 
 _MOST = 256
 _NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
@@ -22,7 +26,7 @@ _NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
 class Request:
     """One request at the instant `ts` (ns, our clock): NEW numbers orders from 1 in the order given; `order` names one.
 
-    `limit` NaN is a market order; `qty` in units (of a replace: see SimVenue.replace).
+    without a `limit` it is a market order; `qty` in units (of a replace: see SimVenue.replace).
     """
 
     ts: int
@@ -30,7 +34,7 @@ class Request:
     order: int = 0
     side: int = 1
     qty: float = 0.0
-    limit: float = float("nan")
+    limit: float = UNSET
     tif: TIF = TIF.GTC
     post_only: bool = False
     expire_ts: int = 0
@@ -42,16 +46,16 @@ class Script(Strategy):
 
     n: int = state(0)
     at: int = state(0)
-    ts = state(0, shape=_MOST)
-    action = state(0, shape=_MOST)
-    order = state(0, shape=_MOST)
-    side = state(0, shape=_MOST)
-    qty = state(0.0, shape=_MOST)
-    limit = state(0.0, shape=_MOST)
-    tif = state(0, shape=_MOST)
-    post_only = state(0, shape=_MOST)
-    expire_ts = state(0, shape=_MOST)
-    instrument = state(0, shape=_MOST)
+    ts: int = state(0, shape=_MOST)
+    action: int = state(0, shape=_MOST)
+    order: int = state(0, shape=_MOST)
+    side: int = state(0, shape=_MOST)
+    qty: float = state(0.0, shape=_MOST)
+    limit: float = state(0.0, shape=_MOST)
+    tif: int = state(0, shape=_MOST)
+    post_only: int = state(0, shape=_MOST)
+    expire_ts: int = state(0, shape=_MOST)
+    instrument: int = state(0, shape=_MOST)
 
     def on_start(self, ctx: Any) -> None:
         """Send what is due, and wake up for the next."""
