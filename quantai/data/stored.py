@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from quantai.core.errors import InputError, UnknownName
 from quantai.core.instruments import Instrument, Instruments
-from quantai.core.rows import BAR, Rows, zeros
+from quantai.core.rows import BAR, SEC, Rows, zeros
 from quantai.data.bars import Bars
 from quantai.data.instants import Instant, to_ns
 from quantai.data.intervals import Interval, parse_interval
@@ -45,6 +45,54 @@ def picked(rows: pa.Table, spellings: set[str]) -> tuple[Rows, Any]:
     return out[order], seq[order]
 
 
+class Once:
+    """Leaves out the trades that came before: the venue's id, the price and the time (to a second) of an earlier one.
+
+    A recording and a download of the same hours, or two recordings, bring each trade twice. Sources of the same hours
+    overlap in seq and so arrive in one piece; of the pieces before, the last million trades are remembered. Trades
+    without an id are never taken for each other. An id alone does not do: some venues use one again.
+
+    >>> rows = pa.table({"id": ["7", None, "7", None], "px": [1.0, 2.0, 1.0, 2.0], "ts_exch": [5, 6, 5, 6]})
+    >>> once = Once()
+    >>> once.pick(rows)["ts_exch"].to_pylist(), once.pick(rows)["ts_exch"].to_pylist()
+    ([5, 6, 6], [6, 6])
+    """
+
+    _KEPT = 1 << 20
+
+    def __init__(self) -> None:
+        self._before: pa.Table | None = None
+
+    def pick(self, rows: pa.Table) -> pa.Table:
+        """Return those of `rows`, with id, px and ts_exch, that are new."""
+        keys = rows.select(["id", "px", "ts_exch"])
+        if rows.num_rows == 0 or rows["id"].null_count == rows.num_rows:
+            return rows
+        ts = keys["ts_exch"].to_numpy()
+        known = keys.slice(0, 0)
+        if self._before is not None:  # of the trades before, few are as young as the oldest of these
+            near = self._before["ts_exch"].to_numpy() >= ts.min() - SEC
+            known = self._before.filter(pa.array(near))
+        both = pa.concat_tables([known, keys])
+        again = _repeated(both)[known.num_rows :]
+        kept = both if self._before is None else pa.concat_tables([self._before, keys])
+        self._before = kept.slice(max(0, kept.num_rows - self._KEPT)).combine_chunks()
+        return rows.filter(pa.array(~again)) if again.any() else rows
+
+
+def _repeated(keys: pa.Table) -> Any:
+    codes = keys["id"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    px, ts = keys["px"].to_numpy(), keys["ts_exch"].to_numpy()
+    again = np.zeros(len(codes), bool)
+    if int(codes.max()) + 1 == len(codes) - keys["id"].null_count:
+        return again  # no id is there twice
+    order = np.argsort(codes, kind="stable")
+    c, p, t = codes[order], px[order], ts[order]
+    same = (c[1:] == c[:-1]) & (c[1:] >= 0) & (p[1:] == p[:-1]) & (np.abs(t[1:] - t[:-1]) < SEC)
+    again[order[1:][same]] = True
+    return again
+
+
 def span(interval: Interval, start: Instant | None, end: Instant | None) -> tuple[int | None, int | None]:
     """Return the [start, end) of trades that make the bars with start <= ts_open < end; whole bars only, for time."""
     lo = None if start is None else to_ns(start, "start")
@@ -63,18 +111,20 @@ def build(
 ) -> Bars:
     """Return bars of trades that arrive in pieces, in the order of seq; calls `took` with the rows of each piece.
 
-    `source` of the result says how many trades came late, that is with a time before the bar that was open.
+    A trade that two sources brought counts once (see `Once`). `source` of the result says how many trades came late,
+    that is with a time before the bar that was open.
     """
     from quantai.data.aggregate import BarBuilder
 
     lo, hi = bounds
-    builder = BarBuilder(interval, instrument)
+    builder, once = BarBuilder(interval, instrument), Once()
     done = [zeros(0, BAR)]
-    for rows in pieces:
+    for piece in pieces:
+        rows = once.pick(piece)
         ts, px, qty = (rows[n].to_numpy() for n in ("ts_exch", "px", "qty"))
         keep = (ts >= (-_END if lo is None else lo)) & (ts < (_END if hi is None else hi))
         done.append(builder.extend(ts[keep], px[keep], qty[keep]))
-        took(rows.num_rows)
+        took(piece.num_rows)
     done.append(builder.flush())
     source = f"trades of {instrument.venue} {instrument.symbol}" + (f", {builder.late} late" if builder.late else "")
     return Bars(np.concatenate(done), Instruments([instrument]), interval.text, source)

@@ -55,6 +55,31 @@ def test_bars_of_the_lake_are_bars_of_its_trades(lake: Lake, by: str) -> None:
     assert got.fingerprint == want.fingerprint
 
 
+@pytest.mark.parametrize("by", ["1m", "100 ticks"])
+def test_trades_that_two_sources_brought_count_once(lake: Lake, by: str) -> None:
+    ts = T0 + np.arange(6_000) * SEC
+    ids = [str(n) for n in range(len(ts))]
+    trades = {"ts_exch": ts, "px": 100 + np.sin(np.arange(len(ts))), "qty": np.ones(len(ts)), "id": ids}
+    with lake.writer("pull") as w:
+        w.append("trades", "OKX", "BTC-USDT", trades | {"ts_recv": ts})
+        w.commit({})
+    want = lake.bars("OKX", "BTC-USDT", by)
+    with lake.writer("live") as w:  # it received each a little later, and at its start an older thousand at once
+        late = np.maximum(ts, ts[1_000]) + np.arange(len(ts)) // 5
+        w.append("trades", "OKX", "BTC-USDT", trades | {"ts_recv": late})
+        w.commit({})
+    assert lake.tables()["trades"] == 12_000
+    got = lake.bars("OKX", "BTC-USDT", by)
+    assert got.rows.tobytes() == want.rows.tobytes()
+
+
+def test_trades_without_ids_or_with_one_used_again_all_count(lake: Lake) -> None:
+    ts = T0 + np.arange(4) * SEC
+    put(lake, "trades", ts_exch=ts, ts_recv=ts, px=[1.0] * 4, qty=[1.0] * 4, id=[None, None, "7", "7"])
+    put(lake, "trades", ts_exch=ts[:1], ts_recv=ts[:1], px=[2.0], qty=[1.0], id=["7"])
+    assert lake.bars("OKX", "BTC-USDT", "1m").rows["trades"].tolist() == [5]
+
+
 def test_time_bars_of_a_range_are_whole(lake: Lake) -> None:
     put_trades(lake)
     everything = lake.bars("OKX", "BTC-USDT", "1h").rows
