@@ -46,6 +46,7 @@ def pull(
             "rows": got.rows,
             "start": to_iso(got.start_ts),
             "end": to_iso(got.end_ts),
+            "empty": [f"{to_iso(a)}/{to_iso(b)}" for a, b in got.empty],
             "lake": opened.root,
         },
         json,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quantai.core.errors import InputError, MissingExtra, UnknownName, VenueError
+from quantai.core.errors import DataError, InputError, MissingExtra, UnknownName, VenueError
 from quantai.core.instruments import Contract, Payoff
 from quantai.core.rows import MIN, MS
 from quantai.data import Lake
@@ -110,6 +110,58 @@ def test_trades_are_all_there_although_the_venue_drops_the_first_of_a_full_answe
     assert not venue.faults
     full = [q for q in venue.requests("aggTrades") if int(q["limit"]) != 1000]
     assert full == []
+
+
+@pytest.mark.parametrize("what", ["bars", "trades"])
+def test_an_empty_answer_is_believed_only_when_it_comes_again(tmp_path: Path, what: str) -> None:
+    venue, lake = Binance(), Lake(tmp_path)
+    end = T0 + (4_000 if what == "bars" else 30) * MINUTE
+    venue.trades = make_trades(T0, end)
+    venue.faults = [None, "empty", "empty"]  # a weak moment in the middle of the range, longer than one request
+    with serve(venue):
+        got = pull(lake, "BINANCE", "BTC-USDT", what, start=START, end=end * MS, endpoint=venue.url)
+    assert (bars_in(lake) if what == "bars" else trades_in(lake)) == (
+        expected(T0, end) if what == "bars" else as_stored(venue.trades)
+    )
+    quiet = (T0 + 10 * MINUTE, T0 + 14 * MINUTE)
+    assert all(quiet[0] <= a // MS < b // MS <= quiet[1] for a, b in got.empty)
+
+
+def test_what_the_venue_twice_has_nothing_of_is_listed_and_not_asked_for_again(tmp_path: Path) -> None:
+    venue, lake = Binance(), Lake(tmp_path)
+    venue.trades = [t for t in make_trades(T0, T0 + 30 * MINUTE) if not 1 <= (t["T"] - T0) // MINUTE < 20]
+    with serve(venue):
+        for pulled in (True, False):
+            venue.asked.clear()
+            got = pull(lake, "BINANCE", "BTC-USDT", "trades", start=START, end=START + 30 * MIN, endpoint=venue.url)
+            assert (got.rows > 0, len(got.empty) > 0, len(venue.requests("aggTrades")) > 0) == (pulled,) * 3
+            for a, b in got.empty:
+                assert START + MIN <= a < b <= START + 20 * MIN
+                assert sum(int(q["startTime"]) == a // MS for q in venue.requests("aggTrades")) == 2
+    assert trades_in(lake) == as_stored(venue.trades)
+
+
+def test_trades_that_the_lake_has_from_elsewhere_are_not_pulled_again(tmp_path: Path) -> None:
+    venue, lake = Binance(), Lake(tmp_path)
+    venue.trades = make_trades(T0, T0 + 30 * MINUTE)
+    recorded = [t for t in venue.trades if t["T"] >= T0 + 20 * MINUTE]
+    ts = [t["T"] * MS for t in recorded]
+    with lake.writer("live:BINANCE") as writer:
+        columns = {"ts_exch": ts, "ts_recv": [t + MIN // 60 for t in ts], "px": [1.0] * len(ts), "qty": [1.0] * len(ts)}
+        writer.append("trades", "BINANCE", "BTC-USDT", columns)
+        writer.commit({})
+
+    def ask(minutes: int) -> int:
+        return pull(
+            lake, "BINANCE", "BTC-USDT", "trades", start=START, end=START + minutes * MIN, endpoint=venue.url
+        ).rows
+
+    with serve(venue):
+        with pytest.raises(DataError, match=rf"holds {len(ts)} trades of BTC-USDT at BINANCE from 2024-01-01T00:20:0"):
+            ask(30)
+        assert venue.requests("aggTrades") == []
+        assert ask(20) == len(venue.trades) - len(recorded)
+        assert ask(20) == 0, "its own trades are no others"
 
 
 def test_a_millisecond_with_more_trades_than_one_answer_is_refused(tmp_path: Path) -> None:

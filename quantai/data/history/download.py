@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quantai.core.errors import InputError, UnknownName, VenueError
+from quantai.core.errors import DataError, InputError, UnknownName, VenueError
 from quantai.core.rows import HOUR, MS, SEC
 from quantai.data.bars import interval_ns
 from quantai.data.history.client import Client
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 _LATE_TRADES_MS = 10 * SEC // MS  # a venue's history lags its market: what is younger is left for the next pull
 
 Span = tuple[int, int]
-"""Milliseconds since 1970 UTC, [first, second)."""
+"""[first, second) of milliseconds since 1970 UTC; in `Pulled`, of nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What one pull did: rows added, and the range (ns UTC, [start, end)) that was asked for and is complete now."""
+    """What one pull did: rows added, and the range (ns UTC, [start, end)) that was asked for and is complete now.
+
+    `empty` lists the stretches (ns UTC, [start, end)) of it in which the venue had nothing, twice: quiet or closed
+    hours, a time before the listing, or a venue that has lost them.
+    """
 
     venue: str
     symbol: str
@@ -33,6 +37,7 @@ class Pulled:
     rows: int
     start_ts: int
     end_ts: int
+    empty: tuple[Span, ...] = ()
 
 
 def pull(
@@ -52,8 +57,12 @@ def pull(
     Bars are selected by their opening instant, trades by their time at the venue. A bar that is not over yet is left
     out, and so are trades of the last 10 seconds. Rows and the range they cover are committed together: after an
     interruption at any moment, and for ranges that overlap earlier ones, the same call continues, adds no row twice
-    and leaves none out. Downloaded rows have no receipt time; `ts_recv` is the venue's time (a bar's closing
-    instant).
+    and leaves none out. An empty answer is believed when a second one after a pause is empty too, and is listed in
+    `Pulled.empty`; at the end of the range it is asked for again by the next pull. Downloaded rows have no receipt
+    time; `ts_recv` is the venue's time (a bar's closing instant).
+
+    Trades that the lake has of a part of the range from elsewhere (a recording, a file) are a DataError that says of
+    which: they would count twice.
 
     `endpoint` sends every request to another host, such as a proxy; `quiet` hides the progress bar. Raises
     UnknownName for a venue, symbol or interval before anything is downloaded, InputError for a range that is empty or
@@ -77,21 +86,31 @@ def pull(
             f"start {to_iso(start_ms * MS)} is too recent: no complete {what} of {symbol} exist from there on"
         )
     source = "-".join(["pull", venue, symbol, what, *([interval] if what == "bars" else [])])
-    rows = 0
+    rows, empty = 0, list[Span]()
     with lake.writer(source) as writer:
         todo = gaps(_have(writer), start_ms, stop_ms)
+        if what == "trades":
+            _refuse_held(lake, venue, symbol, todo)
         hours = sum(b - a for a, b in todo) * MS / HOUR
         with progress(f"{venue} {symbol} {what}", hours, unit="h", quiet=quiet) as advance:
             for span in todo:
-                rows += _store(
-                    writer, (what, venue, symbol), _pages(client, what, interval, length, span), span, advance
-                )
+                pages = _pages(client, what, interval, length, span)
+                rows += _store(writer, (what, venue, symbol), pages, span, advance, empty)
         if not writer.position:
             asked = f"from {to_iso(start_ms * MS)} to {to_iso(stop_ms * MS)}"
             raise VenueError(f"{venue} has no {what} of {symbol} {asked}: was it listed then?")
     if all((i.venue, i.symbol) != (venue, symbol) for i in lake.instruments):
         lake.instruments.add(client.instrument())
-    return Pulled(venue, symbol, what, interval if what == "bars" else "", rows, start_ms * MS, stop_ms * MS)
+    return Pulled(
+        venue,
+        symbol,
+        what,
+        interval if what == "bars" else "",
+        rows,
+        start_ms * MS,
+        stop_ms * MS,
+        tuple((a * MS, b * MS) for a, b in empty),
+    )
 
 
 def gaps(have: list[Span], start: int, end: int) -> list[Span]:
@@ -127,17 +146,42 @@ def _have(writer: "Writer") -> list[Span]:
     return [(a, b) for a, b in writer.position.get("have", [])]
 
 
+def _refuse_held(lake: "Lake", venue: str, symbol: str, todo: list[Span]) -> None:
+    """Raise DataError for trades in the stretches of time that this source has not brought itself."""
+    for start, end in todo:
+        held, first, last = lake.sql(
+            "select count(*), min(ts_exch), max(ts_exch) from trades "
+            "where venue = $venue and symbol = $symbol and ts_exch >= $start and ts_exch < $end",
+            venue=venue,
+            symbol=symbol,
+            start=start * MS,
+            end=end * MS,
+        ).fetchall()[0]
+        if held:
+            raise DataError(
+                f"the lake holds {held} trades of {symbol} at {venue} from {to_iso(first)} to {to_iso(last)} already, "
+                "of a recording or an import: pull what lies before or after them, or into another lake"
+            )
+
+
 def _store(
-    writer: "Writer", stream: tuple[str, str, str], pages: Iterator[Page], span: Span, advance: Callable[[float], None]
+    writer: "Writer",
+    stream: tuple[str, str, str],
+    pages: Iterator[Page],
+    span: Span,
+    advance: Callable[[float], None],
+    empty: list[Span],
 ) -> int:
     # an empty stretch is noted only together with rows that follow it: at the end it may have been asked for too soon
     rows, done, have = 0, span[0], _have(writer)
-    for upto, columns in pages:
-        if len(next(iter(columns.values()))):
-            writer.append(*stream, columns)
-            rows += writer.commit({"have": joined(have, (span[0], upto))})
-        advance((upto - done) * MS / HOUR)
-        done = upto
+    for page in pages:
+        if len(next(iter(page.columns.values()))):
+            writer.append(*stream, page.columns)
+            rows += writer.commit({"have": joined(have, (span[0], page.end_ms))})
+        if page.empty:
+            empty[:] = joined(empty, (page.start_ms, page.end_ms))
+        advance((page.end_ms - done) * MS / HOUR)
+        done = page.end_ms
     return rows
 
 

@@ -8,10 +8,15 @@ keep the first or the last of them (Binance keeps the last when a start and an e
 binance-spot-api-docs#10). So an answer that is full proves nothing: its stretch is halved until the answer is not
 full, and then it is known to be all. Following the time of the last trade received, the usual way, loses trades there
 without a sign.
+
+Nothing: an empty answer may be the truth (minutes without trades are common), or a venue's weak moment. It is believed
+only when the same stretch is empty again after a pause, asked once the venue has given later rows, and the page says so
+(`Page.empty`). Bars that begin after the stretch asked for prove that it has none.
 """
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,6 +25,7 @@ from quantai.core.rows import HOUR, MS
 
 LONGEST_MS = HOUR // MS  # Binance refuses a longer stretch of trades
 _FIRST_MS = 60_000
+_PAUSE_S = 1.0
 
 
 class Source(Protocol):
@@ -37,28 +43,71 @@ class Source(Protocol):
         ...
 
 
-Page = tuple[int, dict[str, Any]]
-"""(instant in ms up to which everything is now known, columns of the lake's table)."""
+class Page(NamedTuple):
+    """What a venue said of [start_ms, end_ms): columns of the lake's table, all the rows there are.
+
+    `empty` where it gave no row and no proof that there is none, and was asked again.
+    """
+
+    start_ms: int
+    end_ms: int
+    columns: dict[str, Any]
+    empty: bool = False
 
 
 def bar_pages(source: Source, interval: str, length_ns: int, limit: int, start_ms: int, end_ms: int) -> Iterator[Page]:
     """Yield the bars that open in [start_ms, end_ms), in order, each once; `limit` bars come in one answer."""
+
+    def ask(since_ms: int, until_ms: int) -> Iterator[Page]:
+        return _bars(source, interval, length_ns, limit, since_ms, until_ms)
+
+    return _asked_twice(ask, start_ms, end_ms)
+
+
+def trade_pages(source: Source, limit: int, start_ms: int, end_ms: int) -> Iterator[Page]:
+    """Yield the trades of [start_ms, end_ms), in order, each once; raises VenueError where 1 ms holds `limit`."""
+
+    def ask(since_ms: int, until_ms: int) -> Iterator[Page]:
+        return _trades(source, limit, since_ms, until_ms)
+
+    return _asked_twice(ask, start_ms, end_ms)
+
+
+def _asked_twice(ask: Callable[[int, int], Iterator[Page]], start_ms: int, end_ms: int) -> Iterator[Page]:
+    """Yield the pages of `ask`; a run of empty ones is asked for again when rows follow it, or at the end."""
+    doubtful = list[Page]()
+    for page in ask(start_ms, end_ms):
+        if page.empty:
+            doubtful.append(page)
+            continue
+        yield from _again(ask, doubtful)
+        doubtful.clear()
+        yield page
+    yield from _again(ask, doubtful)
+
+
+def _again(ask: Callable[[int, int], Iterator[Page]], doubtful: list[Page]) -> Iterator[Page]:
+    if doubtful:
+        time.sleep(_PAUSE_S)
+    for page in doubtful:
+        yield from ask(page.start_ms, page.end_ms)
+
+
+def _bars(source: Source, interval: str, length_ns: int, limit: int, start_ms: int, end_ms: int) -> Iterator[Page]:
     length_ms = length_ns // MS
     cursor = start_ms
     while cursor < end_ms:
         upto = min(cursor + limit * length_ms, end_ms)
         page = source.bars(cursor, interval, limit)
-        if not page:
-            page = source.bars(cursor, interval, limit)  # venues have moments in which they know nothing: ask twice
         rows = {int(r[0]): r for r in page if cursor <= r[0] < upto}
         if rows:  # not `upto`: repeated rows, or rows from before the start, take the place of others in an answer
             upto = min(upto, max(rows) + length_ms)
-        yield upto, _bar_columns([rows[ts] for ts in sorted(rows)], interval, length_ns)
+        proven = any(r[0] >= cursor for r in page)
+        yield Page(cursor, upto, _bar_columns([rows[ts] for ts in sorted(rows)], interval, length_ns), not proven)
         cursor = upto
 
 
-def trade_pages(source: Source, limit: int, start_ms: int, end_ms: int) -> Iterator[Page]:
-    """Yield the trades of [start_ms, end_ms), in order, each once; raises VenueError where 1 ms holds `limit`."""
+def _trades(source: Source, limit: int, start_ms: int, end_ms: int) -> Iterator[Page]:
     cursor, span = start_ms, _FIRST_MS
     while cursor < end_ms:
         upto = min(cursor + span, end_ms)
@@ -70,7 +119,7 @@ def trade_pages(source: Source, limit: int, start_ms: int, end_ms: int) -> Itera
             span = max(1, (upto - cursor) // 2)
             continue
         rows = {t["id"] or n: t for n, t in enumerate(page) if cursor <= t["timestamp"] < upto}
-        yield upto, _trade_columns(sorted(rows.values(), key=_order))
+        yield Page(cursor, upto, _trade_columns(sorted(rows.values(), key=_order)), not rows)
         cursor = upto
         if len(page) < limit // 2:
             span = min(2 * span, LONGEST_MS)
