@@ -6,6 +6,7 @@
 - `portfolio`: Portfolio: holdings and money of all desks, by strategy, account and instrument
 - `adjustments`: money and holdings that move without an execution, as rows
 - `valuation`: equity, exposure and margin, compiled
+- `statement`: the exact books of a portfolio
 - `var`: value at risk, historical and parametric
 - `state`: a portfolio as arrays, for snapshots
 """

@@ -47,12 +47,19 @@ class Ledger:
         self._executions.add(exec)
         self._trade(side * units, cost)
         for ccy, fee in paid.items():
-            self.fees[ccy] = self.fees.get(ccy, Fraction(0)) + fee
-            if not self.fees[ccy]:
-                del self.fees[ccy]
-            if self.instrument.contract is Contract.SPOT and ccy == self.instrument.base:
-                self._trade(-fee, cost)
+            self._charge(ccy, fee, cost)
         return True
+
+    def charge(self, currency: str, fee: Exact, px: Exact) -> None:
+        """Book a fee that is told apart from its execution; in the base of spot it leaves the holding, valued at px."""
+        self._charge(currency, exact(fee), value(self.instrument, px) if exact(px) else Fraction(0))
+
+    def _charge(self, currency: str, fee: Fraction, cost: Fraction) -> None:
+        self.fees[currency] = self.fees.get(currency, Fraction(0)) + fee
+        if not self.fees[currency]:
+            del self.fees[currency]
+        if self.instrument.contract is Contract.SPOT and currency == self.instrument.base:
+            self._trade(-fee, cost)
 
     def fund(self, ts: int, rate: Exact, mark: Exact) -> bool:
         """Pay or receive funding at the boundary `ts` once: -qty x notional(mark) x rate, longs pay a positive rate."""
