@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 REPO = Path(__file__).resolve().parent.parent
 
+collect_ignore_glob = ["bench/_*.py"]  # programs of the peers' own environment
+
 # The first example of a test may compile a kernel for seconds: a deadline would judge the compiler, not the code.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None, print_blob=True)
