@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from quantai.core.errors import DataError, InputError
+from quantai.core.packing import pack, unpack
 from quantai.core.positions import value
 from quantai.core.reports import REPORT, REQUEST_ONLY, Refusal
 from quantai.core.rows import CHILD, EVENT, INTENT, Action, Kind, OrderType, Reason, Rows
@@ -21,7 +22,6 @@ from quantai.execution.gate import NEVER, Gate, observe
 from quantai.execution.limits import Limits
 from quantai.execution.order_table import SENT, WAITING, OrderTable, is_finished
 from quantai.execution.outgoing import DENIED, LOCAL, UNCLAIMED, Step
-from quantai.core.packing import pack, unpack
 from quantai.execution.reasons import RiskReason
 from quantai.execution.setup import Setup
 from quantai.execution.targets import target_lots
