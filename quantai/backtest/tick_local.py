@@ -141,6 +141,10 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
             receive_rows(c, p, x, min(t, report_at) if full else t)
         if report_at <= t:
             c.now = report_at
+            p.seq += 1
+            if wants & _ON_REPORT:
+                # unheard reports leave no number: in a batch it would say how many rows came before
+                c.seq = p.seq
             receive_report(c, p, x)
             if wants & _ON_REPORT:
                 refresh(c, x)
@@ -247,8 +251,6 @@ def receive_report(c: Any, p: Any, x: Any) -> None:
     """Receive the first report that waits: our view of the order, the account, the log, the row for `on_fill`."""
     r = reports_of(x)[x.first_report]
     x.first_report += 1
-    p.seq += 1
-    c.seq = p.seq
     c.k = 0
     c.instrument = r.instrument
     p.kind = r.kind

@@ -19,7 +19,7 @@ from quantai.data.tape import Tape
 from quantai.strategy import Strategy
 from quantai.strategy.context import World
 from quantai.venues.book import DEPTH
-from quantai.venues.exchange import MOST_AHEAD, UNDO, run_exchange
+from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up, run_exchange
 from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
@@ -214,7 +214,9 @@ class TickRun:
         at = int(np.searchsorted(rows["ts_exch"], horizon, "left"))
         if s["n_orders"][0] == 0:
             s["next_scan"] = at
-        first = min(keep, int(s["next_scan"][0]), int(s["next_book"][0]) if s["split"][0] else keep)
+        if s["split"][0]:
+            _catch_up(s, horizon - 1)
+        first = min(keep, int(s["next_scan"][0]))
         self._tail = self._tail_x = rows[first:].copy()
         for name in ("next_recv", "next_scan", "next_book"):
             s[name] = max(int(s[name][0]) - first, 0)
@@ -253,6 +255,7 @@ class TickRun:
             self._reports[s["first_report"][0] : s["end_report"][0]],
         ]
         s["end_request"], s["end_report"] = s["end_request"] - s["first_request"], s["end_report"] - s["first_report"]
+        p["row"] = 0  # an index into the piece being fed
         drop = ("first_request", "first_report", "n_rows", "n_cells", "horizon", "one_order")
         for name in drop + (() if own_book else ("split", "next_book")):
             s[name] = 0
@@ -357,6 +360,11 @@ def _sample(ctx: Any, local: Any, sim: Any, ts: int) -> None:
 @uncounted
 def _run_exchange(sim: Any, until: int) -> None:
     run_exchange(sim[0], until)
+
+
+@uncounted
+def _catch_up(sim: Any, until: int) -> None:
+    catch_up(sim[0], until)
 
 
 @uncounted

@@ -114,8 +114,10 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
     limit = o.px
     if o.type == _MARKET:
         limit = _ANY_BUY if o.side > 0 else _ANY_SELL
-    if rules.self_trade and not prevent(x, o, limit, ts, rules.self_trade):
-        return False
+    if rules.self_trade:
+        if not prevent(x, o, limit, ts, rules.self_trade):
+            return False
+        o = resting_of(x)[x.n_orders]  # orders before it may have left
     if crosses(limit, o.side, d):
         if o.flags & POST_ONLY:
             end(x, o, ts, _EXPIRED, _R_POST)

@@ -104,6 +104,11 @@ def build(events, snapshot, said):
 
 def main():
     said = json.loads(sys.argv[1])
+    for job in said if isinstance(said, list) else [said]:
+        run(job)
+
+
+def run(said):
     folder = Path(said["folder"])
     events, snapshot = np.load(folder / "events.npy"), np.load(folder / "snapshot.npy")
     algo = mm if said["case"] == "mm" else feed
@@ -139,7 +144,8 @@ def main():
             }  # fmt: skip
             got.pop("volume")
         hbt.close()
-    got |= {k: round(float(got[k]), n) for k, n in (("position", 6), ("balance", 6), ("fee", 8)) if k in got}
+    for name, digits in (("position", 6), ("balance", 6), ("fee", 9 if hair else 8)):
+        got[name] = round(float(got[name]), digits)
     if "volume" in got:
         got["volume"] = round(float(got["volume"]), 6)
     rate = round(len(events) / statistics.median(cpu[1:] or cpu))

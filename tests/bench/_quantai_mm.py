@@ -49,7 +49,7 @@ def main() -> None:
                 "fills": len(result.fill_rows),
                 "position": round(sum(result.positions.values()), 6),
                 "balance": round(result.balance, 6),
-                "fee": round(result.fee, 8),
+                "fee": round(result.fee, 9 if said["exchange"] == "partial" else 8),
                 "volume": round(result.volume, 6),
             }
         )

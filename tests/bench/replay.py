@@ -1,10 +1,10 @@
 """Replays of a market maker on generated ticks, beside hftbacktest 2.4.4 in the same run; `make bench-setup` first.
 
 The case: quote both sides every 100 ms, 0.01 BTC, at most 0.1 BTC either way; 2 ms to the venue and 2 ms back; maker
--0.5 bp, taker 7 bp. Rows per second of processor time are medians of `runs` runs in one process, the first left
-out, of the event loop alone on both sides (`call_rows_per_cpu_s` is our whole call, with its result). A whole program is a fresh process from
-its start to its first result, data on disk in each side's own format; our kernels come from the cache on disk,
-hftbacktest compiles at each start. `--case feed` reads the book every 100 ms and sends nothing.
+-0.5 bp, taker 7 bp. Rows per second of processor time are medians of `runs` runs in one process, the first left out,
+of the event loop alone on both sides (`call_rows_per_cpu_s` is our whole call, with its result). A whole program is a
+fresh process from its start to its first result, data on disk in each side's own format; our kernels come from the
+cache on disk, hftbacktest compiles at each start. `--case feed` reads the book every 100 ms and sends nothing.
 """
 
 import json
