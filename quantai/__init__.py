@@ -14,7 +14,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quantai.backtest import Result, backtest, sweep
+    from quantai.backtest import (
+        Result,
+        backtest,
+        check_lookahead,
+        check_warmup,
+        data_snooping,
+        sweep,
+        verdict,
+        walk_forward,
+    )
     from quantai.core.errors import (
         DataError,
         InputError,
@@ -55,15 +64,20 @@ __all__ = [
     "UnknownName",
     "VenueError",
     "backtest",
+    "check_lookahead",
+    "check_warmup",
+    "data_snooping",
     "ind",
     "samples",
     "state",
     "sweep",
     "synth",
+    "verdict",
+    "walk_forward",
 ]
 
 _HOMES = {
-    "quantai.backtest": "Result backtest sweep",
+    "quantai.backtest": ("Result backtest check_lookahead check_warmup data_snooping sweep verdict walk_forward"),
     "quantai.core.errors": (
         "DataError InputError MissingExtra QuantaiError StorageError StrategyError UnknownName VenueError"
     ),

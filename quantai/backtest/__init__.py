@@ -14,6 +14,7 @@
 - `bar_reach`     which price of a bar an order reaches, and when
 - `order_table`   working orders, their children and rivals
 - `account`       cash, positions, fees
+- `validate`      a room: look-ahead, walk-forward, data snooping, overfitting, verdict
 - `trades`        fills gathered into round trips
 """
 
@@ -22,5 +23,20 @@ from quantai.backtest.matching import BarRules, match_orders
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
 from quantai.backtest.sweep import Sweep, sweep
+from quantai.backtest.validate import check_lookahead, check_warmup, data_snooping, verdict, walk_forward
 
-__all__ = ["BarRules", "BarRun", "Result", "Settings", "Sweep", "backtest", "match_orders", "sweep"]
+__all__ = [
+    "BarRules",
+    "BarRun",
+    "Result",
+    "Settings",
+    "Sweep",
+    "backtest",
+    "check_lookahead",
+    "check_warmup",
+    "data_snooping",
+    "match_orders",
+    "sweep",
+    "verdict",
+    "walk_forward",
+]
