@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         verdict,
         walk_forward,
     )
+    from quantai.backtest.replay import replay
+    from quantai.backtest.replay_result import ReplayResult
     from quantai.core.errors import (
         DataError,
         InputError,
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from quantai.core.instruments import Instrument, Instruments
     from quantai.core.rows import BUY, DAY, HOUR, MIN, MS, NS, SEC, SELL, US
     from quantai.data import Bars, Lake, samples, synth
+    from quantai.data.tape import Tape
     from quantai.strategy import Strategy, ind, state
+    from quantai.venues import Latency, SimVenue
 
 __all__ = [
     "BUY",
@@ -55,12 +59,16 @@ __all__ = [
     "Instrument",
     "Instruments",
     "Lake",
+    "Latency",
     "MissingExtra",
     "QuantaiError",
+    "ReplayResult",
     "Result",
+    "SimVenue",
     "StorageError",
     "Strategy",
     "StrategyError",
+    "Tape",
     "UnknownName",
     "VenueError",
     "backtest",
@@ -68,6 +76,7 @@ __all__ = [
     "check_warmup",
     "data_snooping",
     "ind",
+    "replay",
     "samples",
     "state",
     "sweep",
@@ -78,13 +87,17 @@ __all__ = [
 
 _HOMES = {
     "quantai.backtest": ("Result backtest check_lookahead check_warmup data_snooping sweep verdict walk_forward"),
+    "quantai.backtest.replay": "replay",
+    "quantai.backtest.replay_result": "ReplayResult",
     "quantai.core.errors": (
         "DataError InputError MissingExtra QuantaiError StorageError StrategyError UnknownName VenueError"
     ),
     "quantai.core.instruments": "Instrument Instruments",
     "quantai.core.rows": "BUY DAY HOUR MIN MS NS SEC SELL US",
     "quantai.data": "Bars Lake samples synth",
+    "quantai.data.tape": "Tape",
     "quantai.strategy": "Strategy ind state",
+    "quantai.venues": "Latency SimVenue",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
