@@ -133,9 +133,12 @@ class OrderTable:
             tracked = self.tracked[slot]
             if int(tracked["instrument"]) != instrument:
                 continue
-            first = row
-            while (int(first["order"]), int(first["exec"])) in corrected:
-                first = corrected[int(first["order"]), int(first["exec"])]
+            first, chain = row, {int(row["exec"])}
+            while (before := corrected.get((int(first["order"]), int(first["exec"])))) is not None:
+                first = before
+                if int(first["exec"]) in chain:  # a venue can say that an execution corrects itself
+                    break
+                chain.add(int(first["exec"]))
             at = int(first["seq"]) or int(row["seq"])
             found.append((at, int(tracked["side"]), int(row["qty_lots"]), int(row["px_ticks"])))
         return sorted(found, key=lambda fill: fill[0])

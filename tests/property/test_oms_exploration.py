@@ -155,5 +155,5 @@ class Trading(RuleBasedStateMachine):
         assert all(not is_finished(t) or leaves(t) == 0 for t in oms.table.tracked[: len(oms.table)])
 
 
-Trading.TestCase.settings = settings(max_examples=8, stateful_step_count=25)
+Trading.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestTrading = Trading.TestCase

@@ -84,6 +84,15 @@ def test_a_bust_and_a_correction_rebuild_the_position() -> None:
     assert market.oms.gate.watch["position"][0, 0] == 1.0
 
 
+def test_an_execution_that_corrects_itself_ends_no_session() -> None:
+    market = Market()
+    order = market.new(lots=2000)
+    market.fill(order, 1, 1000)
+    market.hear(order, Kind.TRADE_CORRECT, exec=5, ref=5, qty_lots=300, px_ticks=180)
+    market.hear(order, Kind.TRADE_CANCEL, exec=6, ref=1)
+    assert market.oms.portfolio.positions("desk")["alpha"]["BTC-USDT"]["qty"] == 0.3
+
+
 def test_a_denied_order_is_never_sent_and_says_why() -> None:
     market = Market(max_order_notional=50)
     order = market.new(lots=1000)
