@@ -21,7 +21,8 @@ demo: setup ## Backtest a strategy on real S&P 500 bars and write a tear sheet t
 	@$(BIN)/python -m scripts.demo
 
 test: lint ## Check everything: lint, then all tests with coverage
-	$(BIN)/pytest $(PYTEST_ARGS) --cov --cov-report=term
+	$(BIN)/pytest $(PYTEST_ARGS) tests quantai --cov --cov-report=term
+	$(BIN)/pytest $(PYTEST_ARGS) notebooks
 
 lint: setup ## ruff, pyright and the direction of imports
 	$(BIN)/ruff check

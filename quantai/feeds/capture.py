@@ -106,6 +106,7 @@ class CaptureFeed:
             async for batch in outlet.batches():
                 yield batch
         finally:
+            outlet.leave()
             await self.close()
             await task
 

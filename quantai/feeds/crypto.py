@@ -125,6 +125,7 @@ class CryptoFeed:
             async for batch in outlet.batches():
                 yield batch
         finally:
+            outlet.leave()
             await self.close()
             for task in tasks:
                 with suppress(TimeoutError):

@@ -6,6 +6,7 @@ reading of the socket, and the venue's own flow control does the rest. Nothing i
 """
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
@@ -76,6 +77,11 @@ class Outlet:
         """Say that no more batches will come: the consumer gets the backlog and then `error`, if any."""
         self._ended, self._error = True, error
         self._filled.set()
+
+    def leave(self) -> None:
+        """Say that nobody takes batches any more: reading is never held again, or it could not come to its end."""
+        self._limit = sys.maxsize
+        self._room.set()
 
     async def batches(self) -> AsyncIterator[Batch]:
         """Yield the batches in order until `end`."""

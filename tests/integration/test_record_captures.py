@@ -294,3 +294,13 @@ def test_the_channels_that_no_capture_has(tmp_path: Path) -> None:
     )
     assert str(lake.instruments.get("BTC-USDT-PERP", "BINANCE_FUTURES").tick) == "0.10"
     assert report.latency_ms["p50"] == pytest.approx(10.0, rel=0.05)
+
+
+async def test_a_consumer_may_leave_while_reading_is_held_for_it(shared_data: Path) -> None:
+    feed = CaptureFeed(capture(shared_data, "BINANCE_FUTURES_2024-08-08"))
+    await feed.connect()
+    taken = feed.batches()
+    await anext(taken)
+    await asyncio.sleep(1)  # far more than the backlog may hold has been read by now, or is being waited with
+    async with asyncio.timeout(60):
+        await taken.aclose()
