@@ -97,11 +97,27 @@ def contract_values() -> str:
     return markdown(["contract", "value(px)", "multiplier", "settles in", "value(5000)", "notional(5000)"], rows)
 
 
+def order_controls() -> str:
+    """What a CONTROL row decides."""
+    from quantai.execution.controls import Control
+
+    return markdown(["control", "meaning"], [[name, said] for name, said in comments(Control).items()])
+
+
+def adjustments() -> str:
+    """What an ADJUST row does."""
+    from quantai.portfolio.adjustments import Adjust
+
+    return markdown(["adjustment", "what it does"], [[name, said] for name, said in comments(Adjust).items()])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "order transitions": order_transitions,
     "order statuses": order_statuses,
     "order marks": order_marks,
     "order outcomes": order_outcomes,
+    "order controls": order_controls,
+    "adjustments": adjustments,
     "contract values": contract_values,
     "risk reasons": risk_reasons,
     "risk limits": risk_limits,

@@ -10,6 +10,7 @@
 - `settings`      cash, costs and leverage
 - `bar_loop`      the driver pasted into each strategy's kernel
 - `matching`      scripted orders through the same matching, without a strategy
+- `bar_log`       what a run writes down
 - `bar_matching`  orders against one bar
 - `bar_reach`     which price of a bar an order reaches, and when
 - `order_table`   working orders, their children and rivals

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.account import equity_of
-from quantai.backtest.bar_loop import EQUITY, FILLED, PROGRESS, close_instant, run_bars, worst_case
+from quantai.backtest.bar_log import EQUITY, FILLED, PROGRESS, close_instant, worst_case
+from quantai.backtest.bar_loop import run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
+from quantai.backtest.lanes import run_lanes
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
 from quantai.core.compiled import compiled
@@ -193,8 +195,8 @@ class BarRun:
 
 
 def bar_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
-    """Return the kernel of a strategy class over bars; `dtype` is that of its record."""
-    return strategy.kernel(dtype, (run_bars,))
+    """Return the kernel of a strategy class over bars, one run or many; `dtype` is that of its record."""
+    return strategy.kernel(dtype, (run_bars, run_lanes))
 
 
 @compiled

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.bar_loop import FILLED, PROGRESS, run_bars
+from quantai.backtest.bar_log import FILLED, PROGRESS
+from quantai.backtest.bar_loop import run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
 from quantai.backtest.settings import Settings
 from quantai.core.instruments import Instruments
 from quantai.core.rows import EVENT, INTENT, ORDER, Rows, zeros
 from quantai.report.running import FINISHED, finish_all, records
-from quantai.strategy import Strategy
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
 
@@ -107,11 +107,6 @@ class Lanes:
             "fills": self._progress["fills"][:n].copy(),
             "fees": self._positions["fees"][:n].sum(axis=1),
         }
-
-
-def lanes_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
-    """Return the kernel of a strategy class over bars, many runs at a time; `dtype` is that of its record."""
-    return strategy.kernel(dtype, (run_bars, run_lanes))
 
 
 def tiles(bars: Rows) -> list[int]:

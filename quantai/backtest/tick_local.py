@@ -361,7 +361,7 @@ def request(c: Any, p: Any, x: Any, intent: Any) -> None:
         if signed == 0:
             return
         lots, side, action, kind, tif = abs(signed), 1 if signed > 0 else -1, _NEW, _MARKET, _IOC
-    if action == _NEW and not enlist(c, p, intent, lots, side, kind, tif):
+    if action == _NEW and not enlist(c, p, intent, lots, side, kind, tif, x.max_orders):
         p.unplaced += 1
         return
     own.last_request = max(own.last_request, c.now + entry_ns(rules, c.now, x.sent))
@@ -380,15 +380,16 @@ def request(c: Any, p: Any, x: Any, intent: Any) -> None:
 
 
 @uncounted
-def enlist(c: Any, p: Any, intent: Any, lots: int, side: int, kind: int, tif: int) -> bool:
-    """Write a new order to our own table; False when it has no free slot."""
-    orders = orders_of(c)
+def enlist(c: Any, p: Any, intent: Any, lots: int, side: int, kind: int, tif: int, most: int) -> bool:
+    """Write a new order to our own table; False when it has no free slot. Handlers see the slots ever used."""
+    orders = rows_at(c.at_orders, most, ORDER)
     k = 0
     while k < orders.shape[0] and orders[k].state > 0:
         k += 1
     if k == orders.shape[0]:
         return False
     p.slots = max(p.slots, k + 1)
+    c.n_orders = p.slots
     o = orders[k]
     o.order, o.seq, o.ts = intent.order, intent.seq, c.now
     o.px_ticks, o.trigger_ticks, o.stop_ticks = intent.px_ticks, intent.trigger_ticks, 0

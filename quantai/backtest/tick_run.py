@@ -88,6 +88,7 @@ class TickRun:
         s["done"], s["last"], s["next_expiry"] = -1, -1, NEVER
         self.local["sample_ns"], self.local["log_size"] = sample_ns, _LOG
         self._wire()
+        self.world.ctx["n_orders"] = 0  # handlers see the slots ever used, not the whole table
         _compact(s)
         self._run = self._compiled() if strategy.compiled else self._uncompiled()
 
@@ -266,7 +267,10 @@ class TickRun:
             parts += [np.array([len(levels)]), levels, self.books.tops(own)]
         parts += [np.array([len(self._tail)]), self._tail]
         body = b"".join(a.tobytes() for a in parts)
-        return _MAGIC + self._identity() + body + self.world.snapshot()
+        self.world.ctx["n_orders"] = self.max_orders
+        account = self.world.snapshot()
+        self.world.ctx["n_orders"] = self.local["slots"]
+        return _MAGIC + self._identity() + body + account
 
     def _identity(self) -> bytes:
         said = (type(self.strategy).source_hash(), self.strategy.params, self.record.dtype.descr, self.venues)
@@ -316,6 +320,7 @@ class TickRun:
         for name in ("ctx", "positions", "books", "orders"):
             getattr(run.world, name)[:] = getattr(world, name)
         run.world.wire()
+        run.world.ctx["n_orders"] = run.local["slots"]
         run._wire()
         return run
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantai.backtest.lanes import Lanes, lanes_kernel, tiles
+from quantai.backtest.bar_run import bar_kernel
+from quantai.backtest.lanes import Lanes, tiles
 from quantai.backtest.settings import Settings
 from quantai.core.errors import InputError
 from quantai.core.rows import BAR, Rows
@@ -50,7 +51,7 @@ class Variants:
         self._fields = fields_of(strategy)
         checked = [self._fields.values(strategy.__name__, v) for v in [*reach, {}]]
         self._dtype = self._fields.dtype(self._fields.capacities(checked))
-        self._kernel = lanes_kernel(strategy, self._dtype)
+        self._kernel = bar_kernel(strategy, self._dtype)
         rows = np.ascontiguousarray(bars.rows, BAR).view()
         rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
         self._rows, self._tiles = rows, tiles(rows)

@@ -69,6 +69,23 @@ put_back: Any = _off_stack
 """put_back(record, copy): write what `kept` returned back to the record."""
 
 
+@intrinsic
+def _prefetch(typingctx: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # to be read, soon and again, as data
+        builder.call(ask, [builder.inttoptr(args[0], byte), word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), codegen
+
+
+prefetch: Any = _prefetch
+"""prefetch(address): ask for the cache line at an address, without waiting for it; any address will do."""
+
+
 def _copy(builder: Any, to: Any, source: Any, size: int) -> None:
     cgutils.raw_memcpy(builder, to, source, ir.Constant(ir.IntType(64), size), 1)
 

@@ -17,7 +17,7 @@ class Control(IntEnum):
     RECONCILED = 6  # the books agree with the venue
     LIMITS = 7  # new limits: their TOML stands beside the row as the text "limits"
     OPEN = 8  # an instrument's session opens
-    CLOSED = 9
+    CLOSED = 9  # and closes
 
 
 ALL = -1

@@ -142,7 +142,7 @@ class Context:
 
     def orders(self) -> list[View]:
         """Return the order table's rows."""
-        return [View(row) for row in self._world.orders]
+        return [View(row) for row in self._world.orders[: int(self._ctx["n_orders"])]]
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in verbs.VERBS:

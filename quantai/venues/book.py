@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import int64s, pasted, rows_at
+from quantai.core.memory import int64s, pasted, prefetch, rows_at
 from quantai.core.rows import EVENT, Kind
 
 DEPTH = np.dtype(
@@ -40,6 +40,8 @@ NO_KEY = -(2**63)
 RECEIVED, HAPPENED = int64s(0, 1)
 """Which clock a book follows."""
 _NEAR = 64
+_SOON = 80  # rows: what the next batch will read first
+EVENT_BYTES = EVENT.itemsize
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
 
 
@@ -197,7 +199,7 @@ def advance(
     cells, keys = rows_at(at_cells, n_cells, F8), rows_at(at_keys, n_cells, I8)
     while i < n_rows and at_clock(rows[i], clock) <= until:
         if n == 1 and depth[0].mask == 0:
-            i = rush(depth[0], cells, rows, n_rows, i, until, clock)
+            i = rush(depth[0], cells, at_rows, n_rows, i, until, clock)
             if i == n_rows or at_clock(rows[i], clock) > until:
                 break
         apply(depth[rows[i].instrument], cells, keys, rows[i])
@@ -206,26 +208,29 @@ def advance(
 
 
 @uncounted
-def rush(d: Any, cells: Any, rows: Any, n_rows: int, i: int, until: int, clock: int) -> int:
+def rush(d: Any, cells: Any, at_rows: Any, n_rows: int, i: int, until: int, clock: int) -> int:
     """Apply rows of one dense book as `advance` does, up to the first that is neither trade nor level.
 
     Best prices are bounds here: a best level that empties is looked past only when the other side comes near, or at the
     end. That leaves one branch a row that is ever guessed wrong, and none that depends on the side.
     """
+    rows = rows_at(at_rows, n_rows, EVENT)
     first, bid, ask, lo, half, last = i, d.bid, d.ask, d.lo, d.half, d.last
     to_bid, to_ask = d.at_bid + 1 - lo, d.at_ask + 1 - lo
     none_bid, none_ask = d.lo - 1, d.hi + 1
     while i < n_rows:
         r = rows[i]
+        prefetch(at_rows + np.uint64((i + _SOON) * EVENT_BYTES))
         k = r.kind
         if at_clock(r, clock) > until or k > _LEVEL:
             break
-        p, qty = r.px_ticks, r.qty
+        # all loads come first: one inside a choice would make the choice a branch
+        p, qty, px = r.px_ticks, r.qty, r.px
         is_level, is_ask = k == _LEVEL, r.side < 0
         at = (to_ask if is_ask else to_bid) + p
         at = at if is_level else TRASH
         cells[at] = qty
-        last = last if is_level else r.px
+        last = last if is_level else px
         shows = is_level & (qty >= half)
         bid = max(bid, p if shows & (not is_ask) else none_bid)
         ask = min(ask, p if shows & is_ask else none_ask)

@@ -36,7 +36,7 @@ def to_power(x: float, n: float) -> float:
     return x if n == 1.0 else x**n
 
 
-@uncounted
+@pasted
 def on_level(queue: int, power: float, o: Any, new: float) -> None:
     """Move the order after its level changed to `new` lots.
 
@@ -45,8 +45,6 @@ def on_level(queue: int, power: float, o: Any, new: float) -> None:
     """
     old = o.level
     o.level = new
-    if queue == FRONT:
-        return
     gone = old - new - o.printed
     o.printed = 0.0
     front = o.front
@@ -59,7 +57,7 @@ def on_level(queue: int, power: float, o: Any, new: float) -> None:
     o.front = min(front, new)
 
 
-@uncounted
+@pasted
 def on_print(queue: int, o: Any, lots: float, printed: float) -> int:
     """Let `lots` of a print at its price reach the order; returns the whole lots that got past the queue.
 
