@@ -321,6 +321,9 @@ def _check(rows: Rows, instruments: Instruments) -> None:
     broken = (rows["high"] < high) | (rows["low"] > low)
     if broken.any():
         refuse(broken, "high is below, or low above, another price of the bar")
+    negative = rows["volume"] < 0
+    if negative.any():
+        refuse(negative, "the volume is negative")
     empty = rows["ts_close"] <= rows["ts_open"]
     if empty.any():
         refuse(empty, "it closes before it opens")

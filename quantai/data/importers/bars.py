@@ -114,7 +114,12 @@ def _read(
 
 def _check(where: str, rows: Rows, numbered: Any, interval: str) -> None:
     again = repeated((rows["ts_open"],))
-    refuse(where, numbered, again, "this time is there already: dedupe=True drops rows that are equal, mend others")
+    refuse(
+        where,
+        numbered,
+        again,
+        "this time is there already: dedupe=True (--dedupe) drops rows that are equal, mend others",
+    )
     early = np.diff(rows["ts_open"], append=rows["ts_close"][-1]) < rows["ts_close"] - rows["ts_open"]
     refuse(
         where, numbered, early, f"the next bar opens before {interval} is over: pass the interval that the bars have"
@@ -122,6 +127,7 @@ def _check(where: str, rows: Rows, numbered: Any, interval: str) -> None:
     low, high = np.minimum(rows["open"], rows["close"]), np.maximum(rows["open"], rows["close"])
     broken = (rows["high"] < high) | (rows["low"] > low)
     refuse(where, numbered, broken, "high is below, or low above, another price of the bar: mend or remove the row")
+    refuse(where, numbered, rows["volume"] < 0, "the volume is negative: mend or remove the row")
 
 
 def _bar_rows(clock: Clock, piece: pa.Table, row: int, label: str, length: int) -> Rows:

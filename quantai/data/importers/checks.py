@@ -56,7 +56,7 @@ def in_order(where: str, row: Any, ts: Any, last: int | None) -> None:
     """Raise DataError when time goes backwards within the piece, or from `last`, the end of the piece before."""
     if len(ts):
         steps = np.diff(ts, prepend=ts[0] if last is None else last)
-        refuse(where, row, steps < 0, "the time is before that of the row above: pass sort=True")
+        refuse(where, row, steps < 0, "the time is before that of the row above: pass sort=True (--sort)")
 
 
 def repeated(keys: tuple[Any, ...]) -> Any:

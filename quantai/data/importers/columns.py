@@ -64,13 +64,17 @@ def match(
         likely = [c for c in columns if _bare(c) in names and c not in taken]
         if len(likely) > 1:
             both = " and ".join(repr(c) for c in likely[:2])
-            raise DataError(f"{where}: {both} could both be the {part}: pass columns={{{part!r}: ...}}")
+            raise DataError(
+                f"{where}: {both} could both be the {part}: pass columns={{{part!r}: ...}} (--column {part}=NAME)"
+            )
         if likely:
             found[part] = likely[0]
             taken.add(likely[0])
         elif part not in OPTIONAL:
             have = ", ".join(columns)
-            raise DataError(f"{where}: no column is the {part}: pass columns={{{part!r}: ...}} with one of {have}")
+            raise DataError(
+                f"{where}: no column is the {part}: pass columns={{{part!r}: ...}} (--column {part}=…), one of {have}"
+            )
     return {part: found[part] for part in parts if part in found}
 
 

@@ -97,7 +97,9 @@ class Sheet:
                 raise DataError(f"{self.where}: {len(self._names)} names were given for {len(cells)} columns")
             return self._names
         if any(_DATA.fullmatch(cell) for cell in cells):
-            raise DataError(f"{self.where}: the first line is data: say what the columns are with names=[...]")
+            raise DataError(
+                f"{self.where}: the first line is data: say what the columns are with names=[...] (--names)"
+            )
         return [cell.strip() for cell in cells]
 
     def _open(self) -> Any:

@@ -56,7 +56,9 @@ class Clock:
 
     def _in_zone(self, wall: Any) -> Any:
         if self.tz is None:
-            raise DataError(f"{self.where}: times carry no zone: pass tz='UTC', or the zone they were written in")
+            raise DataError(
+                f"{self.where}: times carry no zone: pass tz='UTC' (--tz UTC), or the zone they were written in"
+            )
         try:
             return wall_to_utc(wall, self.tz)
         except (KeyError, OSError):

@@ -130,7 +130,9 @@ def _without_repeats(
             again[at] |= ids[at].as_py() in tail
     again &= ids.is_valid().to_numpy(zero_copy_only=False)
     if not dedupe:
-        refuse(where, row, again, "a trade with this id and time is there already: pass dedupe=True to drop it")
+        refuse(
+            where, row, again, "a trade with this id and time is there already: pass dedupe=True (--dedupe) to drop it"
+        )
     seen = {ids[at].as_py() for at in np.flatnonzero(ts == ts[-1])} | (tail if ts[-1] == last else set[str]())
     keep = ~again
     return {n: v.filter(pa.array(keep)) if isinstance(v, pa.Array) else v[keep] for n, v in columns.items()}, seen
