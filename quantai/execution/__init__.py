@@ -12,7 +12,7 @@ Pure, driven by rows:
 - `kill_switch`: what canceling everything came to
 - `views`: orders by strategy, account, instrument
 - `setup`: desks, instruments, limits: what an OMS starts from
-- `outgoing`: requests for a venue
+- `outgoing`: what one row led to: requests for a venue, reports for listeners
 
 Risk:
 
@@ -25,5 +25,6 @@ Risk:
 With surroundings:
 
 - `session`: journal first, then the venue, then the bus
+- `claims`: which order a venue means by a client id
 - `recovery`: the same state again, from the journal
 """

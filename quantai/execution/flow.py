@@ -26,10 +26,11 @@ from quantai.execution.order_table import (
     clear,
     is_finished,
 )
-from quantai.execution.outgoing import DENIED, LOCAL, Ask, Request, Step
+from quantai.execution.outgoing import DENIED, LOCAL, Step
 from quantai.execution.setup import Setup
 from quantai.portfolio.desks import desk_of
 from quantai.portfolio.portfolio import Portfolio
+from quantai.venues.venue import Ask, Request
 
 POINT = np.dtype(
     [

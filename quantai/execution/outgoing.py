@@ -1,10 +1,10 @@
 """What the order management hands out: requests for a venue, and reports for whoever listens."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from quantai.core.reports import REPORT
 from quantai.core.rows import Rows, zeros
+from quantai.venues.venue import Request
 
 LOCAL = 1 << 11
 """REPORT.flags: said by us, not by the venue."""
@@ -14,39 +14,6 @@ DENIED = 1 << 12
 
 UNCLAIMED = 1 << 13
 """REPORT.flags: about an order that is not ours."""
-
-
-class Ask(IntEnum):
-    """What a venue is asked for."""
-
-    NEW = 1
-    CANCEL = 2
-    REPLACE = 3
-    QUERY = 4  # the order's status and every execution of it, by client id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request for a venue; sent at most once, and only after what caused it is in the journal.
-
-    `client_id` names this request, `order_id` the order it is about (the same for NEW); `request` is its number within
-    the order (0 = the order itself). A REPLACE says the new total in `qty_lots` and the new limit in `px_ticks`.
-    """
-
-    ask: Ask
-    order: int
-    request: int
-    client_id: str
-    order_id: str
-    instrument: int
-    side: int
-    type: int
-    tif: int
-    flags: int
-    qty_lots: int
-    px_ticks: int
-    trigger_ticks: int
-    expire_ts: int
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ told to the bus. So whatever a venue has ever been asked can be rebuilt from the
 
 import logging
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,22 +15,15 @@ from quantai.core.rows import EVENT, LAST, Rows, zeros
 from quantai.execution.controls import ALL, Control, control
 from quantai.execution.limits import Limits
 from quantai.execution.oms import OMS
-from quantai.execution.outgoing import Request, Step
+from quantai.execution.outgoing import Step
 from quantai.journal import EventStore, Text
 from quantai.journal.bus import EventBus
+from quantai.venues.venue import Sends
 
 SNAPSHOT = "oms"
 """The name of the order management's snapshots in a store."""
 
 _log = logging.getLogger(__name__)
-
-
-class Venue(Protocol):
-    """Who is asked: turns requests into a venue's messages, and gives its answers to `Session.hear`."""
-
-    async def send(self, request: Request) -> None:
-        """Send one request; raise VenueError when it may not have arrived. It is not sent again either way."""
-        ...
 
 
 class Session:
@@ -39,7 +32,7 @@ class Session:
     Await one call at a time: rows are processed in the order in which they are numbered.
     """
 
-    def __init__(self, oms: OMS, store: EventStore, venue: Venue, bus: EventBus | None = None) -> None:
+    def __init__(self, oms: OMS, store: EventStore, venue: Sends, bus: EventBus | None = None) -> None:
         if oms.seq >= store.next_seq:
             raise InputError(f"{store.path} ends before row {oms.seq}, which was processed: recover from this journal")
         self.oms, self.store, self._venue, self._bus = oms, store, venue, bus

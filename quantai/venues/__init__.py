@@ -1,4 +1,8 @@
-"""Venues: whatever turns intents into rows. Here so far: the simulated exchange, compiled and without any I/O.
+"""Venues: whatever turns intents into rows.
+
+- `venue`     Venue, Request, Answer: what all of them have in common
+
+The simulated exchange, compiled and without any I/O:
 
 - `rules`     SimVenue, every assumption of a simulated exchange by its name
 - `latency`   Latency: constant, normal or recorded

@@ -25,7 +25,6 @@ from quantai.execution.controls import Control
 from quantai.execution.groups import bracket
 from quantai.execution.limits import Limits
 from quantai.execution.oms import OMS
-from quantai.execution.outgoing import Request
 from quantai.execution.recovery import recover
 from quantai.execution.session import Session
 from quantai.execution.setup import Setup
@@ -33,6 +32,7 @@ from quantai.execution.views import orders
 from quantai.journal import EventStore, describe_run
 from quantai.journal import recover as mend
 from quantai.portfolio import Desk
+from quantai.venues.venue import Request
 
 START = 1_700_000_000 * SEC
 EACH = 25  # kills before a fresh journal, so that its first moments are hit too

@@ -12,11 +12,12 @@ from quantai.core.rows import BUY, EVENT, INTENT, MS, SEC, Action, Kind, OrderTy
 from quantai.core.tracked import marks
 from quantai.execution.controls import Control
 from quantai.execution.oms import OMS
-from quantai.execution.outgoing import Request, Step
+from quantai.execution.outgoing import Step
 from quantai.execution.recovery import recover, replay
 from quantai.execution.session import Session
 from quantai.journal import EventStore, StoreReader, Stream, describe_run
 from quantai.journal.bus import Bus
+from quantai.venues.venue import Request
 from tests.chaos.oms import run
 from tests.unit.oms_setting import START, Market, limits, setup
 

@@ -15,7 +15,8 @@ from quantai.execution.controls import Control, control
 from quantai.execution.exposure import N_WORKING
 from quantai.execution.oms import OMS
 from quantai.execution.order_table import SENT, is_finished
-from quantai.execution.outgoing import Ask, Step
+from quantai.execution.outgoing import Step
+from quantai.venues.venue import Ask
 from tests.unit.oms_setting import Market, limits
 
 ANSWERS = [

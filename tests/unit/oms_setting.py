@@ -9,9 +9,10 @@ from quantai.core.reports import REPORT
 from quantai.core.rows import BUY, EVENT, INTENT, SEC, Action, Kind, OrderType, Rows, zeros
 from quantai.execution.limits import Limits
 from quantai.execution.oms import OMS
-from quantai.execution.outgoing import Ask, Step
+from quantai.execution.outgoing import Step
 from quantai.execution.setup import Setup
 from quantai.portfolio import Desk
+from quantai.venues.venue import Ask
 
 START = 1_700_000_000 * SEC
 
