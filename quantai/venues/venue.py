@@ -71,8 +71,8 @@ class Answer:
     """What a venue says at one instant: REPORT rows about one order, with (field, text) beside the first of them.
 
     `seq` of the rows is 0: they are numbered by whoever journals them. An execution is an Answer of its own, so that
-    its texts are beside it. `link` tells of the connection instead: DISCONNECTED from when on nothing that happens at the
-    venue is heard, CONNECTED once it is again and what was missed has been told; a reconciliation belongs after that.
+    its texts are beside it. `link` tells of the connection instead: DISCONNECTED from when on nothing that happens at
+    the venue is heard, CONNECTED once it is again and what was missed has been told; a reconciliation belongs there.
     """
 
     reports: Rows = field(default_factory=lambda: zeros(0, REPORT))
