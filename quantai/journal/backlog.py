@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from quantai.core.rows import Rows
-from quantai.journal.frames import ROWS, Frame, Stream, Text, encode_text, pack_rows, pack_texts, stream_of
+from quantai.journal.frames import ROWS, Frame, Stream, Text, encode_text, pack_rows, pack_texts
 
 FRAME_ROWS = 4096
 """Rows in a full frame, 256 KiB: what one flipped bit can cost."""
@@ -26,7 +26,8 @@ class Backlog:
 
     def __init__(self) -> None:
         # bars first, so that none is missing behind the event that points to it; reports after what they are about
-        self._rows = {Stream.BAR: bytearray(), Stream.EVENT: bytearray(), Stream.REPORT: bytearray()}
+        streams = (Stream.BAR, Stream.EVENT, Stream.REPORT, Stream.INTENT)
+        self._rows = {stream: bytearray() for stream in streams}
         self._texts: list[bytes] = []
         self._text_seqs: list[int] = []
         self._text_bytes = 0
@@ -37,7 +38,7 @@ class Backlog:
         return sum(map(len, self._rows.values())) + self._text_bytes
 
     def add_rows(self, stream: Stream, rows: Rows) -> None:
-        """Let EVENT, BAR or REPORT rows wait, as copies."""
+        """Let rows wait, as copies."""
         self._rows[stream] += rows.tobytes()
 
     def add_texts(self, texts: Iterable[Text]) -> None:
@@ -48,26 +49,25 @@ class Backlog:
             self._texts.append(body)
             self._text_bytes += len(body)
 
-    def frames(self, n: int, *, first_bar: int, ts_ns: int, rows: Rows | None = None) -> list[Frame]:
-        """Everything that waits, and `rows` after it, as frames numbered from `n`.
+    def frames(self, n: int, *, first_bar: int, ts_ns: int, more: "Backlog | None" = None) -> list[Frame]:
+        """Everything that waits, and `more` after it, as frames numbered from `n`.
 
         first_bar: index of the first bar among them. ts_ns: instant of the newest event before them.
         """
-        parts = [(stream, np.frombuffer(bytes(body), ROWS[stream])) for stream, body in self._rows.items()]
-        if rows is not None:
-            parts.append((stream_of(rows), rows))
         frames: list[Frame] = []
-        for stream, part in parts:
-            for at in range(0, len(part), FRAME_ROWS):
-                cut = part[at : at + FRAME_ROWS]
-                frame = pack_rows(n + len(frames), stream, cut, seq=first_bar, ts_ns=ts_ns)
-                frames.append(frame)
-                if stream is Stream.BAR:
-                    first_bar += len(cut)
-                elif stream is Stream.EVENT:
-                    ts_ns = max(ts_ns, frame.ts_last)
-        if self._texts:
-            frames.append(pack_texts(n + len(frames), self._text_seqs, b"".join(self._texts), ts_ns))
+        for backlog in (self, more) if more else (self,):
+            for stream, body in backlog._rows.items():
+                part = np.frombuffer(bytes(body), ROWS[stream])
+                for at in range(0, len(part), FRAME_ROWS):
+                    cut = part[at : at + FRAME_ROWS]
+                    frame = pack_rows(n + len(frames), stream, cut, seq=first_bar, ts_ns=ts_ns)
+                    frames.append(frame)
+                    if stream is Stream.BAR:
+                        first_bar += len(cut)
+                    elif stream is Stream.EVENT:
+                        ts_ns = max(ts_ns, frame.ts_last)
+            if backlog._texts:
+                frames.append(pack_texts(n + len(frames), backlog._text_seqs, b"".join(backlog._texts), ts_ns))
         return frames
 
     def put_before(self, later: "Backlog") -> None:

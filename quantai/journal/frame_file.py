@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from quantai.core.errors import DataError, StorageError
-from quantai.core.rows import Rows
 from quantai.journal import schema
 from quantai.journal.backlog import Backlog
 from quantai.journal.frames import Frame, Stream, unpack_gaps
@@ -41,14 +40,14 @@ class FrameFile:
             raise StorageError(f"{self._path} takes no more rows ({self.broken}): open the store again")
 
     def write(
-        self, waiting: Backlog, rows: Rows | None = None, *, note: Callable[[int, int], Frame] | None = None
+        self, waiting: Backlog, more: Backlog | None = None, *, note: Callable[[int, int], Frame] | None = None
     ) -> None:
-        """Write what waits, then `rows`, then the frame that `note` makes of a number and an instant: all or nothing.
+        """Write what waits, then `more`, then the frame that `note` makes of a number and an instant: all or nothing.
 
         Raises StorageError when the disk refuses, DataError when the file turns out to be damaged.
         """
         self.check_open()
-        frames = waiting.frames(self._next_frame, first_bar=self.next_bar, ts_ns=self._ts_ns, rows=rows)
+        frames = waiting.frames(self._next_frame, first_bar=self.next_bar, ts_ns=self._ts_ns, more=more)
         ts_ns = max([self._ts_ns, *(frame.ts_last for frame in frames if frame.stream == Stream.EVENT)])
         if note is not None:
             frames.append(note(self._next_frame + len(frames), ts_ns))

@@ -132,29 +132,40 @@ class EventStore:
         """EVENT rows numbered below this are on the disk."""
         return self._file.next_seq
 
-    def append(self, rows: Rows, *, durable: bool = False) -> None:
-        """Append EVENT rows (numbered on from `next_seq`), BAR rows or REPORT rows, as copies.
+    def append(self, *parts: Rows, texts: Iterable[Text] = (), durable: bool = False) -> None:
+        """Append EVENT rows (numbered on from `next_seq`), BAR rows or REPORT rows, as copies, and strings beside them.
 
-        They are durable within the flush interval, or at return when `durable`.
+        Durable within the flush interval, or at return when `durable`. What one call takes is on the disk together or
+        not at all: rows that mean nothing without each other belong into one call.
 
         Raises DataError when EVENT numbers do not continue or REPORT rows name rows not appended before, InputError for
         other rows, StorageError when rows that wait cannot be written: then these were not taken.
         """
-        stream = stream_of(rows)
-        if stream is Stream.INTENT:
+        streams = [stream_of(rows) for rows in parts]
+        if Stream.INTENT in streams:
             raise InputError("append takes EVENT, BAR and REPORT rows: use append_intents for INTENT rows")
-        if len(rows) == 0:
+        said = list(zip(streams, parts, strict=True))
+        words = list(texts)
+        size = sum(rows.nbytes for rows in parts)
+        if not size and not words:
             return
         with self._mutex:
-            self._check(stream, rows)
-            if not (durable or self._late or self._waiting.nbytes + rows.nbytes > GROUP_BYTES):
-                self._waiting.add_rows(stream, rows)
-                self._count(stream, rows)
+            self._check(said)
+            if not (durable or self._late or self._waiting.nbytes + size > GROUP_BYTES):
+                self._waiting.add_texts(words)
+                for stream, rows in said:
+                    self._waiting.add_rows(stream, rows)
+                    self._count(stream, rows)
                 return
+        more = Backlog()
+        more.add_texts(words)
+        for stream, rows in said:
+            more.add_rows(stream, rows)
         with self._disk, self._mutex:
-            self._check(stream, rows)
-            self._write(rows)
-            self._count(stream, rows)
+            self._check(said)
+            self._write(more)
+            for stream, rows in said:
+                self._count(stream, rows)
 
     def append_intents(self, rows: Rows) -> None:
         """Append INTENT rows; they, and all that was appended before, are on the disk at return: only then send them.
@@ -168,23 +179,18 @@ class EventStore:
             raise InputError("append_intents takes INTENT rows: use append for the others")
         if len(rows) == 0:
             return
+        more = Backlog()
+        more.add_rows(Stream.INTENT, rows)
         with self._disk, self._mutex:
-            self._check(Stream.INTENT, rows)
-            self._write(rows)
+            self._check([(Stream.INTENT, rows)])
+            self._write(more)
 
     def append_texts(self, texts: Iterable[Text]) -> None:
-        """Append strings that belong to rows; durable as `append` makes rows durable.
+        """Append strings that belong to rows appended before; durable as `append` makes rows durable.
 
         Raises InputError for a sequence number that does not fit, StorageError as `append` does.
         """
-        with self._mutex:
-            self._file.check_open()
-            if not (self._late or self._waiting.nbytes > GROUP_BYTES):
-                self._waiting.add_texts(texts)
-                return
-        with self._disk, self._mutex:
-            self._write()
-            self._waiting.add_texts(texts)
+        self.append(texts=texts)
 
     def snapshot(self, name: str, body: bytes) -> int:
         """Keep a named state as it is after the last row appended; durable at return. Returns that row's number.
@@ -239,12 +245,15 @@ class EventStore:
     ) -> None:
         self.close()
 
-    def _check(self, stream: Stream, rows: Rows) -> None:
+    def _check(self, said: list[tuple[Stream, Rows]]) -> None:
         self._file.check_open()
-        if stream is Stream.EVENT:
-            self._check_numbers(rows)
-        elif stream is not Stream.BAR:
-            self._check_causes(rows)
+        next_seq = self._next_seq
+        for stream, rows in said:
+            if stream is Stream.EVENT and len(rows):
+                self._check_numbers(rows, next_seq)
+                next_seq += len(rows)
+            elif stream is not Stream.BAR and len(rows):
+                self._check_causes(rows, next_seq)
 
     def _count(self, stream: Stream, rows: Rows) -> None:
         if stream is Stream.EVENT:
@@ -252,28 +261,28 @@ class EventStore:
         elif stream is Stream.BAR:
             self._next_bar += len(rows)
 
-    def _check_numbers(self, rows: Rows) -> None:
+    def _check_numbers(self, rows: Rows, next_seq: int) -> None:
         seq = rows["seq"]
         first = int(seq[0])
-        if first == self._next_seq and (
+        if first == next_seq and (
             len(rows) == 1 or np.array_equal(seq, np.arange(first, first + len(rows), dtype=np.uint64))
         ):
             return
         raise DataError(
-            f"{self.path}: rows must be numbered on from {self._next_seq}, got {first} … {int(seq[-1])}"
+            f"{self.path}: rows must be numbered on from {next_seq}, got {first} … {int(seq[-1])}"
             f" in {len(rows)} rows: number them in the order they happened"
         )
 
-    def _check_causes(self, rows: Rows) -> None:
+    def _check_causes(self, rows: Rows, next_seq: int) -> None:
         cause = int(rows["seq"].max())
-        if cause >= self._next_seq:
+        if cause >= next_seq:
             raise DataError(
-                f"{self.path}: rows end before {self._next_seq}, but one is said to follow from {cause}:"
+                f"{self.path}: rows end before {next_seq}, but one is said to follow from {cause}:"
                 " append that first"
             )
 
-    def _write(self, rows: Rows | None = None, *, note: Callable[[int, int], Frame] | None = None) -> None:
-        self._file.write(self._waiting, rows, note=note)
+    def _write(self, more: Backlog | None = None, *, note: Callable[[int, int], Frame] | None = None) -> None:
+        self._file.write(self._waiting, more, note=note)
         self._waiting.clear()
         self._late = False
 
