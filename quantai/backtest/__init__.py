@@ -14,7 +14,6 @@
 - `bar_matching`  orders against one bar
 - `bar_reach`     which price of a bar an order reaches, and when
 - `order_table`   working orders, their children and rivals
-- `account`       cash, positions, fees
 - `validate`      a room: look-ahead, walk-forward, data snooping, overfitting, verdict
 - `trades`        fills gathered into round trips
 """

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.account import exposure_of
 from quantai.core.compiled import compiled, inlined
 from quantai.core.memory import rows_at
 from quantai.report.running import update
+from quantai.strategy.account import exposure_of
 from quantai.strategy.context import MAX_INTENTS
 
 EQUITY = np.dtype([("ts", "i8"), ("equity", "f8"), ("cash", "f8"), ("exposure", "f8")])

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.account import apply_fill, equity_of, gross_of, lots_to_qty, target_lots, unit_value
 from quantai.backtest.bar_log import ROUNDS, close_instant, is_full, log_fill, log_order
 from quantai.backtest.bar_matching import match_bar, open_price
 from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, end, place, price_of, settle
@@ -19,6 +18,7 @@ from quantai.core.compiled import compiled
 from quantai.core.memory import kept, put_back
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
 from quantai.report.running import update
+from quantai.strategy.account import apply_fill, equity_of, gross_of, lots_to_qty, target_lots, unit_value
 from quantai.strategy.handlers import (
     has_on_bar,
     has_on_fill,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.account import equity_of
 from quantai.backtest.bar_log import EQUITY, FILLED, PROGRESS, close_instant, worst_case
 from quantai.backtest.bar_loop import run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
@@ -21,6 +20,7 @@ from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
 from quantai.data.bars import Bars
 from quantai.report.running import records
 from quantai.strategy import Strategy
+from quantai.strategy.account import equity_of
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import World
 

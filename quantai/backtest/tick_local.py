@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.account import apply_fill, equity_of, exposure_of, lots_to_qty, target_lots
 from quantai.backtest.order_table import price_of
 from quantai.core.compiled import uncounted
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, INTENT, LAST, MAKER, ORDER, Action, Kind, OrderState, OrderType, Reason
+from quantai.strategy.account import apply_fill, equity_of, exposure_of, lots_to_qty, target_lots
 from quantai.strategy.context import books_of, instruments_of, intents_of, orders_of, positions_of
 from quantai.strategy.verbs import PENDING_CANCEL
 from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.account import lots_to_qty, unit_value
 from quantai.core.compiled import compiled
 from quantai.core.rows import Rows, zeros
+from quantai.strategy.account import lots_to_qty, unit_value
 
 TRADE = np.dtype(
     [

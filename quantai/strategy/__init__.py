@@ -5,6 +5,7 @@
 - `indicators`  incremental indicators, usable as fields
 - `context`     the CTX record and the tables behind it
 - `verbs`       what a handler may call on `ctx`
+- `account`     cash, positions, fees as a strategy sees them
 - `handlers`    the names drivers are written against
 - `place`       pieces of user code, and errors that point at them
 - `rewrite`     the class facade taken out of a handler's syntax tree
