@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.tick_books import STANDING, Books
 from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, free_order_slot, receive_rows, send_intents, step_ticks
 from quantai.backtest.tick_local import sample as sample_account
 from quantai.backtest.tick_loop import run_ticks
@@ -19,6 +18,7 @@ from quantai.data.tape import Tape
 from quantai.strategy import Strategy
 from quantai.strategy.context import World
 from quantai.venues.book import DEPTH
+from quantai.venues.cells import STANDING, Books
 from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up, run_exchange
 from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue

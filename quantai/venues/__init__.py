@@ -8,6 +8,7 @@ The simulated exchange, compiled and without any I/O:
 - `latency`   Latency: constant, normal or recorded
 - `queue`     where a resting order stands in its level
 - `book`      books by tick, dense or hashed
+- `cells`     the memory behind them
 - `matching`  what a market row does to our resting orders
 - `requests`  what the exchange does with a request of ours
 - `exchange`  the exchange in batches

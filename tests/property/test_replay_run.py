@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 
 import quantai as qa
-from quantai.backtest import tick_books
 from quantai.backtest.tick_run import TickRun
 from quantai.core.rows import EVENT, LAST, TIF, Kind, zeros
 from quantai.data.tape import Tape
 from quantai.strategy.examples import Quote
-from quantai.venues import Latency, SimVenue
+from quantai.venues import Latency, SimVenue, cells
 from tests.bench import gen_ticks
 
 TWO = qa.Instruments(
@@ -154,7 +153,7 @@ def test_pieces_and_a_restart_change_nothing(strategy, rows, venue, data):
 def test_hashed_books_and_a_book_of_its_own_change_nothing(rows, venue):
     plain = run(Slow(), rows, venue)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tick_books, "DENSE_TICKS", 0)
+        patch.setattr(cells, "DENSE_TICKS", 0)
         hashed = run(Slow(), rows, venue)
     assert hashed.books.depth["mask"].any() or not np.any(rows["kind"] == Kind.LEVEL)
     assert logs(plain) == logs(hashed)
