@@ -129,7 +129,8 @@ class Flow:
         elif traded and int(tracked["flags"]) & OCO:
             self._cancel_rivals(slot)
         alive = entry["flags"] & SENT and not is_finished(tracked)
-        if entry["flags"] & GONE and alive and kind in (Kind.ACK, Kind.ORDER_STATUS) and tracked["life"] != Life.LOST:
+        told = kind in (Kind.ACK, Kind.ORDER_STATUS) and tracked["life"] != Life.LOST
+        if entry["flags"] & GONE and alive and told and not _cancel_is_out(tracked):
             self.cancel(slot, self.seq, self.own_k())
         self._watch_over(slot)
 
@@ -201,7 +202,8 @@ class Flow:
         if outcome & ANSWERED:
             code = Refusal.ALREADY_PENDING if outcome & Outcome.ALREADY_PENDING else Refusal.TOO_LATE
             code = Refusal.OTHER if outcome & Outcome.TOO_MANY_PENDING else code
-            entry["refusal"] = code
+            if code != Refusal.ALREADY_PENDING:
+                entry["refusal"] = code
             self.say(self.report(order, Kind.CANCEL_REJECT, code)[0], LOCAL)
             return
         entry["flags"] |= GONE
@@ -360,6 +362,12 @@ def _figures(tracked: Any) -> tuple[int, int, bool]:
     """Return what an execution changes, as far as a position cares."""
     value = int(tracked["value_high"]) << 64 | int(tracked["value_low"])
     return int(tracked["cum_lots"]), value, is_finished(tracked)
+
+
+def _cancel_is_out(tracked: Any) -> bool:
+    """Say whether a cancel may still be answered, so that another would not be sent."""
+    state = tracked["request_state"]
+    return bool(((tracked["request_kind"] == CANCEL_REQUEST) & (state & OUT != 0) & (state & OVERDUE == 0)).any())
 
 
 def _awaits(tracked: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import compiled
+from quantai.core.instruments import Payoff
 from quantai.core.rows import Action, Kind, OrderType, Rows, Status
 from quantai.execution.exposure import (
     ACCOUNT,
@@ -40,6 +41,7 @@ STATUS, CONTROL, ADJUST = int(Kind.STATUS), int(Kind.CONTROL), int(Kind.ADJUST)
 HALTED, RESUMED = int(Status.HALTED), int(Status.RESUMED)
 DISCONNECTED, STALE = int(Status.DISCONNECTED), int(Status.STALE)
 NEW, REPLACE = int(Action.NEW), int(Action.REPLACE)
+INVERSE = int(Payoff.INVERSE)
 
 
 class Gate:
@@ -230,7 +232,8 @@ def observe(rows: Any, start: int, deadline: int, books: Books, watch: Any, acco
                     w.ask = px
                 w.quote_ts = row.ts_recv
             px = (watch[0, i].bid + watch[0, i].ask) / 2.0
-        if np.isfinite(px):
+        inverse = books.instruments[i].payoff == INVERSE
+        if np.isfinite(px) and not (inverse and px <= 0.0):  # an inverse contract is worth nothing finite there
             mark(books, i, px, row.ts_recv)
             revalue(books, row.ts_recv)
             _take_over(books, accounts)

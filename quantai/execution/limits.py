@@ -37,6 +37,9 @@ LIMITS = np.dtype(
 MOST_REQUESTS = 4096
 """The largest rate_max and max_open_orders: how many rows `exposure.RiskBook` keeps."""
 
+MOST_MS = 10**12
+"""The largest whole number in limits: some 30 years in milliseconds, which fit 63 bits in nanoseconds."""
+
 SelfTrade = Literal["deny", "venue"]
 
 
@@ -117,6 +120,8 @@ class Limits:
             return cls.parse(Path(path).read_text())
         except OSError as error:
             raise InputError(f"limits: {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"limits: {path} is no text in UTF-8") from None
 
     def text(self) -> str:
         """Return the TOML text of these limits."""
@@ -188,6 +193,8 @@ def _value(name: str, kind: Any, said: Any) -> Any:
         raise InputError(f"limits: {name} = {said!r} is not a whole number")
     if name in ("rate_max", "max_open_orders") and value > MOST_REQUESTS:
         raise InputError(f"limits: {name} = {said} is above {MOST_REQUESTS}, more than risk keeps track of")
+    if value > MOST_MS:
+        raise InputError(f"limits: {name} = {said} is above {MOST_MS}")
     return int(value)
 
 

@@ -13,7 +13,7 @@ from quantai.core.errors import DataError, InputError
 from quantai.core.packing import pack, unpack
 from quantai.core.positions import value
 from quantai.core.reports import REPORT, REQUEST_ONLY, Refusal
-from quantai.core.rows import CHILD, EVENT, INTENT, Action, Kind, OrderType, Reason, Rows
+from quantai.core.rows import CHILD, EVENT, INTENT, TIF, Action, Kind, OrderType, Reason, Rows
 from quantai.core.transitions import ENDED
 from quantai.execution.client_ids import OWN_K
 from quantai.execution.controls import ALL, STATE, Control
@@ -25,6 +25,7 @@ from quantai.execution.outgoing import DENIED, LOCAL, UNCLAIMED, Step
 from quantai.execution.reasons import RiskReason
 from quantai.execution.setup import Setup
 from quantai.execution.targets import target_lots
+from quantai.portfolio.contracts import is_inverse
 from quantai.portfolio.desks import desk_of
 from quantai.portfolio.portfolio import Portfolio
 from quantai.portfolio.state import DTYPES as PORTFOLIO_DTYPES
@@ -32,6 +33,16 @@ from quantai.portfolio.state import arrays as portfolio_arrays
 from quantai.portfolio.state import load as load_portfolio
 
 TITLE = "quantai order management 1"
+
+
+def _known(*codes: int) -> np.ndarray:
+    table = np.zeros(256, np.bool_)
+    table[list(codes)] = True
+    return table
+
+
+_ACTIONS, _TYPES, _TIFS = _known(*Action), _known(*OrderType), _known(*TIF)
+_SAID = _known(*(kind for kind in Kind if Kind.ACK <= kind < Kind.SUBMIT and kind is not Kind.ADJUST))
 
 
 class OMS:
@@ -103,6 +114,32 @@ class OMS:
             raise InputError(f"intents answer the last row, {self.seq}, but name {sorted({*rows['seq'].tolist()})}")
         if (rows["order"] >> np.uint64(40) >= len(self.setup.desks)).any() or (rows["k"] >= OWN_K).any():
             raise InputError(f"there are {len(self.setup.desks)} desks and {OWN_K} intents a row: check order and k")
+        new, target = rows["action"] == Action.NEW, rows["action"] == Action.TARGET
+        bad = ~_ACTIONS[rows["action"]] | (rows["order"] << np.uint64(24) == 0) | (~target & (rows["qty_lots"] < 0))
+        bad |= new & (~_TYPES[rows["type"]] | ~_TIFS[rows["tif"]] | (np.abs(rows["side"]) != 1))
+        if bad.any():
+            row = rows[bad][0]
+            raise InputError(
+                f"intent of order {row['order']} says what none can: action {row['action']}, type {row['type']}, tif"
+                f" {row['tif']}, side {row['side']}, {row['qty_lots']} lots; orders are numbered from 1 within a desk"
+            )
+
+    def check_reports(self, rows: Rows) -> None:
+        """Raise InputError for REPORT rows that no venue can mean: another kind, lots or a price that cannot be."""
+        fills = (rows["kind"] == Kind.FILL) | (rows["kind"] == Kind.TRADE_CORRECT)
+        bad = ~_SAID[rows["kind"]] | (rows["qty_lots"] < 0) | ((rows["kind"] == Kind.FILL) & (rows["qty_lots"] == 0))
+        for i in np.flatnonzero(fills & (rows["px_ticks"] <= 0)):
+            slot = self.table.slot(rows["order"][i])
+            bad[i] |= slot is not None and self._is_inverse(int(self.table.tracked["instrument"][slot]))
+        if bad.any():
+            row = rows[bad][0]
+            raise InputError(
+                f"report about order {row['order']} says what no venue can: kind {row['kind']}, {row['qty_lots']} lots"
+                f" at {row['px_ticks']} ticks"
+            )
+
+    def _is_inverse(self, i: int) -> bool:
+        return i < len(self.setup.instruments) and is_inverse(self.setup.instruments[i])
 
     def _arrive(self, seq: int) -> None:
         point = self.point[0]
@@ -127,6 +164,7 @@ class OMS:
             self.flow.time_out()
 
     def _hear(self, report: Any) -> None:
+        self.check_reports(np.array([report], REPORT))
         self._arrive(int(report["seq"]))
         self.point["reports"] += 1
         slot = self.table.slot(report["order"])
@@ -228,7 +266,11 @@ class OMS:
             raise InputError(f"row {row['seq']}: {row['aux']} is no control; see execution.Control")
         if not ALL <= int(row["px_ticks"]) < accounts or i >= len(self.setup.instruments):
             raise InputError(f"row {row['seq']} names an account or instrument that is not there ({accounts} accounts)")
-        return Limits.parse(text) if row["aux"] == Control.LIMITS else None
+        if row["aux"] != Control.LIMITS:
+            return None
+        limits = Limits.parse(text)
+        self.setup.check_symbols("limit", limits.position)
+        return limits
 
     def _control(self, row: Any, limits: Limits | None) -> None:
         what = Control(int(row["aux"]))

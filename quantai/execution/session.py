@@ -4,14 +4,17 @@ What comes in is numbered and journaled, then processed; what it led to is sent 
 told to the bus. So whatever a venue has ever been asked can be rebuilt from the journal, and nothing is sent twice.
 """
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from quantai.core.errors import InputError, VenueError
-from quantai.core.rows import EVENT, LAST, Rows, zeros
+from quantai.core.reports import REPORT
+from quantai.core.rows import EVENT, LAST, Kind, Rows, zeros
 from quantai.execution.controls import ALL, Control, control
 from quantai.execution.limits import Limits
 from quantai.execution.oms import OMS
@@ -29,39 +32,50 @@ _log = logging.getLogger(__name__)
 class Session:
     """One order management, one journal, one venue and, if there are listeners, one bus.
 
-    Await one call at a time: rows are processed in the order in which they are numbered.
+    Calls may overlap, from tasks of one event loop: what a call brings is numbered, journaled and processed before it
+    first waits. The requests of one call are sent in order, one after the other; the bus gets everything in the order
+    of its numbers.
     """
 
     def __init__(self, oms: OMS, store: EventStore, venue: Sends, bus: EventBus | None = None) -> None:
         if oms.seq >= store.next_seq:
             raise InputError(f"{store.path} ends before row {oms.seq}, which was processed: recover from this journal")
         self.oms, self.store, self._venue, self._bus = oms, store, venue, bus
+        self._untold: deque[Rows] = deque()
+        self._telling = asyncio.Lock()
 
     async def see(self, rows: Rows, text: str = "") -> Step:
         """Take EVENT rows (market data, timers, controls, adjustments) and number them; `text` goes with the only one.
 
         Raises InputError before anything is journaled when a row cannot be of this run.
         """
-        for row in rows:
+        if rows.dtype != EVENT or (text and len(rows) != 1):
+            raise InputError(f"see takes EVENT rows, and a text beside one of them: got {len(rows)} of {rows.dtype}")
+        for row in rows[np.isin(rows["kind"], (Kind.CONTROL, Kind.ADJUST))]:
             self.oms.check_event(row, text)
+        first = self.store.next_seq
         numbered = np.array(rows, EVENT)
-        numbered["seq"] = np.arange(self.store.next_seq, self.store.next_seq + len(rows))
-        self.store.append(numbered)
-        if text:
-            self.store.append_texts([Text(int(numbered["seq"][0]), "control", text)])
-        return await self._finish(feed(self.oms, numbered, {int(numbered["seq"][0]): text} if text else {}), numbered)
+        numbered["seq"] = np.arange(first, first + len(rows))
+        self.store.append(numbered, texts=[Text(first, "control", text)] if text else [])
+        return await self._finish(feed(self.oms, numbered, {first: text} if text else {}), numbered)
 
     async def hear(self, reports: Rows, texts: Iterable[tuple[str, str]] = ()) -> Step:
-        """Take REPORT rows of the venue and number them; `texts` are (field, text) beside the first: ids, payloads."""
-        step, events = Step(), zeros(len(reports), EVENT)
-        heard = reports.copy()
+        """Take REPORT rows of the venue and number them; `texts` are (field, text) beside the first: ids, payloads.
+
+        Executions are on the disk before anybody is told of them. Raises InputError, before anything is journaled, for
+        rows that no venue can mean.
+        """
+        if reports.dtype != REPORT:
+            raise InputError(f"hear takes REPORT rows, not {reports.dtype}")
+        self.oms.check_reports(reports)
+        step, events, heard = Step(), zeros(len(reports), EVENT), reports.copy()
+        first = self.store.next_seq
+        heard["seq"] = np.arange(first, first + len(heard))
         for event, report in zip(events, heard, strict=True):
-            report["seq"] = self.store.next_seq
             self._describe(event, report)
-            self.store.append(np.array([event], EVENT))
-            self.store.append(np.array([report], heard.dtype))
-            self.store.append_texts([Text(int(report["seq"]), field, text) for field, text in texts])
-            texts = ()
+        executed = bool(np.isin(heard["kind"], (Kind.FILL, Kind.TRADE_CANCEL, Kind.TRADE_CORRECT)).any())
+        self.store.append(events, heard, texts=[Text(first, *text) for text in texts], durable=executed)
+        for event, report in zip(events, heard, strict=True):
             self.oms.process(event)
             step.add(self.oms.process(report))
         return await self._finish(step, events)
@@ -111,6 +125,8 @@ class Session:
 
     async def _finish(self, step: Step, seen: Rows | None) -> Step:
         """Send what a step asks for, once its cause is on the disk, and tell the bus."""
+        if self._bus is not None:
+            self._untold += [rows for rows in (seen, step.events) if rows is not None and len(rows)]
         if step.requests and self.store.durable_seq <= self.oms.seq:
             self.store.flush()
         for request in step.requests:
@@ -118,12 +134,16 @@ class Session:
                 await self._venue.send(request)
             except VenueError as error:  # it may have arrived: the deadline asks, nothing is repeated
                 _log.warning("%s %s: %s", request.ask.name, request.client_id, error)
-        if self._bus is not None:
-            if seen is not None:
-                await self._bus.publish(seen)
-            if len(step.events):
-                await self._bus.publish(step.events)
+        await self._tell()
         return step
+
+    async def _tell(self) -> None:
+        """Publish what nobody was told yet: by whichever call gets here first, so that nothing is overtaken."""
+        if self._bus is None:
+            return
+        async with self._telling:
+            while self._untold:
+                await self._bus.publish(self._untold.popleft())
 
 
 def feed(oms: OMS, events: Rows, texts: dict[int, str]) -> Step:

@@ -1,11 +1,11 @@
 """The setup of an order management: desks, instruments, limits, patience; a part of the manifest of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Self
 
-from quantai.core.errors import InputError
+from quantai.core.errors import InputError, UnknownName
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import SEC
 from quantai.execution.limits import Limits
@@ -42,6 +42,15 @@ class Setup:
             raise InputError(f"an order management needs at least one desk, each with a run of its own: got {runs}")
         if self.patience_ns <= 0:
             raise InputError(f"patience_ns must be positive, got {self.patience_ns}")
+        self.check_symbols("limit", self.limits.position)
+        self.check_symbols("margin", self.margin)
+
+    def check_symbols(self, what: str, symbols: Iterable[str]) -> None:
+        """Raise UnknownName for a symbol that is not traded here: what is set for it would hold for nobody."""
+        known = [instrument.symbol for instrument in self.instruments]
+        for symbol in symbols:
+            if symbol not in known:
+                raise UnknownName(f"symbol of a {what}", symbol, known)
 
     @property
     def accounts(self) -> list[str]:
