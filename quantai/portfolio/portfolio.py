@@ -12,12 +12,15 @@ import numpy as np
 
 from quantai.core import positions as book
 from quantai.core.errors import InputError, UnknownName
-from quantai.core.instruments import Contract, Instruments
+from quantai.core.instruments import Contract, Instruments, Payoff
 from quantai.core.positions import POSITION
 from quantai.core.rows import EVENT, Rows, zeros
 from quantai.portfolio.adjustments import WIDE, Adjust, adjustment, parties
 from quantai.portfolio.desks import Desk
 from quantai.portfolio.valuation import CURRENCY, MARKET, STANDING, Books, mark, revalue
+
+PRICED_AT = (Adjust.VARIATION, Adjust.SETTLE, Adjust.EXPIRE)
+"""Adjustments that value a position at their price."""
 
 PAID = (Contract.SPOT, Contract.EQUITY, Contract.OPTION)
 
@@ -153,10 +156,20 @@ class Portfolio:
             raise InputError(f"row {row['seq']}: {row['px_ticks']} is no adjustment; see portfolio.Adjust") from None
         desk, other = parties(row["aux"])
         most = len(self.instruments) if what is Adjust.EXERCISE else len(self.currencies)
-        if desk >= len(self.desks) or int(row["instrument"]) >= len(self.instruments) or other >= most:
+        i, px = int(row["instrument"]), float(row["px"])
+        if not 0 <= desk < len(self.desks) or i >= len(self.instruments) or other >= most:
             raise InputError(f"row {row['seq']} ({what.name}) names a desk, instrument or currency that is not there")
-        if what is Adjust.SPLIT and not float(row["px"]) > 0.0:
-            raise InputError(f"row {row['seq']}: a split needs a positive number of new units, got {row['px']}")
+        if not (np.isfinite(px) and np.isfinite(row["qty"])):
+            raise InputError(f"row {row['seq']} ({what.name}) has a price of {px} and a quantity of {row['qty']}")
+        said = self.instruments[i]
+        if what is Adjust.SPLIT and px <= 0.0:
+            raise InputError(f"row {row['seq']}: a split needs a positive number of new units, got {px}")
+        if what is Adjust.RATE and px <= 0.0:
+            raise InputError(f"row {row['seq']}: {self.currencies[other]} cannot be worth {px} {self.currency}")
+        if what in (Adjust.EXPIRE, Adjust.EXERCISE) and said.strike is None:
+            raise InputError(f"row {row['seq']} ({what.name}): {said.symbol} has no strike, it is no option")
+        if what in PRICED_AT and px <= 0.0 and said.payoff is Payoff.INVERSE:
+            raise InputError(f"row {row['seq']} ({what.name}): {said.symbol} is worth nothing finite at {px}")
         return what, (desk, other)
 
     def _from_position(self, instrument: int, currency: int) -> bool:
@@ -168,8 +181,9 @@ class Portfolio:
     def _deposit(self, account: int, currency: int, qty: float) -> None:
         self.books.flows[account, currency] += qty
         rate = float(self.books.currencies["rate"][currency])
-        if not np.isnan(rate):  # money that came from outside is no profit, and what left is no loss
-            standing = self.books.standings[account]
+        standing = self.books.standings[account]
+        # money that came from outside is no profit, and what left is no loss
+        if not np.isnan(rate) and not standing["unconverted"]:
             standing["day_open"] += qty * rate
             standing["peak"] = max(0.0, float(standing["peak"]) + qty * rate)
 
@@ -203,12 +217,10 @@ class Portfolio:
     def _exercise(self, desk: int, option: int, moved: int, qty: float) -> None:
         """Move one leg of an exercise: the option goes at its premium, the underlying comes at the strike."""
         said = self.instruments[option]
-        if said.strike is None:
-            raise InputError(f"{said.symbol} has no strike: only an option is exercised")
         side = 1 if qty > 0 else -1
         if moved == option:
             self.fill(desk, option, -side, abs(qty), 0.0)
-        else:
+        elif said.strike is not None:  # `check` has seen to it
             self.fill(desk, moved, side * int(said.right), abs(qty) * float(said.multiplier), float(said.strike))
 
     def positions(self, by: By = "desk") -> dict[str, dict[str, dict[str, float]]]:

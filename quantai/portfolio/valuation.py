@@ -106,14 +106,20 @@ def _revalue(books: Books, a: int, ts: int) -> None:
         gross += abs(amount)
         net += amount
         margin += abs(amount) * market.margin
-    s.unconverted = unknown
     s.gross, s.net, s.margin = gross, net, margin
+    before, s.unconverted = s.unconverted, unknown
     if unknown:
-        s.equity = 0.0
+        if not before:  # what equity stood at is forgotten; how it stood to these two is not
+            s.day_open -= s.equity
+            s.peak -= s.equity
+            s.equity = 0.0
         return
+    if before:
+        s.day_open += equity
+        s.peak += equity
     day = ts // DAY
     if s.day != day:
-        s.day_open = s.equity if s.day else equity
+        s.day_open = s.equity if s.day and not before else equity
         s.day = day
     s.equity = equity
     s.peak = max(s.peak, equity)
