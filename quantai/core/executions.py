@@ -197,10 +197,13 @@ def _revise(table: Executions, report: Any, known: Any) -> tuple[int, int]:
             table.rows[last].next = report.exec
             return DUPLICATE, undone
         return DUPLICATE, -1
-    mine = _enter(table, report.order, report.exec, BUSTED if dead else LIVE)
+    number = np.uint64(report.exec)
+    if number == 0:  # a correction without an id needs one of ours, or nothing could refer to what it left
+        number = ~np.uint64(table.used[0])
+    mine = _enter(table, report.order, number, BUSTED if dead else LIVE)
     _saw(table, mine, report)
     if dead:
         return DUPLICATE, -1
     table.rows[last].fate = CORRECTED
-    table.rows[last].next = report.exec
+    table.rows[last].next = number
     return BOOKED | (UNDONE if undone >= 0 else 0), undone

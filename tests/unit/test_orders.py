@@ -170,6 +170,29 @@ def test_matrix_beyond_the_pack(name: str) -> None:
     play(script, tif)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_corrections_without_an_id_can_be_corrected_and_busted(seed: int) -> None:
+    order, table = zeros(1, TRACKED)[0], executions()
+    submit(order, zeros(1, INTENT)[0])
+
+    def hear(kind: Kind, **fields: int) -> int:
+        report = zeros(1, REPORT)
+        report["kind"] = kind
+        for name, value in fields.items():
+            report[name] = value
+        return apply(order, table, report[0])
+
+    for exec_ in range(1, seed + 2):
+        hear(Kind.FILL, exec=exec_, qty_lots=10, px_ticks=100)
+    left = 10 * seed
+    for lots in (6, 4, 7):
+        assert hear(Kind.TRADE_CORRECT, ref=1, qty_lots=lots, px_ticks=90) == Outcome.BOOKED | Outcome.BUSTED
+        assert order["cum_lots"] == left + lots
+    assert hear(Kind.TRADE_CANCEL, ref=1) == Outcome.BUSTED
+    assert order["cum_lots"] == left
+    assert hear(Kind.TRADE_CORRECT, ref=1, qty_lots=3, px_ticks=90) == Outcome.DUPLICATE
+
+
 def test_corrections_of_corrections_move_the_average() -> None:
     track = play(
         """submit req=X qty=10000
