@@ -109,6 +109,7 @@ REDUCE_ONLY = 1 << 5  # INTENT, ORDER: never increases or flips a position
 QUOTING = 1 << 6  # INTENT, ORDER: placed by ctx.quote, which owns one order a side
 CHILD = 1 << 7  # INTENT, ORDER: sleeps until the order numbered `link` fills
 OCO = 1 << 8  # INTENT, ORDER: when one order of the same `link` fills or ends, the others are canceled
+WARM_UP = 1 << 14  # EVENT: of the time before a run: seen by its strategies, who cannot ask for anything yet
 
 EVENT = np.dtype(
     [

@@ -18,10 +18,19 @@ class Control(IntEnum):
     LIMITS = 7  # new limits: their TOML stands beside the row as the text "limits"
     OPEN = 8  # an instrument's session opens
     CLOSED = 9  # and closes
+    START = 10  # a desk begins: on_start, then the rows; with the flag WARM_UP before rows of the past
+    PAUSE = 11  # a desk goes on seeing everything, but only its cancels go out
+    RESUME = 12  # and everything goes out again
+    STOP = 13  # a desk's orders are canceled, and only cancels go out
+    FLATTEN = 14  # as STOP, and what the desk holds is closed at the market
+    PARAMETERS = 15  # other parameters for a desk: their JSON stands beside the row as the text "control"
 
 
 ALL = -1
 """`px_ticks` of a CONTROL row that concerns every account."""
+
+OF_A_DESK = (Control.START, Control.PAUSE, Control.RESUME, Control.STOP, Control.FLATTEN, Control.PARAMETERS)
+"""Controls that concern desks: `px_ticks` is the number of a desk, or ALL."""
 
 STATE = {
     Control.ACTIVE: TradingState.ACTIVE,
@@ -33,7 +42,7 @@ STATE = {
 
 
 def control(what: Control, *, account: int = ALL, instrument: int = 0, ts: int = 0) -> Rows:
-    """Return one CONTROL row, shape (1,), without its number: for one account (by number) or for all.
+    """Return one CONTROL row, shape (1,), without its number: for one account or desk (by number) or for all.
 
     >>> int(control(Control.KILL)["px_ticks"][0])
     -1

@@ -16,7 +16,7 @@ from quantai.core.reports import REPORT, REQUEST_ONLY, Refusal
 from quantai.core.rows import CHILD, EVENT, INTENT, TIF, Action, Kind, OrderType, Reason, Rows
 from quantai.core.transitions import ENDED
 from quantai.execution.client_ids import OWN_K
-from quantai.execution.controls import ALL, STATE, Control
+from quantai.execution.controls import ALL, OF_A_DESK, STATE, Control
 from quantai.execution.flow import POINT, Flow
 from quantai.execution.gate import NEVER, Gate, observe
 from quantai.execution.limits import Limits
@@ -262,6 +262,10 @@ class OMS:
             return None
         known = [c.value for c in Control]
         accounts, i = len(self.setup.accounts), int(row["instrument"])
+        if int(row["aux"]) in OF_A_DESK:
+            if not ALL <= int(row["px_ticks"]) < len(self.setup.desks):
+                raise InputError(f"row {row['seq']} names desk {row['px_ticks']}: there are {len(self.setup.desks)}")
+            return None
         if int(row["aux"]) not in known:
             raise InputError(f"row {row['seq']}: {row['aux']} is no control; see execution.Control")
         if not ALL <= int(row["px_ticks"]) < accounts or i >= len(self.setup.instruments):
@@ -274,6 +278,8 @@ class OMS:
 
     def _control(self, row: Any, limits: Limits | None) -> None:
         what = Control(int(row["aux"]))
+        if what in OF_A_DESK:
+            return
         n = int(row["px_ticks"])
         accounts = list(range(len(self.setup.accounts))) if n == ALL else [n]
         for a in accounts:

@@ -1,0 +1,243 @@
+"""What one desk sees while it trades: the rows so far, as books, prices, orders and a clock. Compiled, row by row.
+
+Nothing here reads a clock or knows of other desks. Rows come in the order of their numbers; a row that makes the
+strategy ask for something ends the step, because the order management must see the same rows before it is asked.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.memory import rows_at
+from quantai.core.rows import EVENT, LAST, WARM_UP, Action, Kind, OrderState, OrderType, Status
+from quantai.execution.ladder import LADDER, NO_ASK, NO_BID, apply_row, is_full, quantity
+from quantai.strategy.account import equity_of
+from quantai.strategy.context import books_of, instruments_of, intents_of, orders_of, positions_of
+
+NOTHING, START, TICK, TRADE_ROW, BOOK_ROW, QUOTE_ROW, FUNDED, BAR_ROW, REPORTED = range(9)
+"""What a step brought."""
+
+SIGHT = np.dtype(
+    [
+        ("start", "i8"),  # 1 = on_start is due
+        ("told", "i8"),  # 1 = a report is due
+        ("muted", "i8"),  # 1 = paused or stopped: only cancels go out
+        ("warm", "i8"),  # 1 = the row at hand is of the time before the run
+        ("pending", "i8"),  # rows of the current message changed a book: bit by kind
+        ("slot", "i8"),  # the order a report is about, -1 when it is gone
+        ("traded", "i8"),  # 1 = that report is a fill
+        ("slots", "i8"),  # slots of the order table ever used
+        ("unplaced", "i8"),  # orders for which the table had no room
+        ("bar_ns", "i8"),  # length of the bars it listens to; 0 = any
+        ("last_order", "i8"),  # before the row at hand
+        ("full", "i8"),  # 1 = a book has no room for the next row
+        ("row", "i8"),  # of the piece at hand: the next row
+        ("bar", "i8"),  # of the bars at hand: the one a handler is called for
+        ("n_rows", "i8"),
+        ("n_bars", "i8"),
+        ("first_bar", "i8"),  # the index that rows use for the first of the bars at hand
+        ("at_rows", "u8"),
+        ("at_ladders", "u8"),
+    ]
+)
+"""Where a desk stands."""
+
+OF_THIS_PIECE = ("full", "row", "bar", "n_rows", "n_bars", "first_bar", "at_rows", "at_ladders")
+"""What of SIGHT is no state."""
+
+ON_TRADE, ON_BOOK, ON_QUOTE, ON_FUNDING, ON_BAR = 1, 2, 4, 8, 16
+"""What a strategy listens to, as bits."""
+
+_TRADE, _LEVEL, _CLEAR, _QUOTE, _BAR = (
+    int(k) for k in (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.BAR)
+)  # fmt: skip
+_FUNDING, _STATUS, _TIMER = int(Kind.FUNDING), int(Kind.STATUS), int(Kind.TIMER)
+_STALE, _DISCONNECTED = int(Status.STALE), int(Status.DISCONNECTED)
+_NEW, _TARGET, _CANCEL = int(Action.NEW), int(Action.TARGET), int(Action.CANCEL)
+_PENDING, _FILLED, _MARKET = int(OrderState.PENDING), int(OrderState.FILLED), int(OrderType.MARKET)
+
+
+@uncounted
+def look(c: Any, s: Any, wants: int) -> int:
+    """Go on to the next thing the strategy listens to and say what it is; NOTHING at the end of the piece."""
+    s.last_order = c.last_order
+    if s.start == 1:
+        s.start = 0
+        return START
+    if s.told == 1:
+        s.told = 0
+        show_all(c, s)
+        return REPORTED
+    while s.row < s.n_rows:
+        row = rows_at(s.at_rows, s.n_rows, EVENT)[s.row]
+        kind = row.kind
+        if (kind in (_LEVEL, _QUOTE)) and is_full(
+            rows_at(s.at_ladders, c.n_instruments, LADDER)[row.instrument]
+        ):
+            s.full = 1
+            return NOTHING
+        s.row += 1
+        c.seq = np.int64(row.seq)
+        c.k = 0
+        c.now = max(c.now, row.ts_recv)
+        s.warm = 1 if row.flags & WARM_UP else 0
+        if kind == _TIMER:
+            if c.timer_ns > 0 and c.next_timer <= c.now:
+                c.next_timer += ((c.now - c.next_timer) // c.timer_ns + 1) * c.timer_ns
+                show_all(c, s)
+                c.equity = equity_of(c)
+                return TICK
+            continue
+        what = take(c, s, row, kind, wants)
+        if what != NOTHING:
+            return what
+    return NOTHING
+
+
+@uncounted
+def take(c: Any, s: Any, row: Any, kind: int, wants: int) -> int:
+    """Take one row of the market and say which handler it concerns; a book is shown once a message is complete."""
+    if kind > _STATUS:
+        return NOTHING
+    i = row.instrument
+    d = rows_at(s.at_ladders, c.n_instruments, LADDER)[i]
+    c.instrument = i
+    apply_row(d, row)
+    if kind == _TRADE:
+        if wants & ON_TRADE:
+            show(c, d, i)
+            return TRADE_ROW
+        return NOTHING
+    if kind == _BAR:
+        return take_bar(c, s, d, row, wants)
+    if kind in (_LEVEL, _CLEAR):
+        s.pending |= 1
+        d.stale = 0
+    elif kind == _QUOTE:
+        s.pending |= 2
+        d.stale = 0
+    elif kind == _FUNDING and wants & ON_FUNDING:
+        show(c, d, i)
+        return FUNDED
+    elif kind == _STATUS and (row.aux == _STALE or row.aux == _DISCONNECTED):
+        d.stale = 1
+        books_of(c)[i].valid = 0
+    if row.flags & LAST:
+        what = NOTHING
+        if s.pending & 1 and wants & ON_BOOK:
+            what = BOOK_ROW
+        elif s.pending & 2 and wants & ON_QUOTE:
+            what = QUOTE_ROW
+        s.pending = 0
+        if what != NOTHING:
+            show(c, d, i)
+        return what
+    return NOTHING
+
+
+@uncounted
+def take_bar(c: Any, s: Any, d: Any, row: Any, wants: int) -> int:
+    """Take the row of a bar; BAR_ROW when it is of the length this desk listens to."""
+    at = row.aux - s.first_bar
+    if at < 0 or at >= s.n_bars:
+        return NOTHING
+    positions_of(c)[row.instrument].px = row.px
+    if wants & ON_BAR:
+        s.bar = at
+        show(c, d, row.instrument)
+        positions_of(c)[row.instrument].px = row.px
+        c.equity = equity_of(c)
+        return BAR_ROW
+    return NOTHING
+
+
+@uncounted
+def show_all(c: Any, s: Any) -> None:
+    """Bring the BOOK and the last price of every instrument up to date."""
+    ladders = rows_at(s.at_ladders, c.n_instruments, LADDER)
+    for i in range(c.n_instruments):
+        show(c, ladders[i], i)
+
+
+@uncounted
+def show(c: Any, d: Any, i: int) -> None:
+    """Bring the BOOK and the last price of one instrument up to date."""
+    book, inst, position = books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
+    has_bid, has_ask = d.bid != NO_BID, d.ask != NO_ASK
+    if has_bid or has_ask:
+        book.bid_ticks = d.bid if has_bid else 0
+        book.ask_ticks = d.ask if has_ask else 0
+        book.bid = d.bid * inst.tick_num / inst.tick_den if has_bid else 0.0
+        book.ask = d.ask * inst.tick_num / inst.tick_den if has_ask else 0.0
+        book.bid_qty = quantity(d, False, d.bid) if has_bid else 0.0
+        book.ask_qty = quantity(d, True, d.ask) if has_ask else 0.0
+    book.valid = 1 if has_bid and has_ask and d.bid < d.ask and d.stale == 0 else 0
+    book.ts = c.now
+    if book.valid == 1:
+        position.px = 0.5 * (book.bid + book.ask)
+    elif d.last > 0.0:
+        position.px = d.last
+
+
+@uncounted
+def settle(c: Any, s: Any) -> bool:
+    """Keep the intents that go out, enter new orders into our own view, and say whether anything goes out.
+
+    Before the run nothing does; a desk that is muted can still cancel. What is dropped leaves no order number.
+    """
+    intents, n, dropped = intents_of(c), 0, False
+    for k in range(c.n_intents):
+        action = intents[k].action
+        opens = action in (_NEW, _TARGET)
+        if s.warm == 1 or (s.muted == 1 and action != _CANCEL):
+            dropped = dropped or opens
+            positions_of(c)[intents[k].instrument].target = np.nan
+            continue
+        if opens and not enlist(c, s, intents[k]):
+            s.unplaced += 1
+            continue
+        intents[n] = intents[k]
+        n += 1
+    if dropped:
+        c.last_order = s.last_order
+    c.n_intents = n
+    return n > 0
+
+
+@uncounted
+def enlist(c: Any, s: Any, intent: Any) -> bool:
+    """Write a new order to our own table; False when it has no free slot. Handlers see the slots ever used."""
+    most = s.slots
+    c.n_orders = MOST_ORDERS
+    orders = orders_of(c)
+    k = 0
+    while k < MOST_ORDERS and orders[k].state > 0:
+        k += 1
+    c.n_orders = most
+    if k == MOST_ORDERS:
+        return False
+    s.slots = max(most, k + 1)
+    c.n_orders = s.slots
+    o = orders[k]
+    o.order, o.seq, o.ts = intent.order, intent.seq, c.now
+    o.px_ticks, o.trigger_ticks, o.stop_ticks = intent.px_ticks, intent.trigger_ticks, 0
+    o.qty_lots = intent.qty_lots if intent.action == _NEW else 0  # a target is sized by the order management
+    o.filled_lots = 0
+    o.expire_ts, o.avg_px = intent.expire_ts, 0.0
+    o.instrument, o.link, o.flags = intent.instrument, intent.link, intent.flags
+    o.state, o.reason = _PENDING, 0
+    o.type = intent.type if intent.action == _NEW else _MARKET
+    o.tif, o.side, o.triggered = intent.tif, intent.side, 0
+    return True
+
+
+@uncounted
+def free_slot(c: Any, s: Any) -> None:
+    """Free the slot of the order of the last report when it has ended."""
+    if s.slot >= 0 and orders_of(c)[s.slot].state >= _FILLED:
+        orders_of(c)[s.slot].state = 0
+
+
+MOST_ORDERS = 1024
+"""Orders a desk can have at work."""
