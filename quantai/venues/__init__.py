@@ -1,6 +1,10 @@
 """Venues: whatever turns intents into rows.
 
 - `venue`     Venue, Request, Answer: what all of them have in common
+- `answers`   answers on their way to who reads them
+- `paper`     the simulated exchange on live rows, as a venue
+- `simulated` its exchange, fed while time goes on
+- `holdings`  what an account at it holds
 
 The simulated exchange, compiled and without any I/O:
 
