@@ -18,6 +18,7 @@ from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of
 from quantai.venues.exchange import ROOM, run_exchange
 from quantai.venues.latency import entry_ns
 from quantai.venues.matching import depth_of, own_of, rules_of
+from quantai.venues.tiles import TILE, first_beyond, shown_at
 from quantai.venues.wire import NEVER, REPORT, reports_of, request_slot, requests_of
 
 NOTHING, START, TICK, TRADE_ROW, BOOK_ROW, QUOTE_ROW, FUNDED, REPORTED = range(8)
@@ -171,9 +172,12 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
 def receive_rows(c: Any, p: Any, x: Any, t: int) -> None:
     """Receive every row up to the instant `t`."""
     first = x.next_recv
-    x.next_recv = advance(
-        x.at_depth, x.n_instruments, x.at_cells, x.n_cells, x.at_keys, x.at_rows, x.n_rows, first, t, RECEIVED
-    )
+    if x.at_tile != 0:
+        x.next_recv = first_beyond(rows_at(x.at_tile, 1, TILE)[0], first, t)
+    else:
+        x.next_recv = advance(
+            x.at_depth, x.n_instruments, x.at_cells, x.n_cells, x.at_keys, x.at_rows, x.n_rows, first, t, RECEIVED
+        )
     p.rows += x.next_recv - first
     p.seq += x.next_recv - first
 
@@ -182,8 +186,9 @@ def receive_rows(c: Any, p: Any, x: Any, t: int) -> None:
 def receive_row(c: Any, p: Any, x: Any, wants: int) -> int:
     """Receive one row and say which handler it concerns; a book is shown once a message is complete."""
     row = rows_at(x.at_rows, x.n_rows, EVENT)[x.next_recv]
-    d = depth_of(x)[row.instrument]
-    apply(d, rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8), row)
+    if x.at_tile == 0:
+        d = depth_of(x)[row.instrument]
+        apply(d, rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8), row)
     p.row = x.next_recv
     x.next_recv += 1
     p.rows += 1
@@ -229,21 +234,26 @@ def refresh(c: Any, x: Any) -> None:
 def refresh_one(c: Any, x: Any, i: int) -> None:
     """Bring the BOOK and the last price of one instrument up to date."""
     d, book, inst, position = depth_of(x)[i], books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
-    has_bid, has_ask = d.bid >= d.lo, d.ask <= d.hi
+    bid, ask, last, bid_qty, ask_qty = d.bid, d.ask, d.last, 0.0, 0.0
+    if x.at_tile != 0:
+        bid, ask, last, bid_qty, ask_qty = shown_at(rows_at(x.at_tile, 1, TILE)[0], x.next_recv, i)
+    has_bid, has_ask = bid >= d.lo, ask <= d.hi
     if has_bid or has_ask:
-        cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
-        book.bid_ticks = d.bid if has_bid else 0
-        book.ask_ticks = d.ask if has_ask else 0
-        book.bid = price_of(d.bid, inst) if has_bid else 0.0
-        book.ask = price_of(d.ask, inst) if has_ask else 0.0
-        book.bid_qty = cells[cell_of(d, keys, 1, d.bid)] if has_bid else 0.0
-        book.ask_qty = cells[cell_of(d, keys, -1, d.ask)] if has_ask else 0.0
-    book.valid = 1 if has_bid and has_ask and d.bid < d.ask else 0
+        if x.at_tile == 0:
+            cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
+            bid_qty, ask_qty = cells[cell_of(d, keys, 1, bid)], cells[cell_of(d, keys, -1, ask)]
+        book.bid_ticks = bid if has_bid else 0
+        book.ask_ticks = ask if has_ask else 0
+        book.bid = price_of(bid, inst) if has_bid else 0.0
+        book.ask = price_of(ask, inst) if has_ask else 0.0
+        book.bid_qty = bid_qty if has_bid else 0.0
+        book.ask_qty = ask_qty if has_ask else 0.0
+    book.valid = 1 if has_bid and has_ask and bid < ask else 0
     book.ts = c.now
     if book.valid == 1:
         position.px = 0.5 * (book.bid + book.ask)
-    elif d.last > 0.0:
-        position.px = d.last
+    elif last > 0.0:
+        position.px = last
 
 
 @uncounted

@@ -15,6 +15,7 @@ from quantai.core.rows import EVENT, Kind, Reason
 from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of
 from quantai.venues.matching import depth_of, expire, match, own_of
 from quantai.venues.requests import answer
+from quantai.venues.shared import serve_shared
 from quantai.venues.wire import NEVER, requests_of
 
 UNDO = np.dtype([("cell", "i8"), ("qty", "f8")])
@@ -84,6 +85,9 @@ def scan(x: Any, stop: int) -> bool:
 @uncounted
 def serve(x: Any, at: int) -> None:
     """Answer every request that arrives at the instant `at`, on the book as it is then."""
+    if x.at_tile_x != 0:
+        serve_shared(x, at)
+        return
     n = -1
     if x.split == 0:
         n = look_ahead(x, at)

@@ -119,6 +119,11 @@ SIM = np.dtype(
         ("at_resting", "u8"),
         ("at_requests", "u8"),
         ("at_reports", "u8"),
+        ("at_tile", "u8"),  # 0, or the market as received that this run shares with others (see `tiles`)
+        ("at_tile_x", "u8"),  # and as it happened
+        ("at_eaten", "u8"),
+        ("n_eaten", "i8"),
+        ("lost", "i8"),  # 1 = it took from more levels than a shared market remembers: to be run by itself
     ]
 )
 """One simulated run: where its tables are and how far each side has come."""

@@ -1,0 +1,182 @@
+"""Lanes of a replay sweep: the memory of many runs side by side, moved along one shared market by one compiled call."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, sample
+from quantai.backtest.tick_loop import run_ticks
+from quantai.backtest.tick_market import Market
+from quantai.core.compiled import compiled, uncounted
+from quantai.core.memory import rows_at
+from quantai.core.rows import EVENT, INTENT, ORDER, Rows, zeros
+from quantai.data.tape import Tape
+from quantai.report.running import FINISHED, finish_all, records, update
+from quantai.strategy.base import Strategy
+from quantai.strategy.compiler import Kernel
+from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
+from quantai.venues.book import DEPTH
+from quantai.venues.rules import SimVenue
+from quantai.venues.tiles import EATEN, MOST_EATEN, TILE, forget_eaten
+from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
+
+RING = 1 << 15
+"""Requests, and reports, of one run that may be on their way."""
+LOG = 1 << 12
+"""Rows of each log that a run writes before they are drained."""
+
+
+@compiled
+def count_up(p: Any, stats: Any) -> bool:
+    """Move what a run sampled into its statistics and empty its logs; returns whether they had stopped it."""
+    equity = rows_at(p.at_equity, p.log_size, EQUITY)
+    for k in range(p.n_equity):
+        update(stats, equity[k].equity)
+    full = max(p.n_intents, p.n_orders, p.n_fills, p.n_refusals, p.n_equity) > p.log_size // 2
+    p.n_intents, p.n_orders, p.n_fills, p.n_refusals, p.n_equity = 0, 0, 0, 0, 0
+    return full
+
+
+@uncounted
+def forget(x: Any) -> None:
+    """Forget what a run took from levels that have been shown anew by the end of the tile."""
+    if x.n_eaten > 0:
+        forget_eaten(rows_at(x.at_tile_x, 1, TILE)[0], x)
+
+
+def run_tick_lanes(
+    rows: Any, horizon: int, n: int, me: Any, ctx: Any, local: Any, sim: Any, orders: Any, books: Any, event: Any,
+    stats: Any,
+) -> None:  # fmt: skip
+    """Move the first `n` lanes on to the instant `horizon`; a driver like `run_ticks`, which it calls for each."""
+    for k in range(n):
+        sim[k].horizon = horizon
+        while True:
+            run_ticks(rows, me[k : k + 1], ctx[k : k + 1], local[k : k + 1], sim[k : k + 1], orders[k], books[k], event)
+            if not count_up(local[k], stats[k]):
+                break
+        forget(sim[k])
+
+
+def tick_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
+    """Return the kernel of a strategy class over tapes, one run or many; `dtype` is that of its record."""
+    return strategy.kernel(dtype, (run_ticks, run_tick_lanes))
+
+
+class TickLanes:
+    """Room for `size` runs of one strategy at once; each is what a TickRun on the whole tape would be."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        venues: Sequence[Sequence[SimVenue]],
+        kernel: Kernel,
+        dtype: np.dtype[Any],
+        size: int,
+        cash: float,
+        max_orders: int,
+        sample_ns: int,
+    ) -> None:
+        n = len(tape.instruments)
+        self.market = m = Market(tape)
+        self._world = World(tape.instruments, cash, max_orders)
+        self._world.ctx["n_orders"] = 0
+        self._start = int(m.rows["ts_exch"][m.head])
+        self.records: Rows = np.zeros(size, dtype)
+        self.ctx: Rows = np.zeros(size, CTX)
+        self.local: Rows = np.zeros(size, LOCAL)
+        self.sim: Rows = np.zeros(size, SIM)
+        self.stats: Rows = records(size)
+        self.positions: Rows = np.zeros((size, n), POSITION)
+        self._books: Rows = np.zeros((size, n), BOOK)
+        self.orders: Rows = np.zeros((size, max_orders), ORDER)
+        self._intents: Rows = np.zeros((size, MAX_INTENTS), INTENT)
+        self.own: Rows = np.zeros((size, n), OWN)
+        self.resting: Rows = np.zeros((size, max_orders + 1), RESTING)
+        self._requests: Rows = np.zeros((size, RING), REQUEST)
+        self._reports: Rows = np.zeros((size, RING), REPORT)
+        self._eaten: Rows = np.zeros((size, MOST_EATEN), EATEN)
+        self._scratch = m.depth.copy(), m.cells.copy()
+        self._saved = np.zeros(n, DEPTH)
+        self._event = zeros(1, EVENT)
+        self._logs = {
+            "intents": zeros(LOG, INTENT), "orders": zeros(LOG, ORDER), "fills": zeros(LOG, FILLED),
+            "refusals": zeros(LOG, REPORT), "equity": zeros(LOG, EQUITY),
+        }  # fmt: skip
+        self._rules = np.stack([np.concatenate([v.row() for v in row]) for row in venues])
+        self._sample_ns, self._max_orders = sample_ns, max_orders
+        self._skewed = bool(tape.facts["skewed"])
+        self._run = kernel.function("run_tick_lanes")
+
+    def start(self, venues: Sequence[int]) -> None:
+        """Make lane after lane a fresh run at the venue of that number; `records` are the caller's to set."""
+        m = self.market
+        m.start()
+        for rows in (self.positions, self._books, self.orders, self._intents, self.own, self.resting):
+            rows[...] = np.zeros((), rows.dtype)
+        self.stats[:] = records(1, self._world.ctx["cash"][0])
+        self.ctx[:] = self._world.ctx[0]
+        self.ctx["now"] = self._start
+        for name, table in (("positions", self.positions), ("books", self._books), ("orders", self.orders),
+                            ("intents", self._intents)):  # fmt: skip
+            self.ctx[f"at_{name}"] = _addresses(table)
+        s, p = self.sim, self.local
+        s[:], p[:] = np.zeros((), SIM), np.zeros((), LOCAL)
+        which = np.zeros(len(s), "i8")
+        which[: len(venues)] = venues
+        s["max_orders"], s["n_instruments"], s["ring"] = self._max_orders, self.own.shape[1], RING
+        s["entry_least"] = self._rules["entry_least"].min(axis=1)[which]
+        s["response_least"] = self._rules["response_least"].min(axis=1)[which]
+        s["done"], s["last"], s["next_expiry"] = self._start - 1, m.rows_x["ts_exch"][-1], NEVER
+        s["n_rows"], s["next_recv"], s["next_book"] = len(m.rows), m.head, m.head
+        s["n_cells"] = len(m.cells)
+        s["at_rows"], s["at_rows_x"] = m.rows.ctypes.data, m.rows_x.ctypes.data
+        s["one_order"] = m.rows is m.rows_x and not self._skewed
+        depth, cells = self._scratch
+        s["at_depth"], s["at_cells"], s["at_keys"] = depth.ctypes.data, cells.ctypes.data, m.keys.ctypes.data
+        s["at_insts"] = self._world.instrument_rows.ctypes.data
+        s["at_rules"] = _addresses(self._rules)[which]
+        s["at_saved"] = self._saved.ctypes.data
+        for name, table in (("own", self.own), ("resting", self.resting), ("requests", self._requests),
+                            ("reports", self._reports), ("eaten", self._eaten)):  # fmt: skip
+            s[f"at_{name}"] = _addresses(table)
+        s["at_tile"] = m.tiles.ctypes.data
+        s["at_tile_x"] = m.tiles.ctypes.data + TILE.itemsize
+        p["sample_ns"], p["next_sample"] = self._sample_ns, self._start + self._sample_ns
+        p["log_size"], p["final"] = LOG, 1
+        for name, table in self._logs.items():
+            p[f"at_{name}"] = table.ctypes.data
+        p["at_event"] = self._event.ctypes.data
+
+    def move(self, horizon: int, n: int) -> None:
+        """Move the market and the first `n` lanes on to the instant `horizon`, a tile of the market."""
+        self.market.move(horizon)
+        self._run(
+            self.market.rows, horizon, n, self.records, self.ctx, self.local, self.sim, self.orders, self._books,
+            self._event, self.stats,
+        )  # fmt: skip
+
+    def finished(self, n: int, per_year: float) -> dict[str, Any]:
+        """Take the last sample of the first `n` lanes and return their statistics, one array a column."""
+        _finish(n, self.ctx, self.local, self.sim, self.stats)
+        out = np.zeros(n, FINISHED)
+        finish_all(self.stats[:n], per_year, out)
+        columns: dict[str, Any] = {name: out[name] for name in FINISHED.names or () if name != "bars"}
+        p, positions = self.local[:n], self.positions[:n]
+        columns |= {"pnl": self.stats["last"][:n] - self.stats["first"][:n]}
+        columns |= {"fills": p["n_fill_reports"].copy(), "fees": positions["fees"].sum(axis=1)}
+        columns |= {"volume": p["volume"].copy(), "submits": p["submits"].copy(), "cancels": p["cancels"].copy()}
+        return columns
+
+
+@compiled
+def _finish(n: int, ctx: Any, local: Any, sim: Any, stats: Any) -> None:
+    for k in range(n):
+        if local[k].started:
+            sample(ctx[k], local[k], sim[k], max(ctx[k].now, sim[k].last))
+            count_up(local[k], stats[k])
+
+
+def _addresses(tables: Rows) -> Any:
+    return tables.ctypes.data + np.arange(len(tables), dtype="u8") * np.uint64(tables.strides[0])
