@@ -23,11 +23,12 @@ MANIFEST = "oms"
 """The entry of a run's manifest that holds the `Setup`."""
 
 
-def recover(path: str | Path, *, until: int | None = None, from_start: bool = False) -> OMS:
+def recover(path: str | Path, *, until: int | None = None, from_start: bool = False, despite_gaps: bool = False) -> OMS:
     """Return the order management as it was after the last durable row, or after row `until`.
 
-    Raises DataError when the journal is damaged (then `journal.recover` it first) or is not one of orders. With
-    `from_start` snapshots are not used, which gives the same state, later.
+    Raises DataError when the journal is damaged (then `journal.recover` it first), is not one of orders, or has lost
+    rows that no later snapshot has seen: `despite_gaps` goes on without them, and only the venue knows then what is
+    true. With `from_start` snapshots are not used, which gives the same state, later.
 
     >>> import tempfile
     >>> from quantai.core.instruments import Instrument, Instruments
@@ -47,13 +48,23 @@ def recover(path: str | Path, *, until: int | None = None, from_start: bool = Fa
     True
     """
     with StoreReader(path) as reader:
-        oms = _newest(reader, until, from_start)
+        oms = newest(reader, until=until, from_start=from_start)
+        lost = [gap for gap in reader.gaps(after=oms.seq) if until is None or gap.first <= until]
+        if lost and not despite_gaps:
+            raise DataError(
+                f"{path} has lost rows ({len(lost)} gaps, the first: {lost[0].why}, rows {lost[0].first} …"
+                f" {lost[0].last}): the state is not certain; recover(path, despite_gaps=True) goes on without them"
+            )
         for _ in replay(reader, oms, until=until):
             pass
         return oms
 
 
-def _newest(reader: StoreReader, until: int | None, from_start: bool) -> OMS:
+def newest(reader: StoreReader, *, until: int | None = None, from_start: bool = False) -> OMS:
+    """Return the state of the newest snapshot in a journal of orders, or one at its start, for `replay` to go on from.
+
+    Raises DataError when the journal is not one of orders.
+    """
     manifests = reader.manifests()
     if not manifests or MANIFEST not in manifests[0]:
         raise DataError(f"{reader.path} is no journal of orders: its manifest has no entry {MANIFEST!r}")

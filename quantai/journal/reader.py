@@ -157,9 +157,17 @@ class StoreReader:
         frames = (self._intact(frame) for frame in self._columns(Stream.MANIFEST, {}))
         return [unpack_note(frame) for frame in frames if frame]
 
-    def gaps(self) -> list[Gap]:
-        """The rows that were lost and recorded as such, in the order they were found missing."""
-        return list(self._known_gaps())
+    def gaps(self, after: int | None = None) -> list[Gap]:
+        """The rows that were lost and recorded as such, in the order they were found missing.
+
+        after: leave out what was lost before EVENT row `after` was journaled: what a state as of that row has seen.
+        """
+        found = list(self._known_gaps())
+        if after is None:
+            return found
+        sql = "SELECT min(n) FROM frames WHERE stream = ? AND seq_last >= ?"
+        frame = self._ask(sql, (Stream.EVENT, after))[0][0] or 2**63
+        return [gap for gap in found if (gap.frame >= frame if gap.frame else gap.last > after)]
 
     @property
     def last_frame(self) -> int:

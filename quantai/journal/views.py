@@ -24,24 +24,34 @@ _ENUMS: tuple[type[IntEnum], ...] = (Kind, Action, OrderType, TIF)
 
 _FILLS = f"""
 CREATE VIEW fills AS
-WITH reported AS (
-    SELECT *, row_number() OVER (PARTITION BY "order", exec, CASE exec WHEN 0 THEN seq END ORDER BY seq) AS nth
-    FROM report WHERE kind = {Kind.FILL}
-), taken_back AS (SELECT "order", ref FROM report WHERE kind = {Kind.TRADE_CANCEL}),
-corrected AS (
-    SELECT "order", ref, last(px_ticks ORDER BY seq) AS px_ticks, last(qty_lots ORDER BY seq) AS lots
-    FROM report WHERE kind = {Kind.TRADE_CORRECT} GROUP BY "order", ref
+WITH RECURSIVE said AS (
+    SELECT * FROM report WHERE kind IN ({Kind.FILL}, {Kind.TRADE_CORRECT})
+    QUALIFY row_number() OVER (PARTITION BY "order", exec, CASE exec WHEN 0 THEN seq END ORDER BY seq) = 1
+), chain AS (  -- an execution, what corrected it, what corrected that …; a correction of nothing we hold is one, too
+    SELECT "order", seq AS root, seq, exec, kind, px_ticks, qty_lots FROM said s
+    WHERE kind = {Kind.FILL} OR ("order", ref) NOT IN (SELECT "order", exec FROM said WHERE exec > 0)
+    UNION
+    SELECT c."order", c.root, s.seq, s.exec, s.kind, s.px_ticks, s.qty_lots
+    FROM chain c JOIN said s ON s."order" = c."order" AND s.ref = c.exec AND s.kind = {Kind.TRADE_CORRECT}
+    WHERE c.exec > 0
+), final AS (
+    SELECT "order", root, bool_or(kind = {Kind.TRADE_CORRECT} AND seq <> root) AS corrected,
+        last(px_ticks ORDER BY kind = {Kind.TRADE_CORRECT}, seq) AS px_ticks,
+        last(qty_lots ORDER BY kind = {Kind.TRADE_CORRECT}, seq) AS lots,
+        bool_or(exec > 0 AND ("order", exec) IN (SELECT ("order", ref) FROM report WHERE kind = {Kind.TRADE_CANCEL}))
+            AS busted
+    FROM chain GROUP BY "order", root
 )
 SELECT e.seq, make_timestamp_ns(e.ts_recv) AS "time", e.aux AS "order", e.instrument, e.side, r.exec,
-    coalesce(c.px_ticks, r.px_ticks, e.px_ticks) AS px_ticks, coalesce(c.lots, r.qty_lots) AS lots,
-    e.px * coalesce(c.px_ticks / nullif(r.px_ticks, 0), 1) AS px,
-    e.qty * coalesce(c.lots / nullif(r.qty_lots, 0), 1) AS qty,
+    coalesce(f.px_ticks, e.px_ticks) AS px_ticks, f.lots,
+    e.px * coalesce(f.px_ticks / nullif(r.px_ticks, 0), 1) AS px,
+    e.qty * coalesce(f.lots / nullif(r.qty_lots, 0), 1) AS qty,
     (coalesce(r.flags, e.flags) & {MAKER}) > 0 AS maker,
-    c.ref IS NOT NULL AS corrected, r.exec IN (SELECT ref FROM taken_back b WHERE b."order" = r."order") AS busted
+    coalesce(f.corrected, false) AS corrected, coalesce(f.busted, false) AS busted
 FROM event e
-LEFT JOIN reported r ON r.seq = e.seq AND r."order" = e.aux
-LEFT JOIN corrected c ON c."order" = r."order" AND c.ref = r.exec
-WHERE e.kind = {Kind.FILL} AND coalesce(r.nth, 1) = 1
+LEFT JOIN report r ON r.seq = e.seq AND r."order" = e.aux
+LEFT JOIN final f ON f.root = e.seq AND f."order" = e.aux
+WHERE f.root IS NOT NULL OR (e.kind = {Kind.FILL} AND r.seq IS NULL)
 ORDER BY e.seq
 """  # noqa: S608 -- constants only
 
@@ -50,7 +60,7 @@ CREATE VIEW orders AS
 WITH filled AS (
     SELECT "order", sum(lots)::BIGINT AS filled_lots, sum(qty) AS filled_qty, count(*) AS fills,
         sum(px * qty) / sum(qty) AS avg_px
-    FROM fills WHERE NOT coalesce(busted, false) GROUP BY "order"
+    FROM fills WHERE NOT busted GROUP BY "order"
 ), said AS (
     SELECT aux AS "order", last(kind ORDER BY seq) AS kind, max(seq) AS last_seq, max(ts_recv) AS ts_recv
     FROM event WHERE kind BETWEEN {Kind.ACK} AND {Kind.TRADE_CORRECT} AND kind <> {Kind.ADJUST} GROUP BY aux
@@ -62,19 +72,22 @@ WITH filled AS (
         count(*) FILTER (action = {Action.REPLACE}) AS replaces
     FROM intent GROUP BY "order"
 )
-SELECT i."order", i.seq, i.k, i.instrument, i.side, t.name AS "type", f.name AS tif, i.px_ticks, i.trigger_ticks,
-    coalesce(r.lots, i.qty_lots) AS lots, coalesce(d.filled_lots, 0) AS filled_lots, d.filled_qty, d.avg_px,
+SELECT i."order", i.seq, i.k, ka.name AS action, i.instrument, i.side,
+    t.name AS "type", f.name AS tif, i.px_ticks, i.trigger_ticks,
+    coalesce(r.lots, CASE i.action WHEN {Action.NEW} THEN i.qty_lots END) AS lots,
+    coalesce(d.filled_lots, 0) AS filled_lots, d.filled_qty, d.avg_px,
     coalesce(d.fills, 0) AS fills, a.cancels, a.replaces, k.name AS last_report, s.last_seq,
     make_timestamp_ns(s.ts_recv) AS last_time
 FROM intent i
 JOIN asked a ON a."order" = i."order"
+LEFT JOIN names_Action ka ON ka.value = i.action
 LEFT JOIN names_OrderType t ON t.value = i.type
 LEFT JOIN names_TIF f ON f.value = i.tif
 LEFT JOIN filled d ON d."order" = i."order"
 LEFT JOIN resized r ON r."order" = i."order"
 LEFT JOIN said s ON s."order" = i."order"
 LEFT JOIN names_Kind k ON k.value = s.kind
-WHERE i.action = {Action.NEW}
+WHERE i.action IN ({Action.NEW}, {Action.TARGET})
 ORDER BY i."order"
 """  # noqa: S608 -- constants only
 
@@ -85,7 +98,8 @@ class Views:
     Tables hold what was journaled: `event`, `bar`, `intent`, `report`, `text` (columns are the rows' fields, instants
     int64 ns UTC) and `names_Kind`, `names_Action`, `names_OrderType`, `names_TIF` (value, name). Views tell what
     follows: `fills`, one row for each execution, corrections applied, duplicates left out, busts marked; `orders`, one
-    row for each order asked for, with what was filled and what was last said of it.
+    row for each order asked for, with what was filled and what was last said of it (a TARGET is sized where it
+    executes, so its lots are not known here).
 
     damage: "raise" or "skip" damaged frames, as `StoreReader`.
 
@@ -120,7 +134,11 @@ class Views:
             self._create(f"names_{enum.__name__}", names)
         self._db.execute(_FILLS)
         self._db.execute(_ORDERS)
-        self.refresh()
+        try:
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
 
     def refresh(self) -> int:
         """Read what became durable since the last time; returns how many rows of all streams that was."""

@@ -78,6 +78,32 @@ def test_fills_without_duplicates_with_corrections_and_busts(journal: Path) -> N
     assert fills[0]["time"].value == 3 * 10**9
 
 
+def test_corrections_of_corrections_and_their_busts_are_followed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "run.journal")
+    for order in (1, 2, 3):
+        desk.ask(order=order, side=BUY, type=OrderType.LIMIT, qty_lots=10, px_ticks=100, instrument=4)
+        desk.hear(Kind.FILL, order, px=1.0, qty=0.4, qty_lots=4, px_ticks=100, exec=1)
+        desk.hear(Kind.TRADE_CORRECT, order, ref=1, exec=2, px_ticks=110, qty_lots=6)
+        desk.hear(Kind.TRADE_CORRECT, order, ref=2, exec=3, px_ticks=120, qty_lots=8)
+        desk.hear(Kind.TRADE_CORRECT, order, ref=2, exec=2, px_ticks=1, qty_lots=1)  # known already
+    desk.hear(Kind.TRADE_CANCEL, 2, ref=3, exec=9)
+    desk.hear(Kind.TRADE_CORRECT, 3, px=2.0, qty=0.1, ref=8, exec=5, px_ticks=200, qty_lots=1)  # of one not heard of
+    desk.ask(order=4, action=Action.TARGET, qty_lots=500_000_000)
+    desk.hear(Kind.FILL, 4, px=1.0, qty=0.4, qty_lots=4, px_ticks=100, exec=1)
+    desk.store.close()
+    with Views(tmp_path / "run.journal") as views:
+        fills = views.sql('SELECT "order", lots, px_ticks, qty, px, corrected, busted FROM fills').fetchall()
+        orders = views.sql('SELECT "order", action, lots, filled_lots FROM orders').fetchall()
+    assert fills == [
+        (1, 8, 120, pytest.approx(0.8), pytest.approx(1.2), True, False),
+        (2, 8, 120, pytest.approx(0.8), pytest.approx(1.2), True, True),
+        (3, 8, 120, pytest.approx(0.8), pytest.approx(1.2), True, False),
+        (3, 1, 200, 0.1, 2.0, False, False),
+        (4, 4, 100, 0.4, 1.0, False, False),
+    ]
+    assert orders == [(1, "NEW", 10, 8), (2, "NEW", 10, 0), (3, "NEW", 10, 9), (4, "TARGET", None, 4)]
+
+
 def test_orders_with_what_became_of_them(journal: Path) -> None:
     with Views(journal) as views:
         one, two = views.orders().to_pylist()
