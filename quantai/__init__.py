@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         verdict,
         walk_forward,
     )
+    from quantai.backtest.compare import compare
     from quantai.backtest.replay import replay
     from quantai.backtest.replay_result import ReplayResult
     from quantai.core.errors import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from quantai.data import Bars, Lake, samples, synth
     from quantai.data.tape import Tape
     from quantai.strategy import Strategy, ind, state
+    from quantai.tools import Workspace, tool
     from quantai.venues import Latency, SimVenue
 
 __all__ = [
@@ -71,9 +73,11 @@ __all__ = [
     "Tape",
     "UnknownName",
     "VenueError",
+    "Workspace",
     "backtest",
     "check_lookahead",
     "check_warmup",
+    "compare",
     "data_snooping",
     "ind",
     "replay",
@@ -81,12 +85,14 @@ __all__ = [
     "state",
     "sweep",
     "synth",
+    "tool",
     "verdict",
     "walk_forward",
 ]
 
 _HOMES = {
     "quantai.backtest": ("Result backtest check_lookahead check_warmup data_snooping sweep verdict walk_forward"),
+    "quantai.backtest.compare": "compare",
     "quantai.backtest.replay": "replay",
     "quantai.backtest.replay_result": "ReplayResult",
     "quantai.core.errors": (
@@ -97,6 +103,7 @@ _HOMES = {
     "quantai.data": "Bars Lake samples synth",
     "quantai.data.tape": "Tape",
     "quantai.strategy": "Strategy ind state",
+    "quantai.tools": "Workspace tool",
     "quantai.venues": "Latency SimVenue",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -1,6 +1,7 @@
 """The command line: `quantai COMMAND …`, one file of this room for each command.
 
-A command is a plain typed function with the name of its file. It is loaded when it is called and not before, so that
+A command is a plain typed function with the name of its file; one with verbs of its own, such as `tools list`, has them
+in `VERBS`, a dict of functions. It is loaded when it is called and not before, so that
 `quantai --help` answers at once; what is listed there stands in `COMMANDS`. `output` says how commands print and end.
 """
 
@@ -23,6 +24,8 @@ COMMANDS = {
     "check": "Look for gaps, disorder, crossed books and duplicates in a lake.",
     "backtest": "Run a strategy over bars and write what it would have done.",
     "replay": "Run a recorded run again and show where it decides differently.",
+    "venue": "Serve an exchange on this machine that speaks Binance's protocol.",
+    "tools": "List, call and serve the tools an assistant may use.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",
 }
 """Every command with the line that `quantai --help` shows for it."""
@@ -46,8 +49,14 @@ def _load(name: str) -> Any:
     module = import_module(f"quantai.cli.{file}")
     examples: str = getattr(module, "EXAMPLES", "").strip()
     epilog = "\b\nExamples:\n" + "\n".join(f"  {line.strip()}" for line in examples.splitlines()) if examples else None
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name=name, epilog=epilog)(getattr(module, file))
+    verbs = getattr(module, "VERBS", None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, epilog=epilog)
+    if verbs is None:
+        app.command(name=name, epilog=epilog)(getattr(module, file))
+        return typer.main.get_command(app)
+    app.callback(epilog=epilog, no_args_is_help=True)(getattr(module, file))
+    for verb, function in verbs.items():
+        app.command(name=verb)(function)
     return typer.main.get_command(app)
 
 

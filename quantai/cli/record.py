@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quantai.cli.output import Json, console, emit, plain
+from quantai.cli.output import Json, console, emit
 from quantai.core.errors import InputError
+from quantai.core.plain import plain
 
 if TYPE_CHECKING:
     from quantai.feeds.recorder import OnCommit, Progress, Report

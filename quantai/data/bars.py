@@ -172,9 +172,13 @@ class Bars:
                 return type(self)(_sealed(rows), Instruments([instrument]), self.interval, self.source)
         raise UnknownName("symbol", symbol, self.symbols)
 
-    def between(self, start: Any, end: Any) -> Self:
-        """Return the bars with start <= ts_open and ts_close <= end: what pandas reads as an instant, naive is UTC."""
-        lo, hi = (_instant(x) for x in (start, end))
+    def between(self, start: Any = None, end: Any = None) -> Self:
+        """Return the bars with start <= ts_open and ts_close <= end; None is no bound.
+
+        An instant is whatever pandas reads as one; naive is UTC.
+        """
+        lo = np.iinfo(np.int64).min if start is None else _instant(start)
+        hi = np.iinfo(np.int64).max if end is None else _instant(end)
         keep = (self.rows["ts_open"] >= lo) & (self.rows["ts_close"] <= hi)
         return type(self)(_sealed(self.rows[keep]), self.instruments, self.interval, self.source)
 

@@ -21,13 +21,24 @@ def load_strategy(name: str) -> type[Strategy]:
     home, colon, wanted = name.rpartition(":")
     if not colon or not home or not wanted:
         raise InputError(f"a strategy is named module:Class or file.py:Class, not {name!r}")
-    module = _from_file(Path(home)) if home.endswith(".py") else _from_name(home)
-    found = {
-        n: v for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Strategy) and v is not Strategy
-    }
+    found = strategies_in(home)
     if wanted not in found:
         raise UnknownName(f"strategy in {home}", wanted, found)
     return found[wanted]
+
+
+def strategies_in(home: str) -> dict[str, type[Strategy]]:
+    """Return the strategy classes of a module, or of a file whose name ends in .py; importing runs its code.
+
+    >>> sorted(strategies_in("quantai.strategy.examples"))
+    ['Cross', 'Quote', 'Reversion']
+
+    Raises InputError when it cannot be imported.
+    """
+    module = _from_file(Path(home)) if home.endswith(".py") else _from_name(home)
+    return {
+        n: v for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Strategy) and v is not Strategy
+    }
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from quantai.cli import COMMANDS, main
-from quantai.cli.output import Json, emit, plain
+from quantai.cli.output import Json, emit
 from quantai.core.errors import InputError, StorageError
+from quantai.core.plain import plain
 from quantai.ops import progress
 
 Add = Callable[[Callable[..., None]], None]

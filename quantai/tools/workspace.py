@@ -1,0 +1,170 @@
+"""The workspace: what the calls of one conversation share, and the one door through which every call goes."""
+
+import asyncio
+import functools
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quantai.core.errors import InputError, QuantaiError, UnknownName
+from quantai.core.plain import plain
+from quantai.tools import registry
+from quantai.tools.audit import Audit
+from quantai.tools.permissions import Policy, Request
+
+if TYPE_CHECKING:
+    from quantai.data import Lake
+    from quantai.execution.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call came to.
+
+    `ok` says that the tool ran and did not fail. `content` is plain data (what JSON can hold); for a call that was
+    refused or failed it is one line that says why. `cut` tells that the content was too long and is a beginning only.
+    """
+
+    tool: str
+    ok: bool
+    content: Any
+    cut: bool = False
+
+    def text(self) -> str:
+        """Return the answer as a model reads it: JSON, with what went wrong in plain words."""
+        said: dict[str, Any] = {"result": self.content} if self.ok else {"error": self.content}
+        if self.cut:
+            said["cut"] = "this is the beginning of a longer answer: ask for less"
+        return json.dumps(said, ensure_ascii=False, default=str)
+
+
+@dataclass(eq=False)
+class Workspace:
+    """The lake, the strategies, the named results and the policy of one conversation.
+
+    Tools give things names (`bars-1`, `result-2`) and take those names, because a model cannot hold a frame. `folder`
+    is where plots and proposals are written; nothing outside it is.
+
+    >>> import tempfile
+    >>> from quantai.tools import ready_tools
+    >>> _ = ready_tools()
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with Workspace(folder=folder) as workspace:
+    ...     asyncio.run(workspace.call("load_data", {"sample": "sp500"})).content["name"]
+    'bars-1'
+    """
+
+    lake: "Lake | None" = None
+    knowledge: Any = None
+    folder: Path = Path("out/tools")
+    strategies: tuple[str, ...] = ("quantai.strategy.examples",)
+    """Modules, or files ending in .py, whose strategies may be run by name. Naming one here is trusting its code."""
+    runs: Path = Path("runs")
+    """The folder with the journals of runs."""
+    limits: "Limits | None" = None
+    """What a proposed order is held to; without it none can be proposed."""
+    policy: Policy = field(default_factory=Policy)
+    audit: Audit | None = None
+    """Where calls are written down; by default a journal in `folder`/audit."""
+    things: dict[str, Any] = field(default_factory=dict)
+    tainted: bool = False
+    """Whether text that somebody else wrote was read since the last `trust`."""
+
+    def __post_init__(self) -> None:
+        if self.audit is None:
+            self.audit = Audit(self.folder / "audit")
+
+    def __enter__(self) -> "Workspace":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.audit is not None:
+            self.audit.close()
+
+    def keep(self, kind: str, thing: Any) -> str:
+        """Give a thing the next free name of its kind and return the name."""
+        number = 1 + sum(name.rpartition("-")[0] == kind for name in self.things)
+        self.things[f"{kind}-{number}"] = thing
+        return f"{kind}-{number}"
+
+    def find[T](self, name: str, kind: type[T]) -> T:
+        """Return the thing of that name; raises UnknownName, or InputError when it is something else."""
+        if name not in self.things:
+            raise UnknownName("thing in this workspace", name, self.things)
+        thing = self.things[name]
+        if not isinstance(thing, kind):
+            raise InputError(f"{name} is a {type(thing).__name__}, not a {kind.__name__}")
+        return thing
+
+    def trust(self) -> None:
+        """Say that a person has seen what was read: what runs unasked is again what the policy allows."""
+        self.tainted = False
+
+    async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Answer:
+        """Run one tool and return its answer; whatever goes wrong is an answer, not an exception.
+
+        The call is checked, judged by the policy, approved by a person where that is needed, and written down before it
+        runs. A tool that takes too long is given up on; its thread ends when it is done.
+        """
+        try:
+            tool = registry.get(name)
+            checked = tool.arguments(arguments or {})
+        except InputError as error:
+            return self._said(Answer(name, False, str(error)), {"arguments": dict(arguments or {})})
+        why = self.policy.question(tool.permission, tainted=self.tainted)
+        if why:
+            refusal = await self._ask(tool, checked, why)
+            if refusal:
+                return self._said(Answer(name, False, refusal), {"arguments": checked, "refused": why})
+        if self.policy.dry_run:
+            would = {"would run": name, "permission": tool.permission.value, "arguments": checked}
+            return self._said(Answer(name, True, plain(would)), {"arguments": checked, "dry_run": True})
+        self._write({"call": name, "arguments": checked, "permission": tool.permission.value, "approved": bool(why)})
+        answer = await self._run(tool, checked)
+        if tool.foreign:
+            self.tainted = True
+        return self._said(answer, {})
+
+    async def _ask(self, tool: registry.Tool, arguments: dict[str, Any], why: str) -> str:
+        """Return why the call may not run; empty when a person approved it."""
+        approve = self.policy.approve
+        if approve is None:
+            return f"{tool.name} needs a person's approval ({why}), and nobody is there to ask"
+        try:
+            agreed = await approve(Request(tool.name, tool.permission, dict(arguments), why))
+        except Exception as error:  # noqa: BLE001 -- whatever the asking did, the answer was not yes
+            return f"{tool.name} needs a person's approval ({why}), and asking failed: {error}"
+        return "" if agreed is True else f"{tool.name} was not approved ({why})"
+
+    async def _run(self, tool: registry.Tool, arguments: dict[str, Any]) -> Answer:
+        given = arguments | ({registry.WORKSPACE: self} if tool.takes_workspace else {})
+        seconds = tool.timeout_s or self.policy.timeout_s
+        work = (
+            tool.function(**given)
+            if inspect.iscoroutinefunction(tool.function)
+            else asyncio.to_thread(functools.partial(tool.function, **given))
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                result = plain(await work)
+        except TimeoutError:
+            return Answer(tool.name, False, f"{tool.name} took longer than {seconds:g} s and was given up on")
+        except QuantaiError as error:
+            return Answer(tool.name, False, str(error))
+        except Exception as error:  # noqa: BLE001 -- a tool of anybody's must not end the conversation
+            return Answer(tool.name, False, f"{tool.name} failed: {type(error).__name__}: {error}")
+        text = json.dumps(result, ensure_ascii=False)
+        if len(text) <= self.policy.most_chars:
+            return Answer(tool.name, True, result)
+        return Answer(tool.name, True, text[: self.policy.most_chars], cut=True)
+
+    def _said(self, answer: Answer, more: Mapping[str, Any]) -> Answer:
+        self._write({"answer": answer.tool, "ok": answer.ok, "content": answer.content, **more})
+        return answer
+
+    def _write(self, said: Mapping[str, Any]) -> None:
+        if self.audit is not None:
+            self.audit.write(said)
