@@ -1,7 +1,7 @@
 """The read side of trading: it says what the order management that trades would say, and never asks it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Silent:
 
 
 @asynccontextmanager
-async def trading(path: Path, bus: Bus | None = None) -> AsyncIterator[Session]:
+async def trading(path: Path, bus: Bus | None = None) -> AsyncGenerator[Session]:
     """A session with money and prices."""
     oms = OMS(setup())
     with EventStore.create(path, describe_run("t", oms=oms.setup.as_dict()), flush_interval_s=60) as store:
