@@ -24,7 +24,7 @@ COMMANDS = {
     "check": "Look for gaps, disorder, crossed books and duplicates in a lake.",
     "backtest": "Run a strategy over bars and write what it would have done.",
     "replay": "Run a recorded run again and show where it decides differently.",
-    "venue": "Serve an exchange on this machine that speaks Binance's protocol.",
+    "venue": "Serve a local exchange that speaks Binance's protocol.",
     "tools": "List, call and serve the tools an assistant may use.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",
 }
