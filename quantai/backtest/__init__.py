@@ -14,6 +14,15 @@
 - `bar_matching`  orders against one bar
 - `bar_reach`     which price of a bar an order reaches, and when
 - `order_table`   working orders, their children and rivals
+- `replay`        a strategy over a tape of ticks
+- `replay_result` ReplayResult: frames, statistics, what its fills were worth
+- `tick_run`      a replay in progress; `tick_books`, `tick_local`, `tick_loop` are its parts
+- `scripted`      given requests against a tape
+- `compare`       two results, and where they first parted
+- `fill_quality`  markouts, P&L by cause and queue statistics of a replay
+- `marks`         mids at given instants of a tape
+- `order_lives`   when orders reached the exchange, and when they left it
+- `replay_plot`   the figure of a replay
 - `validate`      a room: look-ahead, walk-forward, data snooping, overfitting, verdict
 - `trades`        fills gathered into round trips
 """

@@ -44,11 +44,11 @@ def replay(
     run = TickRun(strategy, tape.instruments, venue, cash=cash, max_orders=max_orders, sample_ns=sample_ns)
     start = time.process_time()
     run.feed_tape(tape)
-    return result_of(run, len(tape), time.process_time() - start)
+    return result_of(run, len(tape), time.process_time() - start, tape)
 
 
-def result_of(run: TickRun, rows: int, seconds: float) -> ReplayResult:
-    """Gather what a finished run wrote."""
+def result_of(run: TickRun, rows: int, seconds: float, tape: Tape | None = None) -> ReplayResult:
+    """Gather what a finished run wrote; with the `tape` it ran on, the result can say what its fills were worth."""
     state = run.snapshot()
     local, account = run.local[0], run.world
     counts = {Reason(k).name: int(n) for k, n in enumerate(account.ctx["refused"][0]) if n}
@@ -82,4 +82,7 @@ def result_of(run: TickRun, rows: int, seconds: float) -> ReplayResult:
         crossed=int(run.books.depth["crossed"].sum()),
         refused=counts,
         state=state,
+        marks={s: float(px) for s, px in zip(symbols, account.positions["px"], strict=True)},
+        venues=run.venues,
+        tape=tape,
     )

@@ -2,14 +2,26 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from quantai.core.instruments import Instruments
-from quantai.core.rows import Kind, OrderState, OrderType, Reason, Rows
+from quantai.core.rows import SEC, Kind, OrderState, OrderType, Reason, Rows
+from quantai.data.tape import Tape
 from quantai.strategy import Strategy
+from quantai.venues.rules import SimVenue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import plotly.graph_objects as go
+
+    from quantai.data.instants import Instant
+    from quantai.report.markouts import Markouts
+    from quantai.report.pnl_split import PnlSplit
+    from quantai.report.queue_stats import QueueStats
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +31,8 @@ class ReplayResult:
     `intents`, `order_rows`, `fill_rows`, `refusal_rows` and `equity_rows` are what the engine wrote; frames are made of
     them on first use, with instants in UTC. `positions` are signed quantities in units, by symbol; `balance` is the
     cash that fills moved, before fees; `fee` what fees took (negative: rebates); `equity` cash plus positions at the
-    mid.
+    mid. `marks` are the prices that positions are valued at in the end, `tape` what was replayed (None for rows fed in
+    pieces), `venues` the venue of each instrument.
     """
 
     strategy: Strategy
@@ -43,6 +56,9 @@ class ReplayResult:
     crossed: int
     refused: dict[str, int]
     state: bytes
+    marks: dict[str, float]
+    venues: list[SimVenue]
+    tape: Tape | None = None
 
     @cached_property
     def fills(self) -> pd.DataFrame:
@@ -107,6 +123,49 @@ class ReplayResult:
             exposure = np.where(rows["equity"] > 0, rows["exposure"] / rows["equity"], np.nan)
         index = _instants(rows["ts"], "ts")
         return pd.DataFrame({"equity": rows["equity"], "cash": rows["cash"], "exposure": exposure}, index=index)
+
+    @cached_property
+    def stats(self) -> dict[str, float]:
+        """P&L, trading and inventory as one dict of numbers; docs/replay.md has each formula."""
+        from quantai.report.replay_stats import replay_stats
+
+        names = ("rows", "submits", "cancels", "volume", "value", "crossed")
+        counts = {name: float(getattr(self, name)) for name in names} | {"refused": float(sum(self.refused.values()))}
+        return replay_stats(self.equity, self.fills, self.cash, self.fee, counts)
+
+    @property
+    def currency(self) -> str:
+        """The settlement currency of the account."""
+        return self.instruments[0].settle if len(self.instruments) else ""
+
+    def markouts(self, horizons_ns: "Sequence[int] | None" = None) -> "Markouts":
+        """Return what a unit filled was worth after each horizon, by side and maker or taker, with standard errors."""
+        from quantai.backtest.fill_quality import markouts_of
+
+        return markouts_of(self, horizons_ns)
+
+    def pnl_split(self, horizon_ns: int = SEC) -> "PnlSplit":
+        """Return the P&L in parts: spread, adverse selection within the horizon, inventory, fees, funding."""
+        from quantai.backtest.fill_quality import split_of
+
+        return split_of(self, horizon_ns)
+
+    def queue_stats(self) -> "QueueStats":
+        """Return how orders fared: place at arrival, time to fill, fill and cancel ratios, realised latencies."""
+        from quantai.backtest.fill_quality import queue_stats_of
+
+        return queue_stats_of(self)
+
+    def plot(
+        self, symbol: str | None = None, start: "Instant | None" = None, end: "Instant | None" = None
+    ) -> "go.Figure":
+        """Return the book with own quotes and fills, inventory, equity and P&L by cause, on one time axis.
+
+        Of the first instrument unless `symbol` names another; `start` and `end` (on our clock) bound what is drawn.
+        """
+        from quantai.backtest.replay_plot import plot_of
+
+        return plot_of(self, symbol, start, end)
 
     @property
     def rules(self) -> list[str]:

@@ -105,4 +105,4 @@ def replay_script(
         for name in ("ts", "action", "order", "side", "qty", "limit", "tif", "post_only", "expire_ts", "instrument"):
             run.record[name][0, k] = getattr(request, name)
     run.feed_tape(tape)
-    return result_of(run, len(tape), 0.0)
+    return result_of(run, len(tape), 0.0, tape)

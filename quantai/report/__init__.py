@@ -9,6 +9,12 @@ glossary   label, unit and meaning of every statistic
 plots      backtest, equity, drawdown and histogram figures
 heatmap    sweep and monthly-return heat maps
 book       order-book depth and price x time heat map
+replay     the figure of a replay: book, own quotes and fills, inventory, P&L by cause
+markouts   what fills were worth a while later
+pnl_split  P&L as spread, adverse selection, inventory, fees, funding
+queue_stats  place in the queue, time to fill, latency
+replay_stats  the numbers of a replay
+comparison two accounts side by side
 card       what a notebook shows of a result
 tearsheet  one self-contained HTML file
 tables     its tables

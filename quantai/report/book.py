@@ -114,15 +114,15 @@ def book_figure(
     seen = seen[np.isfinite(seen)]
     if not len(seen):
         raise DataError("levels never holds a bid or an ask: no book to draw")
-    margin = _reach(book, depth)
+    margin = reach(book, depth)
     low, high = float(seen.min()) - margin, float(seen.max()) + margin
     i = columns - 1
     if at_ns is not None:
         i = int(np.clip(np.searchsorted(book.ts_ns, at_ns, side="right") - 1, 0, columns - 1))
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, column_widths=[0.76, 0.24], horizontal_spacing=0.035)
-    step = _add_resting(figure, book, low, high, theme)
+    step = add_resting(figure, book, low, high, theme)
     for best, name, colour in ((bid, "best bid", BLUE), (ask, "best ask", ORANGE)):
-        _add_best(figure, book.ts_ns, best, name, colour)
+        add_best(figure, book.ts_ns, best, name, colour)
     _add_depth(figure, book, i, low, high)
     shown = str(np.datetime_as_string(book.ts_ns[i].astype("M8[ns]"), unit="ms")).replace("T", " ")
     dress(figure, title, f"{len(levels):,} rows · depth at {shown} UTC · rows of {step:g}", theme, height=560)
@@ -142,7 +142,7 @@ def _best(book: BookHistory, side: int) -> Floats:
     return np.where(np.isfinite(best), best * side, np.nan)
 
 
-def _reach(book: BookHistory, depth: int) -> float:
+def reach(book: BookHistory, depth: int) -> float:
     """Return the median distance of the level number `depth` from the best price of its side."""
     found: list[float] = []
     for i in range(0, len(book.ts_ns), max(1, len(book.ts_ns) // 20)):
@@ -153,7 +153,8 @@ def _reach(book: BookHistory, depth: int) -> float:
     return float(np.median(found)) if found else 1.0
 
 
-def _add_resting(figure: go.Figure, book: BookHistory, low: float, high: float, theme: Theme) -> float:
+def add_resting(figure: go.Figure, book: BookHistory, low: float, high: float, theme: Theme) -> float:
+    """Draw what rested between two prices as heat maps in the first panel and return the height of a row (price)."""
     inside = (book.px >= low) & (book.px <= high)
     steps = np.diff(np.unique(book.px[inside]))
     tick = float(steps[steps > 1e-9 * high].min()) if (steps > 1e-9 * high).any() else high - low
@@ -189,7 +190,8 @@ def _add_resting(figure: go.Figure, book: BookHistory, low: float, high: float, 
     return step
 
 
-def _add_best(figure: go.Figure, ts: Instants, best: Floats, name: str, colour: str) -> None:
+def add_best(figure: go.Figure, ts: Instants, best: Floats, name: str, colour: str) -> None:
+    """Draw a best price over time in the first panel."""
     figure.add_scatter(
         x=screen_x(ts),
         y=best,

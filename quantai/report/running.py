@@ -186,6 +186,13 @@ def _deepest(stats: Any, bar: int) -> tuple[float, int, int]:
 
 
 @compiled
+def update_all(stats: Any, equity: Any) -> None:
+    """Add many account values, in order, to the first of RUNNING records."""
+    for value in equity:
+        update(stats[0], value)
+
+
+@compiled
 def finish(stats: Any, periods_per_year: float) -> Finished:
     """Return the `Finished` statistics of a RUNNING record; the record can go on being updated.
 
