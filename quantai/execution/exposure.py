@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quantai.core.compiled import compiled
+from quantai.core.compiled import uncounted
 from quantai.core.instruments import INSTRUMENT, Contract, Instrument, Payoff
 from quantai.core.rows import Action, OrderType
 from quantai.execution.limits import MOST_REQUESTS, Limits
@@ -121,13 +121,13 @@ LIMIT, STOP_LIMIT = int(OrderType.LIMIT), int(OrderType.STOP_LIMIT)
 INVERSE, OPTION = int(Payoff.INVERSE), int(Contract.OPTION)
 
 
-@compiled
+@uncounted
 def is_priced(request: Any) -> bool:
     """Say whether the order has a limit price."""
     return request.type in (LIMIT, STOP_LIMIT)
 
 
-@compiled
+@uncounted
 def valued_at(watch: Any, request: Any) -> float:
     """Return the price a request is valued at: its limit, else the ask for a buy, the bid for a sell, NaN without."""
     if is_priced(request):
@@ -137,7 +137,7 @@ def valued_at(watch: Any, request: Any) -> float:
     return watch.ask if request.side > 0 else watch.bid
 
 
-@compiled
+@uncounted
 def notional(instrument: Any, px: float, qty: float) -> float:
     """Return the value of `qty` units at `px` in quote currency; an inverse contract is worth its face."""
     if instrument.payoff == INVERSE and instrument.contract != OPTION:
@@ -145,7 +145,7 @@ def notional(instrument: Any, px: float, qty: float) -> float:
     return abs(px) * qty * instrument.multiplier
 
 
-@compiled
+@uncounted
 def over(amount: float, limit: float) -> bool:
     """Say whether `amount` is above `limit` by more than the rounding of either."""
     return amount - limit > EQUAL * max(abs(amount), abs(limit))
@@ -161,7 +161,7 @@ class Standing(NamedTuple):
     best_opposite: float  # our own best price on the other side; NaN = none
 
 
-@compiled
+@uncounted
 def stand(book: RiskBook, request: Any) -> Standing:
     """Return where a request finds us."""
     same = before = 0.0
@@ -181,7 +181,7 @@ def stand(book: RiskBook, request: Any) -> Standing:
     return Standing(position, same, request.qty - before, not closing, best)
 
 
-@compiled
+@uncounted
 def find_working(book: RiskBook, order: Any) -> int:
     """Return the row of a working order, or -1."""
     for i in range(book.counts[N_WORKING]):
@@ -190,7 +190,7 @@ def find_working(book: RiskBook, order: Any) -> int:
     return -1
 
 
-@compiled
+@uncounted
 def work(book: RiskBook, order: Any, leaves: float, px: float) -> None:
     """Set what a working order has left and its price; 0 removes it. An order not in the book stays out of it."""
     i = find_working(book, order)
@@ -205,7 +205,7 @@ def work(book: RiskBook, order: Any, leaves: float, px: float) -> None:
         book.counts[N_WORKING] = last
 
 
-@compiled
+@uncounted
 def commit(book: RiskBook, request: Any) -> None:
     """Count a request that passed, so that the next one is checked against it.
 
@@ -232,7 +232,7 @@ def commit(book: RiskBook, request: Any) -> None:
     book.counts[N_WORKING] += 1
 
 
-@compiled
+@uncounted
 def _commit_exposure(book: RiskBook, request: Any, added: float) -> None:
     watch, account = book.watch[request.instrument], book.account[0]
     worth = notional(book.instruments[request.instrument], valued_at(watch, request), added)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import compiled
+from quantai.core.compiled import uncounted
 from quantai.core.instruments import Payoff
-from quantai.core.rows import Action, Kind, OrderType, Rows, Status
+from quantai.core.rows import DAY, Action, Kind, OrderType, Rows, Status
 from quantai.execution.exposure import (
     ACCOUNT,
     N_WORKING,
@@ -30,7 +30,7 @@ from quantai.execution.limits import Limits
 from quantai.execution.risk import check
 from quantai.execution.setup import Setup
 from quantai.portfolio.portfolio import Portfolio
-from quantai.portfolio.valuation import Books, mark, revalue
+from quantai.portfolio.valuation import Books, is_moved_by, mark, revalue
 
 ANSWERS = 64
 """How many of the last answers to orders and changes the reject ratio is taken of."""
@@ -182,7 +182,7 @@ class Gate:
             _tally(book, self._portfolio.books.working[a])
 
 
-@compiled
+@uncounted
 def _tally(book: RiskBook, working: Any) -> None:
     """Sum what is working by instrument and side: afresh, so that no rounding accumulates."""
     working[:] = 0.0
@@ -191,7 +191,7 @@ def _tally(book: RiskBook, working: Any) -> None:
         working[w.instrument, 0 if w.side > 0 else 1] += w.leaves
 
 
-@compiled
+@uncounted
 def _take_over(books: Books, accounts: Any) -> None:
     for a in range(len(accounts)):
         s, row = books.standings[a], accounts[a]
@@ -199,7 +199,7 @@ def _take_over(books: Books, accounts: Any) -> None:
         row.gross_notional, row.net_notional, row.free_margin = s.gross, s.net, s.equity - s.margin
 
 
-@compiled
+@uncounted
 def observe(rows: Any, start: int, deadline: int, books: Books, watch: Any, accounts: Any) -> int:
     """Take over quotes, marks and states of the market from EVENT rows[start:]; returns where it stopped.
 
@@ -235,6 +235,7 @@ def observe(rows: Any, start: int, deadline: int, books: Books, watch: Any, acco
         inverse = books.instruments[i].payoff == INVERSE
         if np.isfinite(px) and not (inverse and px <= 0.0):  # an inverse contract is worth nothing finite there
             mark(books, i, px, row.ts_recv)
-            revalue(books, row.ts_recv)
-            _take_over(books, accounts)
+            if row.ts_recv // DAY > books.standings[0].day or is_moved_by(books, i):
+                revalue(books, row.ts_recv)
+                _take_over(books, accounts)
     return len(rows)

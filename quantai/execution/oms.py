@@ -13,7 +13,7 @@ from quantai.core.errors import DataError, InputError
 from quantai.core.packing import pack, unpack
 from quantai.core.positions import value
 from quantai.core.reports import REPORT, REQUEST_ONLY, Refusal
-from quantai.core.rows import CHILD, EVENT, INTENT, TIF, Action, Kind, OrderType, Reason, Rows
+from quantai.core.rows import CHILD, EVENT, INTENT, Action, Kind, OrderType, Reason, Rows
 from quantai.core.transitions import ENDED
 from quantai.execution.client_ids import OWN_K
 from quantai.execution.controls import ALL, OF_A_DESK, STATE, Control
@@ -24,6 +24,7 @@ from quantai.execution.order_table import SENT, WAITING, OrderTable, is_finished
 from quantai.execution.outgoing import DENIED, LOCAL, UNCLAIMED, Step
 from quantai.execution.reasons import RiskReason
 from quantai.execution.setup import Setup
+from quantai.execution.sound import execution_at_nothing, unsound_intent, unsound_report
 from quantai.execution.targets import target_lots
 from quantai.portfolio.contracts import is_inverse
 from quantai.portfolio.desks import desk_of
@@ -33,16 +34,6 @@ from quantai.portfolio.state import arrays as portfolio_arrays
 from quantai.portfolio.state import load as load_portfolio
 
 TITLE = "quantai order management 1"
-
-
-def _known(*codes: int) -> np.ndarray:
-    table = np.zeros(256, np.bool_)
-    table[list(codes)] = True
-    return table
-
-
-_ACTIONS, _TYPES, _TIFS = _known(*Action), _known(*OrderType), _known(*TIF)
-_SAID = _known(*(kind for kind in Kind if Kind.ACK <= kind < Kind.SUBMIT and kind is not Kind.ADJUST))
 
 
 class OMS:
@@ -114,11 +105,8 @@ class OMS:
             raise InputError(f"intents answer the last row, {self.seq}, but name {sorted({*rows['seq'].tolist()})}")
         if (rows["order"] >> np.uint64(40) >= len(self.setup.desks)).any() or (rows["k"] >= OWN_K).any():
             raise InputError(f"there are {len(self.setup.desks)} desks and {OWN_K} intents a row: check order and k")
-        new, target = rows["action"] == Action.NEW, rows["action"] == Action.TARGET
-        bad = ~_ACTIONS[rows["action"]] | (rows["order"] << np.uint64(24) == 0) | (~target & (rows["qty_lots"] < 0))
-        bad |= new & (~_TYPES[rows["type"]] | ~_TIFS[rows["tif"]] | (np.abs(rows["side"]) != 1))
-        if bad.any():
-            row = rows[bad][0]
+        if (n := unsound_intent(rows)) >= 0:
+            row = rows[n]
             raise InputError(
                 f"intent of order {row['order']} says what none can: action {row['action']}, type {row['type']}, tif"
                 f" {row['tif']}, side {row['side']}, {row['qty_lots']} lots; orders are numbered from 1 within a desk"
@@ -126,13 +114,14 @@ class OMS:
 
     def check_reports(self, rows: Rows) -> None:
         """Raise InputError for REPORT rows that no venue can mean: another kind, lots or a price that cannot be."""
-        fills = (rows["kind"] == Kind.FILL) | (rows["kind"] == Kind.TRADE_CORRECT)
-        bad = ~_SAID[rows["kind"]] | (rows["qty_lots"] < 0) | ((rows["kind"] == Kind.FILL) & (rows["qty_lots"] == 0))
-        for i in np.flatnonzero(fills & (rows["px_ticks"] <= 0)):
-            slot = self.table.slot(rows["order"][i])
-            bad[i] |= slot is not None and self._is_inverse(int(self.table.tracked["instrument"][slot]))
-        if bad.any():
-            row = rows[bad][0]
+        n, at = unsound_report(rows), execution_at_nothing(rows, 0)
+        while n < 0 <= at:
+            slot = self.table.slot(rows["order"][at])
+            if slot is not None and self._is_inverse(int(self.table.tracked["instrument"][slot])):
+                n = at
+            at = execution_at_nothing(rows, at + 1)
+        if n >= 0:
+            row = rows[n]
             raise InputError(
                 f"report about order {row['order']} says what no venue can: kind {row['kind']}, {row['qty_lots']} lots"
                 f" at {row['px_ticks']} ticks"

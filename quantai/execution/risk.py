@@ -11,7 +11,7 @@ exact although the arithmetic is binary, and it is far below one tick or one lot
 import math
 from typing import Any
 
-from quantai.core.compiled import compiled
+from quantai.core.compiled import uncounted
 from quantai.core.rows import POST_ONLY, REDUCE_ONLY, Action
 from quantai.execution.exposure import (
     N_RECENT,
@@ -48,7 +48,7 @@ LOSS_LIMIT, DRAWDOWN_LIMIT = int(RiskReason.LOSS_LIMIT), int(RiskReason.DRAWDOWN
 REJECT_RATIO = int(RiskReason.REJECT_RATIO)
 
 
-@compiled
+@uncounted
 def check(book: RiskBook, limits: Any, request: Any) -> int:
     """Return the first RiskReason to deny `request` (a REQUEST row) under `limits` (a LIMITS row); 0 = it may be sent.
 
@@ -84,13 +84,13 @@ def check(book: RiskBook, limits: Any, request: Any) -> int:
     return reason
 
 
-@compiled
+@uncounted
 def _off_grid(value: float, num: int, den: int) -> bool:
     # the double nearest to the decimal on the grid is steps * num / den, rounded once: equality is exact
     return round(value * den / num) * num / den != value
 
 
-@compiled
+@uncounted
 def _check_form(watch: Any, instrument: Any, request: Any) -> int:
     """The instrument trades, and price and quantity are ones it can have."""
     if not watch.tradable:
@@ -116,7 +116,7 @@ def _check_form(watch: Any, instrument: Any, request: Any) -> int:
     return OK
 
 
-@compiled
+@uncounted
 def _check_flow(book: RiskBook, limits: Any, request: Any) -> int:
     """Not sent before, not in a loop, not too many."""
     if request.action == NEW:
@@ -142,7 +142,7 @@ def _check_flow(book: RiskBook, limits: Any, request: Any) -> int:
     return OK
 
 
-@compiled
+@uncounted
 def _check_quote(watch: Any, limits: Any, request: Any) -> int:
     """There is a fresh quote, and the price is a sane distance from it."""
     quoted = watch.quote_ts != 0 and not (math.isnan(watch.bid) or math.isnan(watch.ask))
@@ -160,7 +160,7 @@ def _check_quote(watch: Any, limits: Any, request: Any) -> int:
     return OK
 
 
-@compiled
+@uncounted
 def _check_size(watch: Any, instrument: Any, limits: Any, request: Any, standing: Standing) -> int:
     """The order is neither too small nor too large, and would not trade with one of ours."""
     px = valued_at(watch, request)
@@ -178,7 +178,7 @@ def _check_size(watch: Any, instrument: Any, limits: Any, request: Any, standing
     return OK
 
 
-@compiled
+@uncounted
 def _check_exposure(account: Any, watch: Any, instrument: Any, limits: Any, request: Any, standing: Standing) -> int:
     """What could be held after it stays within position, gross, net, leverage and margin."""
     worst = request.side * standing.position + standing.same_side + request.qty
@@ -198,7 +198,7 @@ def _check_exposure(account: Any, watch: Any, instrument: Any, limits: Any, requ
     return OK
 
 
-@compiled
+@uncounted
 def _check_losses(limits: Any, account: Any) -> int:
     """Nothing has tripped: a loss and a drawdown trip when they are reached, a ratio when it is passed."""
     if not over(limits.max_day_loss, -account.day_pnl):

@@ -26,6 +26,8 @@ from quantai.venues.venue import Sends
 SNAPSHOT = "oms"
 """The name of the order management's snapshots in a store."""
 
+_EXECUTIONS = frozenset((Kind.FILL, Kind.TRADE_CANCEL, Kind.TRADE_CORRECT))
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ class Session:
         """
         if rows.dtype != EVENT or (text and len(rows) != 1):
             raise InputError(f"see takes EVENT rows, and a text beside one of them: got {len(rows)} of {rows.dtype}")
-        for row in rows[np.isin(rows["kind"], (Kind.CONTROL, Kind.ADJUST))]:
+        for row in rows[(rows["kind"] == Kind.CONTROL) | (rows["kind"] == Kind.ADJUST)]:
             self.oms.check_event(row, text)
         first = self.store.next_seq
         numbered = np.array(rows, EVENT)
@@ -73,7 +75,7 @@ class Session:
         heard["seq"] = np.arange(first, first + len(heard))
         for event, report in zip(events, heard, strict=True):
             self._describe(event, report)
-        executed = bool(np.isin(heard["kind"], (Kind.FILL, Kind.TRADE_CANCEL, Kind.TRADE_CORRECT)).any())
+        executed = not _EXECUTIONS.isdisjoint(heard["kind"].tolist())
         self.store.append(events, heard, texts=[Text(first, *text) for text in texts], durable=executed)
         for event, report in zip(events, heard, strict=True):
             self.oms.process(event)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quantai.core.compiled import compiled
+from quantai.core.compiled import uncounted
 from quantai.core.instruments import Contract, Payoff
 from quantai.core.positions import unrealised, value
 from quantai.core.rows import DAY
@@ -61,14 +61,14 @@ class Books(NamedTuple):
     standings: Any  # STANDING, shape (accounts,)
 
 
-@compiled
+@uncounted
 def revalue(books: Books, ts: int) -> None:
     """Value every account at the last marks; `ts` (ns UTC) decides the day whose loss is counted."""
     for a in range(len(books.standings)):
         _revalue(books, a, ts)
 
 
-@compiled
+@uncounted
 def _revalue(books: Books, a: int, ts: int) -> None:
     s = books.standings[a]
     n_currencies = len(books.currencies)
@@ -77,8 +77,17 @@ def _revalue(books: Books, a: int, ts: int) -> None:
     for c in range(n_currencies):
         own = books.flows[a, c]
         for d in range(len(books.account)):
-            if books.account[d] == a:
-                own += _earned(books, d, c)
+            if books.account[d] != a:
+                continue
+            earned = 0.0  # realised, carried, not yet realised, less fees
+            for i in range(len(books.market)):
+                if books.market[i].settle != c:
+                    continue
+                p = books.positions[d, i]
+                earned += p.realised + p.funding - p.fees
+                if p.qty != 0.0 and not np.isnan(books.market[i].mark):
+                    earned += unrealised(p, books.instruments[i], books.market[i].mark)
+            own += earned
         if own != 0.0:
             if np.isnan(books.currencies[c].rate):
                 unknown += 1
@@ -118,28 +127,32 @@ def _revalue(books: Books, a: int, ts: int) -> None:
         s.day_open += equity
         s.peak += equity
     day = ts // DAY
-    if s.day != day:
+    if day > s.day:
         s.day_open = s.equity if s.day and not before else equity
         s.day = day
     s.equity = equity
     s.peak = max(s.peak, equity)
 
 
-@compiled
-def _earned(books: Books, d: int, c: int) -> float:
-    """Return what desk `d` made in currency `c`: realised, carried, not yet realised, less fees."""
-    total = 0.0
+@uncounted
+def is_moved_by(books: Books, instrument: int) -> bool:
+    """Say whether what an instrument is marked at can change what any account is worth."""
+    for d in range(len(books.positions)):
+        if books.positions[d, instrument].qty != 0.0:
+            return True
+    currency = books.market[instrument].base
+    for a in range(len(books.working)):
+        if books.working[a, instrument, 0] != 0.0 or books.working[a, instrument, 1] != 0.0:
+            return True
+        if currency >= 0 and books.flows[a, currency] != 0.0:
+            return True
     for i in range(len(books.market)):
-        if books.market[i].settle != c:
-            continue
-        p = books.positions[d, i]
-        total += p.realised + p.funding - p.fees
-        if p.qty != 0.0 and not np.isnan(books.market[i].mark):
-            total += unrealised(p, books.instruments[i], books.market[i].mark)
-    return total
+        if books.market[i].settle == currency:
+            return True
+    return False
 
 
-@compiled
+@uncounted
 def mark(books: Books, instrument: int, px: float, ts: int) -> None:
     """Mark an instrument at `px` at `ts` (ns UTC), and the currency whose rate it is."""
     market = books.market[instrument]

@@ -58,7 +58,7 @@ def _make_intents_durable(path: Path, intents: int) -> dict[str, float]:
             took_us[i] = 1e6 * (time.perf_counter() - begin)
     return {
         "intent_durable_p50_us": round(float(np.percentile(took_us, 50)), 1),
-        "intent_durable_p99_us": round(float(np.percentile(took_us, 99)), 1),
+        "p99_us": round(float(np.percentile(took_us, 99)), 1),
     }
 
 
