@@ -13,6 +13,7 @@ Pure, driven by rows:
 - `views`: orders by strategy, account, instrument
 - `setup`: desks, instruments, limits: what an OMS starts from
 - `outgoing`: what one row led to: requests for a venue, reports for listeners
+- `sound`: rows that nobody can mean
 
 Risk:
 
@@ -27,4 +28,25 @@ With surroundings:
 - `session`: journal first, then the venue, then the bus
 - `claims`: which order a venue means by a client id
 - `recovery`: the same state again, from the journal
+- `trading_views`: orders, positions and P&L of a journal in SQL
+
+Trading:
+
+- `trade`: a run put together from a plan, run, and let go of in order
+- `plan`: what is traded where, by which strategies, under which limits
+- `loop`: the trade loop: one task that decides the order of rows
+- `inbox`: what waits for it
+- `sources`: feeds and lakes as rows of the run
+- `bar_maker`: bars from its trades
+- `floor`: the strategies of all desks, in step with the order management
+- `seats`: which strategy sits at which desk
+- `stepper`: one strategy over rows: intents out, state as bytes
+- `sight`, `live_loop`: its compiled part
+- `ladder`: books of a run that goes on
+- `agree`: orders, holdings and money compared with a venue's
+- `fees`: fees as rows
+- `router`: which venue gets an order
+- `real`: real venues of a run
+- `playback`: rows of the past through the loop
+- `retrace`: a journal run again: the same rows, the same intents
 """

@@ -13,7 +13,6 @@ import numpy as np
 
 from quantai.core.errors import DataError
 from quantai.core.rows import EVENT, INTENT, Kind, Rows, zeros
-from quantai.execution.controls import Control
 from quantai.execution.floor import ROUNDS, Floor
 from quantai.execution.oms import OMS
 from quantai.execution.outgoing import Step
@@ -56,6 +55,13 @@ def seats_of(manifest: dict[str, Any], strategies: Sequence[type[Strategy]] = ()
     """Return the seats of a run's manifest; `strategies` stand in for those that cannot be imported by their names."""
     found = [*strategies, *([None] * len(manifest[SEATS]))]
     return [Seat.of(said, cls) for said, cls in zip(manifest[SEATS], found, strict=False)]
+
+
+def has_traded(path: str | Path) -> bool:
+    """Say whether a journal is that of a run that trades; raises InputError when there is none."""
+    with StoreReader(path, damage="skip") as reader:
+        manifests = reader.manifests()
+        return bool(manifests) and manifests[0].get("engine") == ENGINE
 
 
 def manifest_of(reader: StoreReader) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""Whether we and a venue agree: orders at work, holdings and money, compared in words."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from quantai.core.instruments import Contract
+from quantai.execution.client_ids import client_id, read_client_id, run_tag
+from quantai.execution.oms import OMS
+from quantai.execution.order_table import ASKED, SENT, is_finished
+from quantai.portfolio.desks import desk_of
+from quantai.venues.venue import OpenOrder
+
+CASH_TOLERANCE = 1e-6
+"""Relative difference of money that is rounding: we add in float64, venues in decimals."""
+
+
+def unresolved(oms: OMS) -> list[str]:
+    """Return the client ids of orders that the venue was asked about and has not answered."""
+    found: list[str] = []
+    for slot in range(len(oms.table)):
+        entry = oms.table.entries[slot]
+        if entry["flags"] & SENT and entry["flags"] & ASKED and not is_finished(oms.table.tracked[slot]):
+            found.append(_id(oms, slot))
+    return found
+
+
+def at_work(oms: OMS, venue: str = "") -> list[str]:
+    """Return the client ids of orders that were sent and have not ended, of one venue or of all."""
+    found: list[str] = []
+    for slot in range(len(oms.table)):
+        tracked = oms.table.tracked[slot]
+        name = oms.setup.instruments[int(tracked["instrument"])].venue
+        if oms.table.entries[slot]["flags"] & SENT and not is_finished(tracked) and venue in ("", name):
+            found.append(_id(oms, slot))
+    return found
+
+
+def differing_orders(oms: OMS, venue: str, theirs: Iterable[OpenOrder]) -> list[str]:
+    """Say which orders of ours work on one side only; orders that are not of this run are nobody's business here."""
+    tags = {run_tag(desk.run) for desk in oms.setup.desks}
+    ours, found = set(at_work(oms, venue)), list[str]()
+    seen = set[str]()
+    for order in theirs:
+        named = read_client_id(order.client_id)
+        if named is None or named[0] not in tags:
+            continue
+        seen.add(order.client_id)
+        if order.client_id not in ours:
+            found.append(f"{venue}: order {order.client_id} works there and not here")
+    return found + [f"{venue}: order {one} works here and not there" for one in sorted(ours - seen)]
+
+
+def differing_positions(oms: OMS, venue: str, theirs: Mapping[str, Decimal]) -> list[str]:
+    """Say where contracts held differ, by symbol."""
+    found: list[str] = []
+    for i, instrument in enumerate(oms.setup.instruments):
+        if instrument.venue != venue or instrument.contract in (Contract.SPOT, Contract.EQUITY):
+            continue
+        mine = float(oms.portfolio.books.positions["qty"][:, i].sum())
+        there = float(theirs.get(instrument.symbol, Decimal(0)))
+        if abs(mine - there) >= 0.5 * float(instrument.lot):
+            found.append(f"{venue}: {instrument.symbol} is {there:g} there and {mine:g} here")
+    return found
+
+
+def differing_money(oms: OMS, theirs: Mapping[str, Decimal]) -> list[str]:
+    """Say where money differs, by currency: paid in, traded, paid in fees, and what spot holdings are."""
+    books, mine = oms.portfolio.books, dict[str, float]()
+    for account in oms.portfolio.accounts:
+        for name, amount in oms.portfolio.cash(account).items():
+            mine[name] = mine.get(name, 0.0) + amount
+    for i, instrument in enumerate(oms.setup.instruments):
+        if instrument.contract is Contract.SPOT:
+            mine[instrument.base] = mine.get(instrument.base, 0.0) + float(books.positions["qty"][:, i].sum())
+    found: list[str] = []
+    for name in oms.portfolio.currencies:
+        here, there = mine.get(name, 0.0), float(theirs.get(name, Decimal(0)))
+        if abs(here - there) > CASH_TOLERANCE * max(1.0, abs(here), abs(there)):
+            found.append(f"{name} is {there:.10g} there and {here:.10g} here")
+    return found
+
+
+def _id(oms: OMS, slot: int) -> str:
+    entry = oms.table.entries[slot]
+    run = oms.setup.desks[desk_of(entry["order"])].run
+    return client_id(run, int(entry["seq"]), int(entry["k"]))

@@ -1,0 +1,417 @@
+"""The trade loop: feeds and venues in, rows in one order, intents out; one task decides that order.
+
+Everything that happens is put into an inbox. The loop takes it out, numbers and journals it, shows it to the strategies
+and to the order management, and sends what they decide. It is the walk of `retrace` that has not ended yet.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from quantai.core.errors import InputError, QuantaiError, VenueError
+from quantai.core.rows import BAR, DERIVED, EVENT, LAST, SEC, Kind, Rows, Status, zeros
+from quantai.execution.agree import at_work, differing_money, differing_orders, differing_positions, unresolved
+from quantai.execution.bar_maker import BarMaker, bar_events
+from quantai.execution.claims import claim
+from quantai.execution.controls import ALL, Control, control
+from quantai.execution.fees import fee_row
+from quantai.execution.floor import ROUNDS, Floor
+from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
+from quantai.execution.outgoing import LOCAL
+from quantai.execution.retrace import FLOOR
+from quantai.execution.session import Session
+from quantai.venues.venue import Venue
+
+_log = logging.getLogger(__name__)
+NO_BARS = zeros(0, BAR)
+GRACE_NS = 15 * SEC
+"""How long the end of a run waits for the venues to say that its orders have ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often a loop does what no row asks for; seconds, 0 = never."""
+
+    heartbeat_s: float = 0.25
+    snapshot_s: float = 60.0
+    reconcile_s: float = 60.0
+    patience_s: float = 60.0  # how long one reconciliation may take
+
+
+@dataclass
+class Counts:
+    """What a loop has done since it began."""
+
+    rows: int = 0
+    reports: int = 0
+    intents: int = 0
+    reconnects: int = 0
+    quarantined: int = 0
+    fees_left_out: int = 0
+    alarms: list[str] = field(default_factory=list[str])
+
+
+class Loop:
+    """One run that trades.
+
+    `watchers` are shown every row before the strategies' requests go out (a paper venue lives on them). `clock` gives
+    ns UTC. Start what it needs with `begin`, then `run` until it is over.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        floor: Floor,
+        venues: Mapping[str, Venue],
+        *,
+        bars: BarMaker | None = None,
+        watchers: Iterable[Callable[[Rows], None]] = (),
+        pace: Pace | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.session, self.floor, self.oms = session, floor, session.oms
+        self.venues, self.inbox, self.counts = dict(venues), Inbox(), Counts()
+        self._bars, self._watchers = bars, list(watchers)
+        self._pace, self._clock = pace or Pace(), clock
+        self._next_beat = self._next_snapshot = self._next_check = 0
+        self._doubts = 0
+        self._ending = 0  # instant at which waiting for orders to end is given up; 0 = not ending
+        self._how: Control | None = Control.STOP
+        self.failure: QuantaiError | None = None
+        self.reconciled = False
+
+    @property
+    def now(self) -> int:
+        """The instant on the loop's clock, ns UTC."""
+        return self._clock()
+
+    def end(self) -> None:
+        """Ask for the end of the run, from a task or a signal of its event loop."""
+        self.inbox.put(Ended("end"))
+
+    @property
+    def ending(self) -> bool:
+        """Whether the run is being ended."""
+        return self._ending > 0
+
+    async def market(self, rows: Rows, bars: Rows = NO_BARS) -> None:
+        """Take rows of the market, and the BAR rows they point into by index from 0 on."""
+        if self._bars is not None and len(made := self._bars.take(rows)):
+            await self.announce(made, int(rows["ts_recv"].max()))
+        await self.show(rows, bars)
+
+    async def announce(self, made: Rows, ts: int, flags: int = 0) -> None:
+        """Take BAR rows that were made here, at the instant `ts`."""
+        await self.show(bar_events(made, self.oms.setup.instruments, ts=ts, flags=flags), made)
+
+    async def show(self, rows: Rows, bars: Rows = NO_BARS) -> None:
+        """Take rows as they are: no bars are built from them. Their BAR rows count `bars` from 0."""
+        store = self.session.store
+        rows = rows.copy()
+        first_bar = store.next_bar
+        if len(bars):
+            rows["aux"][rows["kind"] == Kind.BAR] += first_bar
+            store.append(bars)
+        rows["seq"] = np.arange(store.next_seq, store.next_seq + len(rows))
+        self.counts.rows += len(rows)
+        done = 0
+        for n, intents in self.floor.look(rows, bars, first_bar):
+            await self._see(rows[done:n])
+            done = n
+            await self._ask(intents)
+        if done < len(rows):
+            await self._see(rows[done:])
+
+    async def _see(self, rows: Rows) -> None:
+        if not len(rows):
+            return
+        await self.session.see(rows)
+        for watch in self._watchers:
+            watch(rows)
+
+    async def _ask(self, intents: Rows) -> None:
+        for rounds in range(ROUNDS + 1):
+            if not len(intents):
+                return
+            self.counts.intents += len(intents)
+            step = await self.session.ask(intents)
+            intents = self.floor.hear(step.events, last=rounds + 1 >= ROUNDS)
+
+    async def control(self, what: Control, *, desk: int = ALL, text: str = "", flags: int = 0, ts: int = 0) -> int:
+        """Let a decision take effect at once and return the number of its row; raises InputError for a bad one."""
+        self.floor.check(what, desk, text)
+        row = control(what, account=desk, ts=ts or self._clock())
+        row["flags"] |= flags
+        row["seq"] = self.session.store.next_seq
+        step = await self.session.see(row, text)
+        first = self.floor.obey(row[0], text)
+        await self._ask(np.concatenate([first, self.floor.hear(step.events)]))
+        return int(row["seq"][0])
+
+    async def adjust(self, row: Rows) -> None:
+        """Take an ADJUST row: money that moves without an execution."""
+        await self.session.see(row)
+        self.floor.adjusted()
+
+    async def hear(self, said: Heard) -> None:
+        """Take what a venue says."""
+        answer = claim(self.oms, said.answer)
+        if answer.link is not None:
+            await self._link(said.venue, answer.link)
+        texts = answer.texts
+        for n in range(len(answer.reports)):
+            one = answer.reports[n : n + 1]
+            self.counts.reports += 1
+            try:
+                step = await self.session.hear(one, texts)
+            except InputError as error:  # one message that cannot be must not end the run
+                self.counts.quarantined += 1
+                _log.error("%s: a report was left out: %s", said.venue, error)
+                continue
+            await self._ask(self.floor.hear(step.events))
+            events = step.events
+            if len(events) and bool(((events["kind"] == Kind.FILL) & (events["flags"] & LOCAL == 0)).any()):
+                await self._pay(one[0], texts)
+            texts = ()
+
+    async def _pay(self, report: Any, texts: Iterable[tuple[str, str]]) -> None:
+        row, trouble = fee_row(self.oms, report, texts)
+        if trouble:
+            self.counts.fees_left_out += 1
+            _log.warning("%s", trouble)
+        if row is not None:
+            await self.adjust(row)
+
+    async def _link(self, venue: str, status: Status) -> None:
+        if status is Status.DISCONNECTED:
+            self._alarm(f"{venue}: its reports do not reach us")
+            self.reconciled = False
+            await self.control(Control.RECONCILE)
+        elif status in (Status.CONNECTED, Status.RESUMED):
+            self.counts.reconnects += 1
+            self._next_check = 0
+
+    async def reconcile(self) -> bool:
+        """Ask the venues about every order, compare all there is, and let orders out again when it agrees.
+
+        The one path for a start, a reconnection and whenever a periodic look found a difference. What does not agree is
+        an alarm; until it does only cancels go out.
+        """
+        self.reconciled = False
+        await self.control(Control.RECONCILE)
+        until = self._clock() + int(self._pace.patience_s * SEC)
+        await self._until(lambda: not unresolved(self.oms), until)
+        left = unresolved(self.oms)
+        found = [f"{name}: no answer about it" for name in left] or await self._differences()
+        while found and not left and self._clock() < until and not self.ending:
+            await self._until(lambda: False, self._clock() + SEC // 4)  # what is on its way may explain it
+            found = await self._differences()
+        if found:
+            for line in found:
+                self._alarm(line)
+            return False
+        await self.control(Control.RECONCILED)
+        self.counts.alarms.clear()
+        self.reconciled = True
+        self._doubts = 0
+        return True
+
+    async def _differences(self) -> list[str]:
+        """Compare with every venue; what arrives meanwhile is processed meanwhile."""
+        found: list[str] = []
+        money: dict[str, Any] = {}
+        try:
+            for name, venue in self.venues.items():
+                found += differing_orders(self.oms, name, await self._meanwhile(venue.open_orders()))
+                found += differing_positions(self.oms, name, await self._meanwhile(venue.positions()))
+                for currency, amount in (await self._meanwhile(venue.balances())).items():
+                    money[currency] = money.get(currency, 0) + amount
+        except VenueError as error:
+            return [str(error)]
+        if not self.counts.fees_left_out:
+            found += differing_money(self.oms, money)
+        return found
+
+    async def _meanwhile[T](self, question: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(question)
+        await self._until(task.done, self._clock() + int(self._pace.patience_s * SEC))
+        if not task.done():
+            task.cancel()
+            raise VenueError("a venue does not answer what it holds")
+        return task.result()
+
+    async def _until(self, over: Callable[[], bool], until: int) -> None:
+        """Go on processing until something is the case, or it is `until` (ns)."""
+        while not over() and self._clock() < until:
+            await self.inbox.wait(0.02)
+            await self.process()
+            await self.beat()
+
+    async def run(self, *, seconds: float | None = None, how: Control | None = Control.STOP) -> None:
+        """Trade until a source ends, `end` was called, or for some seconds; raises what made it impossible.
+
+        `how` says what becomes of orders and positions then: STOP cancels orders, FLATTEN also closes positions, None
+        leaves all as it is.
+        """
+        self._how = how
+        tasks = self.listen()
+        until = None if seconds is None else self._clock() + int(seconds * SEC)
+        try:
+            await self.reconcile()
+            while not self._over():
+                now = self._clock()
+                if until is not None and now >= until and not self.ending:
+                    await self.stop()
+                await self.inbox.wait((self.next_due - now) / 1e9)
+                await self.process()
+                await self.beat()
+                await self._look_after()
+            await self.keep()
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if self.failure is not None:
+            raise self.failure
+
+    def listen(self) -> list[asyncio.Task[None]]:
+        """Put what the venues say into the inbox from now on; returns the tasks that do, to be canceled."""
+        return [asyncio.create_task(self._listen(name, venue)) for name, venue in self.venues.items()]
+
+    async def _listen(self, name: str, venue: Venue) -> None:
+        try:
+            async for answer in venue.answers():
+                self.inbox.put(Heard(name, answer))
+        except VenueError as error:
+            self.inbox.put(Ended(name, error))
+
+    @property
+    def next_due(self) -> int:
+        """When the next TIMER row is due, ns UTC."""
+        timer = self.floor.next_timer
+        return min(self._next_beat, timer) if timer else self._next_beat
+
+    async def process(self) -> None:
+        """Take everything out of the inbox."""
+        await self._process(self.inbox.take())
+
+    async def _process(self, items: list[Item]) -> None:
+        at = 0
+        while at < len(items):
+            item = items[at]
+            if isinstance(item, Market):
+                end = at + 1
+                while end < len(items) and isinstance(items[end], Market):
+                    end += 1
+                await self._merged([i for i in items[at:end] if isinstance(i, Market)])
+                at = end
+                continue
+            at += 1
+            if isinstance(item, Heard):
+                await self.hear(item)
+            elif isinstance(item, Command):
+                await self._obey(item)
+            else:
+                await self._ended(item)
+
+    async def _merged(self, items: list[Market]) -> None:
+        """Take what waits as one piece; rows that point into bars keep their order with the others."""
+        if len(items) == 1:
+            await self.market(items[0].rows, items[0].bars)
+            return
+        bars, rows = [NO_BARS], list[Rows]()
+        for item in items:
+            part = item.rows
+            if len(item.bars):
+                part = part.copy()
+                part["aux"][part["kind"] == Kind.BAR] += sum(map(len, bars))
+                bars.append(item.bars)
+            rows.append(part)
+        await self.market(np.concatenate(rows), np.concatenate(bars))
+
+    async def _obey(self, command: Command) -> None:
+        try:
+            row = await self.control(command.what, desk=command.desk, text=command.text)
+        except QuantaiError as error:
+            _log.warning("%s: %s", command.what.name, error)
+            if command.done is not None and not command.done.done():
+                command.done.set_exception(error)
+            return
+        if command.done is not None and not command.done.done():
+            command.done.set_result(row)
+
+    async def _ended(self, item: Ended) -> None:
+        if item.error is not None:
+            self._alarm(str(item.error))
+            self.failure = self.failure or item.error
+        if not self.ending:
+            await self.stop()
+
+    async def beat(self) -> None:
+        """Let time pass: a TIMER row when one is due, for timers of strategies and for requests without an answer."""
+        now, due = self._clock(), self.next_due
+        if now < due:
+            return
+        if now >= self._next_beat:
+            self._next_beat = now + int(self._pace.heartbeat_s * SEC)
+            if self._bars is not None and len(made := self._bars.advance(now)):
+                await self.announce(made, now)
+        await self.show(timer_row(due or now, now))
+
+    async def _look_after(self) -> None:
+        now, pace = self._clock(), self._pace
+        if pace.snapshot_s and now >= self._next_snapshot:
+            if self._next_snapshot:
+                await self.keep()
+            self._next_snapshot = now + int(pace.snapshot_s * SEC)
+        if pace.reconcile_s and now >= self._next_check and not self.ending:
+            first = self._next_check == 0
+            self._next_check = now + int(pace.reconcile_s * SEC)
+            if not self.reconciled:
+                await self.reconcile()
+            elif not first and await self._differences():
+                self._doubts += 1  # once is what is on its way; twice is a difference
+                self._next_check = now + SEC
+                if self._doubts > 1:
+                    await self.reconcile()
+            else:
+                self._doubts = 0
+
+    async def stop(self) -> None:
+        """Begin to end the run, as `run` was told how."""
+        if self.ending:
+            return
+        self._ending = self._clock() + (GRACE_NS if self._how else 1)
+        await self.control(self._how or Control.PAUSE)
+
+    def _over(self) -> bool:
+        if not self.ending:
+            return False
+        if not at_work(self.oms):
+            return True
+        return self._clock() >= self._ending and not len(self.inbox)
+
+    async def keep(self) -> None:
+        """Keep the state of orders and strategies in the journal, so that a recovery is quick."""
+        self.session.snapshot()
+        self.session.store.snapshot(FLOOR, self.floor.snapshot())
+
+    def _alarm(self, line: str) -> None:
+        if line not in self.counts.alarms:
+            self.counts.alarms.append(line)
+            _log.error("%s", line)
+
+
+def timer_row(due: int, now: int) -> Rows:
+    """Return the TIMER row (shape (1,)) of the instant `due`, noticed at `now` (both ns UTC)."""
+    row = zeros(1, EVENT)
+    row["kind"], row["flags"], row["aux"] = Kind.TIMER, LAST | DERIVED, due
+    row["ts_exch"] = row["ts_recv"] = now
+    return row

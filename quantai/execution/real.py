@@ -1,0 +1,48 @@
+"""Real venues of a run: what they trade by their own account, and the connection to each."""
+
+import asyncio
+
+from quantai.core.instruments import Instrument, Instruments
+from quantai.execution.plan import Plan
+from quantai.venues.venue import Venue
+
+DEAD_MAN_S = 30.0
+"""After this long without a word of ours, a venue that can do it cancels everything."""
+
+
+async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> tuple[dict[str, Venue], Instruments]:
+    """Connect to the venues of a plan; returns them, and the instruments with the steps that the venues take.
+
+    With `fixed` the instruments stay as they are: a journal is continued. Raises VenueError in one line: keys, clock,
+    a symbol that is not there.
+    """
+    from quantai.venues.ccxt import CcxtVenue
+
+    known = instruments if fixed else Instruments([await _as_listed(plan, i) for i in instruments])
+    venues: dict[str, Venue] = {}
+    try:
+        for name in plan.venues:
+            venue = CcxtVenue(
+                name,
+                known,
+                sandbox=plan.sandbox,
+                endpoint=plan.endpoint or None,
+                dead_man_s=0.0 if plan.at_end == "keep" else DEAD_MAN_S,
+            )
+            await venue.connect()
+            venues[name] = venue
+    except BaseException:
+        for venue in venues.values():
+            await venue.close()
+        raise
+    return venues, known
+
+
+async def _as_listed(plan: Plan, instrument: Instrument) -> Instrument:
+    """Return an instrument with the venue's own steps, sizes and least amounts."""
+    from quantai.data.history.client import Client
+
+    def ask() -> Instrument:
+        return Client(instrument.venue, instrument.symbol, plan.endpoint or None).instrument()
+
+    return await asyncio.to_thread(ask)

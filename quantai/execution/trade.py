@@ -1,0 +1,420 @@
+"""Trading: feeds, venues, journal, strategies and the loop put together from a plan, run, and let go of in order."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantai.core.errors import DataError, InputError
+from quantai.core.instruments import Instrument, Instruments
+from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Status, zeros
+from quantai.data.lake import Lake
+from quantai.execution.agree import at_work
+from quantai.execution.bar_maker import BarMaker, bar_events
+from quantai.execution.controls import Control
+from quantai.execution.fees import fee_row
+from quantai.execution.floor import Floor
+from quantai.execution.inbox import Command
+from quantai.execution.loop import NO_BARS, Loop, Pace
+from quantai.execution.oms import OMS
+from quantai.execution.plan import Plan, paper_limits
+from quantai.execution.playback import RowClock, answered, play
+from quantai.execution.recovery import MANIFEST
+from quantai.execution.retrace import ENGINE, SEATS, manifest_of, seats_of, stand, walk
+from quantai.execution.router import ByInstrument
+from quantai.execution.seats import Seat
+from quantai.execution.session import Session
+from quantai.execution.setup import Setup
+from quantai.execution.sources import (
+    Numbering,
+    in_order,
+    listed,
+    pump,
+    quotes_of,
+    trades_of,
+    warm_bars,
+    warmed,
+)
+from quantai.feeds import CryptoFeed
+from quantai.feeds.venues import channels as offered
+from quantai.journal import EventStore, StoreReader, Stream, describe_run
+from quantai.journal import recover as mend
+from quantai.portfolio.desks import Desk
+from quantai.strategy.place import defined
+from quantai.venues.paper import Paper
+from quantai.venues.rules import SimVenue
+from quantai.venues.venue import Venue
+
+OnStatus = Callable[[Loop], None]
+AT_END = {"cancel": Control.STOP, "flatten": Control.FLATTEN, "keep": None}
+
+
+@dataclass(frozen=True)
+class Traded:
+    """What came of a run that traded; `fresh` is False when it continued a journal."""
+
+    run: str
+    mode: str
+    journal: Path
+    fresh: bool
+    rows: int
+    intents: int
+    orders: int
+    fills: int
+    positions: dict[str, float]
+    equity: float
+    at_work: list[str]
+    alarms: list[str] = field(default_factory=list[str])
+
+
+class Trading:
+    """One run being put together; `trade` uses it from front to back."""
+
+    def __init__(self, plan: Plan) -> None:
+        plan.check()
+        self.plan = plan
+        self._feeds: list[CryptoFeed] = []
+        self._venues: dict[str, Venue] = {}
+        self._watchers: list[Callable[[Rows], None]] = []
+        self.clock = RowClock(0)
+        self._fresh = not plan.journal.exists()
+
+    async def open(self) -> Loop:
+        """Reach everybody, open the journal, bring strategies to where it ends; raises a QuantaiError if not."""
+        plan = self.plan
+        manifest = None if self._fresh else _continued(plan)
+        instruments = await self._reach(manifest)
+        if manifest is None:
+            setup, seats = self._setup(instruments)
+            said = describe_run(
+                setup.desks[0].run, engine=ENGINE, mode=plan.mode, oms=setup.as_dict(),
+                seats=[seat.as_dict() for seat in seats], bars=plan.interval,
+            )  # fmt: skip
+            floor = Floor(OMS(setup), seats)
+            left: list[Rows] = []
+        else:
+            said, floor, left = manifest, *_recovered(plan, manifest)
+        self.store = (EventStore.create if manifest is None else EventStore.open)(plan.journal, said)
+        try:
+            return await self._loop(floor, left, instruments)
+        except BaseException:
+            self.store.close()
+            raise
+
+    async def _loop(self, floor: Floor, left: list[Rows], instruments: Instruments) -> Loop:
+        plan = self.plan
+        rest = [rows for rows in left if len(rows)]
+        if rest:  # asked for at the last row before a crash: in the journal now, and never sent
+            self.store.append_intents(np.concatenate([zeros(0, INTENT), *rest]))
+        session = Session(floor.oms, self.store, ByInstrument(instruments, self._venues))
+        wanted = [
+            (i, seat.interval) for seat in floor.seats if seat.interval
+            for i in seat.instruments or range(len(instruments))
+        ]  # fmt: skip
+        replaying = plan.mode == "replay"
+        loop = Loop(
+            session, floor, self._venues, bars=BarMaker(wanted, instruments), watchers=self._watchers,
+            pace=Pace(snapshot_s=0 if replaying else plan.snapshot_s, reconcile_s=0 if replaying else plan.reconcile_s),
+            **({"clock": self.clock} if replaying else {}),
+        )  # fmt: skip
+        if self._fresh:
+            await self._begin(loop, instruments)
+        else:
+            await self._resume(loop, instruments)
+        return loop
+
+    async def _reach(self, manifest: Mapping[str, Any] | None) -> Instruments:
+        """Connect to feeds and venues; returns the instruments of the run."""
+        plan, found = self.plan, list[Instrument]()
+        known = None if manifest is None else Setup.of(manifest[MANIFEST]).instruments
+        if plan.mode == "replay":
+            lake = Lake((plan.past or ("", "", ""))[0])
+            found = [
+                _in_lake(lake, venue, symbol, plan.lots) for venue, symbols in plan.venues.items() for symbol in symbols
+            ]
+        else:
+            redirect = _redirect(plan.endpoint)
+            for venue, symbols in plan.venues.items():
+                feed = CryptoFeed(venue, sandbox=plan.sandbox, redirect=redirect, stale_s=plan.stale_s)
+                await feed.connect()
+                feed.subscribe(list(symbols), plan.channels_of(offered(venue)))
+                self._feeds.append(feed)
+                found += listed(feed, list(symbols), dict(plan.lots))
+        instruments = known or Instruments(found)
+        if plan.mode == "live":
+            from quantai.execution.real import real_venues
+
+            self._venues, instruments = await real_venues(plan, instruments, fixed=known is not None)
+        else:
+            for venue in plan.venues:
+                paper = self._paper(venue, instruments)
+                await paper.connect()
+                self._venues[venue] = paper
+                self._watchers.append(paper.see)
+        return instruments
+
+    def _paper(self, venue: str, instruments: Instruments) -> Paper:
+        plan = self.plan
+        settle = next(i.settle for i in instruments if i.venue == venue)
+        first = venue == next(iter(plan.venues))
+        money = {settle: Decimal(str(plan.cash))} if first else {}
+        return Paper(instruments, plan.rules or SimVenue(), balances=money, name=venue)
+
+    def _setup(self, instruments: Instruments) -> tuple[Setup, list[Seat]]:
+        plan = self.plan
+        settles = list(dict.fromkeys(i.settle for i in instruments))
+        currency = plan.currency or settles[0]
+        if len(settles) > 1 and not plan.currency:
+            raise InputError(
+                f"these settle in {', '.join(settles)}: say in which currency to count, --currency {currency}"
+            )
+        names = plan.run_names()
+        desks = tuple(
+            Desk(run, type(s).__name__) for run, (s, _) in zip(names, plan.strategies, strict=True)
+        )  # fmt: skip
+        seats = [
+            Seat(strategy=s, named=named, interval=plan.interval if defined(type(s), "on_bar") else "")
+            for s, named in plan.strategies
+        ]
+        limits = plan.limits or paper_limits()
+        setup = Setup(
+            desks=desks,
+            instruments=instruments,
+            limits=limits,
+            currency=currency,
+            patience_ns=int(plan.patience_s * SEC),
+        )
+        return setup, seats
+
+    async def _begin(self, loop: Loop, instruments: Instruments) -> None:
+        """The first rows of a run: what the account holds, the strategies' start, and what they warm up on."""
+        oms, warm = loop.oms, self._warm(instruments)
+        ts = int(warm[0]["ts_recv"][0]) if len(warm[0]) else loop.now
+        if self.plan.mode == "replay":
+            self.clock.now = ts = self._past(instruments)
+        for name, amount in (await self._money()).items():
+            if name in oms.portfolio.currencies:
+                await loop.adjust(oms.portfolio.deposit(0, float(amount), name, ts=ts))
+        held = [
+            f"{amount:g} {s}" for v in self._venues.values() for s, amount in (await v.positions()).items() if amount
+        ]
+        ours = [h for h in held if h.split()[1] in {i.symbol for i in instruments}]
+        if ours:
+            raise InputError(f"the account holds {', '.join(ours)} that no run of ours opened: close it first")
+        await loop.control(Control.START, flags=WARM_UP if len(warm[0]) else 0, ts=ts)
+        if len(warm[0]):
+            await loop.show(*warm)
+
+    async def _money(self) -> dict[str, Decimal]:
+        found: dict[str, Decimal] = {}
+        for venue in self._venues.values():
+            for name, amount in (await venue.balances()).items():
+                found[name] = found.get(name, Decimal(0)) + amount
+        return found
+
+    async def _resume(self, loop: Loop, instruments: Instruments) -> None:
+        """The first rows after an interruption: a fee that was cut off, and books that nobody followed meanwhile."""
+        with StoreReader(self.plan.journal) as reader:
+            last = reader.rows(Stream.REPORT, start=loop.oms.seq)
+            texts = [(t.field, t.text) for t in reader.texts(start=loop.oms.seq)]
+        if len(last) and last["kind"][-1] == Kind.FILL:
+            row, _ = fee_row(loop.oms, last[-1], texts)
+            if row is not None:
+                await loop.adjust(row)
+        gone = zeros(len(instruments), EVENT)
+        gone["kind"], gone["aux"], gone["instrument"] = Kind.STATUS, Status.DISCONNECTED, np.arange(len(instruments))
+        gone["ts_exch"] = gone["ts_recv"] = loop.now
+        gone["flags"][-1:] = LAST
+        await loop.show(gone)
+
+    def _warm(self, instruments: Instruments) -> tuple[Rows, Rows]:
+        plan = self.plan
+        if plan.warm_up is None:
+            return zeros(0, EVENT), NO_BARS
+        lake, (_, start) = Lake(plan.warm_up[0]), plan.warm_up
+        numbers = list(range(len(instruments)))
+        if plan.interval:
+            bars = warm_bars(lake, instruments, numbers, plan.interval, start, None)
+            return warmed(bar_events(bars.rows, instruments)), bars.rows
+        parts = [
+            trades_of(lake, i.venue, i.symbol, start, None, n, float(i.tick)) for n, i in enumerate(instruments)
+        ]  # fmt: skip
+        return warmed(in_order(parts)), NO_BARS
+
+    def _past(self, instruments: Instruments) -> int:
+        """Read the rows of a replay; returns the first instant."""
+        lake_root, start, end = self.plan.past or ("", None, None)
+        lake, parts = Lake(lake_root), list[Rows]()
+        for n, i in enumerate(instruments):
+            for read in (trades_of, quotes_of):
+                try:
+                    parts.append(read(lake, i.venue, i.symbol, start, end, n, float(i.tick)))
+                except InputError:
+                    continue  # a lake may hold only one of the two
+        self._rows = in_order(parts)
+        if not len(self._rows):
+            raise DataError("there are no rows to replay: widen the dates, or look at lake.summary()")
+        return int(self._rows["ts_recv"][0])
+
+    async def run(self, loop: Loop, on_status: OnStatus | None = None) -> None:
+        """Trade until it is over, or a signal asks for the end; raises what made it impossible."""
+        with _signals(loop):
+            if self.plan.mode == "replay":
+                await self._replay(loop)
+                return
+            numbering = Numbering(loop.oms.setup.instruments)
+            tasks = [asyncio.create_task(pump(feed, numbering, loop.inbox)) for feed in self._feeds]
+            if on_status is not None:
+                tasks.append(asyncio.create_task(_tell(loop, on_status)))
+            try:
+                await loop.run(seconds=self.plan.seconds, how=AT_END[self.plan.at_end])
+            finally:
+                for feed in self._feeds:
+                    await feed.close()
+                for task in tasks[len(self._feeds) :]:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _replay(self, loop: Loop) -> None:
+        tasks = loop.listen()
+        try:
+            await loop.reconcile()
+            await play(loop, self.clock, self._rows)
+            how = AT_END[self.plan.at_end]
+            if how is not None:
+                await loop.control(how)
+                self.clock.now += 10 * SEC
+                await loop.beat()
+            await answered(loop)
+            await loop.keep()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of venues and the journal."""
+        for venue in self._venues.values():
+            await venue.close()
+        self.store.close()
+
+    def outcome(self, loop: Loop) -> Traded:
+        """Return what came of it."""
+        oms = loop.oms
+        held = oms.portfolio.books.positions["qty"].sum(axis=0)
+        return Traded(
+            run=oms.setup.desks[0].run,
+            mode=self.plan.mode,
+            journal=self.plan.journal,
+            fresh=self._fresh,
+            rows=loop.counts.rows,
+            intents=loop.counts.intents,
+            orders=len(oms.table),
+            fills=int(oms.table.executions.used[0]),
+            positions={i.symbol: float(q) for i, q in zip(oms.setup.instruments, held, strict=True)},
+            equity=oms.portfolio.equity(oms.portfolio.accounts[0]),
+            at_work=at_work(oms),
+            alarms=list(loop.counts.alarms),
+        )
+
+
+async def trade(plan: Plan, on_status: OnStatus | None = None) -> Traded:
+    """Trade as planned until it is over and return what came of it; raises a QuantaiError in one line otherwise.
+
+    `on_status` is called about once a second with the loop.
+    """
+    trading = Trading(plan)
+    loop = await trading.open()
+    try:
+        await trading.run(loop, on_status)
+        return trading.outcome(loop)
+    finally:
+        await trading.close()
+
+
+def _continued(plan: Plan) -> dict[str, Any]:
+    with StoreReader(plan.journal) as reader:
+        manifest = manifest_of(reader)
+    if manifest.get("mode") != plan.mode:
+        raise InputError(f"{plan.journal} is of a {manifest.get('mode')} run: name another journal for {plan.mode}")
+    if plan.mode == "replay":
+        raise InputError(f"{plan.journal} exists: a replay begins anew, name another journal")
+    names = [type(s).__name__ for s, _ in plan.strategies]
+    for said, (strategy, _) in zip(manifest[SEATS], plan.strategies, strict=False):
+        if said["hash"] != type(strategy).source_hash():
+            raise InputError(
+                f"{type(strategy).__name__} is not what it was when {plan.journal} began: use a new journal"
+            )
+    if len(names) != len(manifest[SEATS]):
+        raise InputError(f"{plan.journal} has {len(manifest[SEATS])} strategies, this run {len(names)}: use a new one")
+    return manifest
+
+
+def _recovered(plan: Plan, manifest: dict[str, Any]) -> tuple[Floor, list[Rows]]:
+    mend(plan.journal)
+    with StoreReader(plan.journal) as reader:
+        seats = seats_of(manifest, [type(s) for s, _ in plan.strategies])
+        done = walk(reader, stand(reader, seats))
+    return done.floor, done.left
+
+
+def _in_lake(lake: Lake, venue: str, symbol: str, lots: Mapping[str, Any]) -> Instrument:
+    try:
+        found = lake.instruments.get(symbol, venue)
+    except InputError:
+        found = Instrument.parse(symbol, venue=venue)
+    return found.with_fields(lot=lots[symbol]) if symbol in lots else found
+
+
+def _redirect(endpoint: str) -> tuple[str, str] | None:
+    if not endpoint:
+        return None
+    if not endpoint.startswith(("http://", "https://")):
+        raise InputError(f"endpoint {endpoint!r}: write an address such as http://127.0.0.1:9300")
+    base = endpoint.rstrip("/")
+    return base.replace("http", "ws", 1), base
+
+
+async def _tell(loop: Loop, on_status: OnStatus) -> None:
+    while True:
+        on_status(loop)
+        await asyncio.sleep(1.0)
+
+
+@contextmanager
+def _signals(loop: Loop) -> Generator[None]:
+    """End the run in good order on the first SIGINT or SIGTERM; the second one has its usual effect."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's: the application that started this one has its own way to stop
+        return
+    running, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        for number in numbers:
+            running.remove_signal_handler(number)
+        loop.end()
+
+    for number in numbers:
+        running.add_signal_handler(number, first)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            running.remove_signal_handler(number)
+
+
+def commands(loop: Loop) -> Callable[..., None]:
+    """Return a function that gives the loop a command from any thread: what, desk, text."""
+    running = asyncio.get_running_loop()
+
+    def give(what: Control, desk: int = -1, text: str = "") -> None:
+        running.call_soon_threadsafe(loop.inbox.put, Command(what, desk, text))
+
+    return give
