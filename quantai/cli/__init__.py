@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": "Run a recorded run again and show where it decides differently.",
     "venue": "Serve a local exchange that speaks Binance's protocol.",
     "tools": "List, call and serve the tools an assistant may use.",
+    "trade": "Trade a strategy on live rows, on paper or at a real venue.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",
 }
 """Every command with the line that `quantai --help` shows for it."""
