@@ -5,6 +5,7 @@
 - `paper`     the simulated exchange on live rows, as a venue
 - `simulated` its exchange, fed while time goes on
 - `holdings`  what an account at it holds
+- `ccxt`      real exchanges, through ccxt.pro
 
 The simulated exchange, compiled and without any I/O:
 

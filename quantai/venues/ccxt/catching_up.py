@@ -1,0 +1,120 @@
+"""Catching up: what a stream did not tell is asked for, after every interruption and now and then without one."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from quantai.venues.ccxt.facts import order_fact
+from quantai.venues.ccxt.ledger import Ledger, Leg, Order
+from quantai.venues.ccxt.questions import Questions
+from quantai.venues.venue import Answer
+
+OVERLAP_MS = 60_000
+"""How far before the last comparison executions are asked for: clocks differ, and exchanges list late."""
+
+DEAF_S = 5.0
+"""A stream that has not mentioned for so long what was confirmed otherwise is dead."""
+
+GRACE_S = 1.0
+"""Executions that an exchange has counted and not told are asked for after this."""
+
+RETRY_S = 2.0
+
+
+@dataclass(slots=True)
+class CatchingUp:
+    """Compares the ledger with the exchange, and notices a stream that is open and tells nothing."""
+
+    questions: Questions
+    ledger: Ledger
+    symbols: list[str]
+    say: Callable[[list[Answer]], None]
+    bounce: Callable[[str], None]
+    is_due: bool = False
+    _since_ms: int = 0
+    _next: float = 0.0
+    _not_before: float = 0.0
+    _expected: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    _mentioned: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
+    _short: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+
+    def begin(self) -> None:
+        """Start from now: of what was before, each order is asked about on its own."""
+        self._since_ms = time.time_ns() // 1_000_000
+
+    def expect(self, order: Order) -> None:
+        """Note that the exchange has confirmed an order: the stream has to mention it, or has already."""
+        key = (order.symbol, order.leg.venue_id)
+        if key[1] and key not in self._mentioned:
+            self._expected.setdefault(key, time.monotonic() + DEAF_S)
+
+    def heard(self, symbol: str, venue_id: str) -> None:
+        """Note that the stream has mentioned an order."""
+        self._expected.pop((symbol, venue_id), None)
+        self._mentioned[symbol, venue_id] = None
+        if len(self._mentioned) > 10_000:
+            self._mentioned.pop(next(iter(self._mentioned)))
+
+    def postpone(self) -> None:
+        """Try again a little later."""
+        self._not_before = time.monotonic() + RETRY_S
+
+    async def tend(self, every_s: float, *, is_up: bool) -> None:
+        """Do what is due; raises ccxt's errors."""
+        now = time.monotonic()
+        if now < self._not_before or not is_up:
+            return
+        late = [key for key, deadline in self._expected.items() if deadline < now]
+        if late:
+            self._expected.clear()
+            self.bounce(f"the stream never mentioned order {late[0][1]}")
+            return
+        await self._complete(now)
+        if self.is_due or (every_s and now >= self._next):
+            self.is_due = False
+            self._next = now + every_s
+            await self.run()
+
+    async def run(self) -> None:
+        """Ask for every execution since the last time, for the orders that work, and for those that no longer do."""
+        started_ms = time.time_ns() // 1_000_000
+        self._expected.clear()
+        for symbol in self.symbols:
+            open_ids = {str(said["id"]) for said in await self._hear_open(symbol)}
+            for _, trade in await self.questions.trades_since(symbol, self._since_ms - OVERLAP_MS):
+                self.say(self.ledger.hear_trade(trade))
+            for order in self.ledger.unfinished():
+                if order.symbol == symbol and order.leg.venue_id and order.leg.venue_id not in open_ids:
+                    await self._hear_one(order, order.leg)
+        self.say(self.ledger.strangers())
+        self._since_ms = started_ms
+
+    async def _hear_open(self, symbol: str) -> list[dict[str, object]]:
+        said = [dict(order) for order in await self.questions.open_orders(symbol)]
+        for order in said:
+            self.say(self.ledger.hear_order(order_fact(order, self.questions.ids), is_asked=True))
+        return said
+
+    async def _hear_one(self, order: Order, leg: Leg) -> None:
+        fact = await self.questions.order(order, leg)
+        if fact is not None:
+            self.say(self.ledger.hear_order(fact, is_asked=True))
+        if leg.filled < leg.said_filled:
+            for trade in await self.questions.trades(order, leg):
+                self.say(self.ledger.hear_trade(trade))
+
+    async def _complete(self, now: float) -> None:
+        """Ask for executions that the exchange has counted in an order and not told."""
+        short = {
+            (order.symbol, leg.venue_id): (order, leg)
+            for order in self.ledger.unfinished()
+            for leg in order.legs
+            if leg.filled < leg.said_filled and leg.venue_id
+        }
+        self._short = {key: self._short.get(key, now + GRACE_S) for key in short}
+        for key, deadline in list(self._short.items()):
+            if deadline <= now:
+                self._short[key] = now + GRACE_S
+                order, leg = short[key]
+                for trade in await self.questions.trades(order, leg):
+                    self.say(self.ledger.hear_trade(trade))

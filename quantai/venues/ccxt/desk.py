@@ -1,0 +1,204 @@
+"""What a request leads to at an exchange: placing, canceling, changing and asking, and what is made of the answers.
+
+Nothing is sent twice. What is not certainly refused stays silent: whoever sent it asks by client id when its patience
+ends.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import ccxt
+
+from quantai.core.errors import DataError, InputError
+from quantai.core.reports import Refusal
+from quantai.core.rows import OrderType, Reason
+from quantai.venues.ccxt.calls import SIDES, new_order, text
+from quantai.venues.ccxt.facts import order_fact
+from quantai.venues.ccxt.ledger import Ledger, Leg, Order
+from quantai.venues.ccxt.limiter import Priority
+from quantai.venues.ccxt.profiles import Profile
+from quantai.venues.ccxt.questions import Call, Questions
+from quantai.venues.ccxt.verdicts import Verdict, verdict
+from quantai.venues.venue import Answer, Ask, Request
+
+MISSES = 3
+"""A leg that was not found so often, some time apart, does not exist."""
+
+_log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Does what requests ask, one at a time for each order."""
+
+    def __init__(
+        self,
+        api: Any,
+        profile: Profile,
+        ledger: Ledger,
+        *,
+        call: Call,
+        say: Callable[[list[Answer]], None],
+        redact: Callable[[str], str],
+    ) -> None:
+        self._api, self._profile, self._ledger = api, profile, ledger
+        self._call, self._say, self._redact = call, say, redact
+        self._questions = Questions(api, profile, call)
+        self._misses: dict[str, int] = {}
+        self.confirmed: Callable[[Order], None] = lambda order: None
+        self.unknown = 0
+
+    async def serve(self, request: Request, order: Order) -> None:
+        """Do what a request asks, and say what came of it."""
+        does: dict[Ask, Callable[[Request, Order], Awaitable[None]]] = {
+            Ask.NEW: self._new,
+            Ask.CANCEL: self._cancel,
+            Ask.REPLACE: self._amend if self._profile.amends else self._move,
+            Ask.QUERY: self._query,
+        }
+        try:
+            await does[request.ask](request, order)
+        except InputError as error:  # nothing went out, or the answer makes no sense: then its fate is unknown
+            if isinstance(error, DataError):
+                self._doubt(request, error)
+            else:
+                self._say(self._ledger.refuse(order, request, self._code(request, order, error), str(error)))
+        except Exception as error:  # noqa: BLE001 -- ccxt raises anything, and each has a verdict
+            self._fail(request, order, error)
+
+    def _fail(self, request: Request, order: Order, error: Exception) -> None:
+        found = verdict(error)
+        if found is Verdict.UNKNOWN or request.ask is Ask.QUERY:
+            self._doubt(request, error)
+            return
+        words = self._redact(str(error) or type(error).__name__)
+        self._say(self._ledger.refuse(order, request, self._code(request, order, error), words))
+
+    def _doubt(self, request: Request, error: Exception) -> None:
+        self.unknown += 1
+        words = self._redact(f"{type(error).__name__}: {error}")
+        _log.warning("%s: %s %s may have arrived: %s", self._profile.name, request.ask.name, request.client_id, words)
+
+    def _code(self, request: Request, order: Order, error: Exception) -> int:
+        if request.ask is Ask.NEW:
+            if isinstance(error, ccxt.InsufficientFunds):
+                return Reason.NO_CASH
+            crosses = isinstance(error, ccxt.OrderImmediatelyFillable) or "immediately match" in str(error)
+            return Reason.POST_ONLY if crosses else Reason.NONE
+        if order.is_over:
+            return Refusal.TOO_LATE
+        return Refusal.UNKNOWN_ORDER if verdict(error) is Verdict.NO_ORDER else Refusal.OTHER
+
+    async def _new(self, request: Request, order: Order) -> None:
+        await self._place(request, order, order.leg, Priority.ORDER)
+
+    async def _place(self, request: Request, order: Order, leg: Leg, priority: Priority) -> None:
+        asked = order.asked or request
+        args = new_order(asked, self._profile, order.instrument, leg.client_id, leg.lots, leg.px_ticks)
+        said = await self._call(
+            "new",
+            priority,
+            lambda: self._api.create_order(
+                order.symbol, args.type, args.side, args.amount, args.price, dict(args.params)
+            ),
+        )
+        fact = order_fact(said, self._profile.ids)
+        status = fact.status or "open"  # some confirm with an id and nothing else
+        self._say(self._ledger.hear_order(replace(fact, client_id=leg.client_id, symbol=order.symbol, status=status)))
+        self.confirmed(order)
+
+    async def _cancel(self, request: Request, order: Order) -> None:
+        self._say(await self._cancel_leg(order))
+        self.confirmed(order)
+
+    async def _cancel_leg(self, order: Order) -> list[Answer]:
+        leg, profile, params = order.leg, self._profile, dict[str, Any]()
+        if not leg.venue_id:
+            if not profile.cancel_param:
+                raise InputError(f"{profile.name} has not said its own id of {leg.client_id} yet")
+            params[profile.cancel_param] = profile.ids.write(leg.client_id)
+        said = await self._call(
+            "cancel", Priority.CANCEL, lambda: self._api.cancel_order(leg.venue_id or None, order.symbol, params)
+        )
+        if not said.get("id"):
+            return []
+        fact = order_fact(said, profile.ids)
+        return self._ledger.hear_order(replace(fact, client_id=leg.client_id, symbol=order.symbol))
+
+    async def _amend(self, request: Request, order: Order) -> None:
+        leg = order.leg
+        self._check_change(request, order)
+        if not leg.venue_id:
+            raise InputError(f"{self._profile.name} has not said its own id of {leg.client_id} yet")
+        amount = text(order.instrument.lot * request.qty_lots)
+        price = text(order.instrument.tick * request.px_ticks)
+        side = SIDES[request.side]
+        said = await self._call(
+            "amend",
+            Priority.ORDER,
+            lambda: self._api.edit_order(leg.venue_id, order.symbol, "limit", side, amount, price, {}),
+        )
+        fact = order_fact(said, self._profile.ids)
+        if fact.venue_id != leg.venue_id:  # it made another order of it
+            self._ledger.rename(order, leg, fact.venue_id)
+        self._say(self._ledger.hear_order(replace(fact, client_id=leg.client_id, symbol=order.symbol), request))
+
+    async def _move(self, request: Request, order: Order) -> None:
+        """Change an order where that cannot be done in place: cancel it, and place what is left under a new id."""
+        self._check_change(request, order)
+        order.is_moving = True
+        try:
+            answers = await self._cancel_leg(order)
+        except Exception as error:  # noqa: BLE001 -- ccxt raises anything, and each has a verdict
+            self._fail(request, order, error)
+            self._say(self._ledger.stay(order))
+            return
+        self._say(answers)
+        done = sum(max(leg.filled, leg.said_filled) for leg in order.legs)
+        left = request.qty_lots - done
+        if left <= 0:  # executed in the meantime: it is as large as it can be
+            self._say(self._ledger.replaced(order, replace(request, qty_lots=done)) + self._ledger.stay(order))
+            return
+        leg = self._ledger.add_leg(order, request, left)
+        try:
+            await self._place(request, order, leg, Priority.ORDER)
+        except Exception as error:  # noqa: BLE001 -- ccxt raises anything, and each has a verdict
+            if verdict(error) is Verdict.UNKNOWN and not isinstance(error, InputError):
+                self._doubt(request, error)
+                return
+            words = self._redact(str(error))
+            self._say(self._ledger.give_up_move(order, request, f"canceled, and not placed again: {words}"))
+
+    def _check_change(self, request: Request, order: Order) -> None:
+        if request.type != OrderType.LIMIT:
+            raise InputError(f"only a limit order can be changed: cancel {request.order_id} instead")
+
+    async def _query(self, request: Request, order: Order) -> None:
+        """Ask about an order and all of its executions, and say both."""
+        fact = await self._questions.order(order, order.leg)
+        while fact is not None and fact.status == "canceled" and not self._profile.amends:
+            leg = self._ledger.next_leg(order)  # of an earlier life, perhaps
+            later = await self._questions.order(order, leg)
+            if later is None:
+                order.legs.remove(leg)
+                break
+            fact = later
+        if fact is None and len(order.legs) > 1:
+            await self._miss(order)
+            return
+        for leg in order.legs:
+            if fact is not None and leg is order.leg:
+                self._say(self._ledger.hear_order(fact, is_asked=True))
+            for trade in await self._questions.trades(order, leg):
+                self._say(self._ledger.hear_trade(trade, again=True))
+        self._say([self._ledger.status(order, fact)])
+
+    async def _miss(self, order: Order) -> None:
+        """Count how often the leg that was to take another's place was not found; give it up in the end."""
+        misses = self._misses[order.order_id] = self._misses.get(order.order_id, 0) + 1
+        change = order.pending.get(order.leg.request)
+        if misses < MISSES or change is None:
+            return
+        del self._misses[order.order_id]
+        self._say(self._ledger.give_up_move(order, change, "canceled, and not placed again: it was never found"))

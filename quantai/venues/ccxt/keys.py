@@ -1,0 +1,69 @@
+"""Keys of an account: from the environment or the keyring, and kept out of every text.
+
+`QUANTAI_BINANCE_KEY`, `QUANTAI_BINANCE_SECRET` and, where the exchange wants one, `QUANTAI_OKX_PASSWORD`; or the same
+entries (`BINANCE` / `key`, `secret`, `password`) of the system's keyring under the service `quantai`.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quantai.core.errors import VenueError
+
+_SIGNED = re.compile(r"((?:signature|sign|apiKey|listenKey)[\"']?\s*[=:]\s*[\"']?)[^&\s\"',}]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Keys:
+    """The keys of one account; shown as nothing but which of them there are.
+
+    >>> Keys("k", "very secret")
+    Keys(key, secret)
+    """
+
+    key: str = ""
+    secret: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Keys({', '.join(n for n in ('key', 'secret', 'password') if getattr(self, n))})"
+
+    @classmethod
+    def find(cls, venue: str, *, password: bool = False, environment: Mapping[str, str] | None = None) -> "Keys":
+        """Return the keys of a venue; raises VenueError that names what is missing and where it is looked for.
+
+        >>> Keys.find("BINANCE", environment={"QUANTAI_BINANCE_KEY": "k", "QUANTAI_BINANCE_SECRET": "s"})
+        Keys(key, secret)
+        """
+        places = os.environ if environment is None else environment
+        found: dict[str, str] = {}
+        for name in ("key", "secret", "password")[: 3 if password else 2]:
+            variable = f"QUANTAI_{venue}_{name}".upper().replace(".", "_")
+            found[name] = places.get(variable, "") or ("" if environment is not None else _from_keyring(venue, name))
+            if not found[name]:
+                raise VenueError(f"{venue} needs its {name}: set {variable}, or `keyring set quantai {venue}_{name}`")
+        return cls(**found)
+
+    def redact(self, text: str) -> str:
+        """Return a text without the keys and without signatures, for logs and errors.
+
+        >>> Keys("abcd1234", "s3cr3ts3cr3t").redact("GET /account?signature=0a1b&apiKey=x failed for abcd1234")
+        'GET /account?signature=***&apiKey=*** failed for ***'
+        """
+        for value in (self.key, self.secret, self.password):
+            if len(value) >= 4:  # shorter ones are words of tests, and would blacken every text
+                text = text.replace(value, "***")
+        return _SIGNED.sub(r"\1***", text)
+
+
+def _from_keyring(venue: str, name: str) -> str:
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        return ""
+    try:
+        return keyring.get_password("quantai", f"{venue}_{name}") or ""
+    except keyring.errors.KeyringError:
+        return ""

@@ -1,0 +1,109 @@
+"""Profiles: what is particular about each exchange, as data; everything else is common to all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantai.core.errors import UnknownName
+from quantai.core.rows import TIF, OrderType
+from quantai.venues.ccxt.order_ids import ALNUM_32, HEX_32, PLAIN, T_28, IdStyle
+
+BASIC = frozenset({OrderType.MARKET, OrderType.LIMIT})
+STOPS = BASIC | {OrderType.STOP, OrderType.STOP_LIMIT}
+UNTIL_CANCELED = frozenset({TIF.GTC, TIF.IOC, TIF.FOK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One exchange as ccxt sees it.
+
+    `name` is ours (as recorded data has it), `ccxt_id` the class. `amends`: it can change an order in place; else a
+    change is a cancel and a new leg. `query` is the parameter by which `fetch_order` takes a client id, "" where open
+    and closed orders have to be searched by `list_param`, and "-" where they can only be listed. `cancel_param` is that
+    of `cancel_order`, "" where it needs the exchange's own id. `trades_param` is what makes `fetch_my_trades` return
+    those of one order, "" where `fetch_order_trades` does. `streams_fills`: executions are streamed; else each change
+    of an order is followed by a request for them. `budget` units within `window_s` and the `weights` of calls are ours
+    to keep, below the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none.
+    `dead_man`: "all" where one call cancels everything after a silence, "symbol" per market, "" where there is none.
+    """
+
+    name: str
+    ccxt_id: str
+    ids: IdStyle = PLAIN
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    password: bool = False
+    types: frozenset[OrderType] = BASIC
+    tifs: frozenset[TIF] = UNTIL_CANCELED
+    post_only: bool = True
+    reduce_only: bool = False
+    amends: bool = True
+    create_param: str = "clientOrderId"
+    cancel_param: str = "clientOrderId"
+    query: str = "clientOrderId"
+    list_param: str = "clientOrderId"
+    trades_param: str = ""
+    streams_fills: bool = True
+    budget: float = 100.0
+    window_s: float = 10.0
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    ping_ms: int = 0
+    sandbox: str = ""
+    dead_man: str = ""
+
+    def weight(self, call: str) -> float:
+        """Return what a call costs of the budget: new, cancel, amend, query, open, trades, balance, markets."""
+        return self.weights.get(call, 1.0)
+
+
+_BINANCE_SPOT = {"new": 1.0, "cancel": 1.0, "query": 4.0, "open": 6.0, "trades": 20.0, "balance": 20.0, "markets": 20.0}
+_BINANCE_USDM = {"new": 1.0, "cancel": 1.0, "query": 1.0, "open": 1.0, "trades": 5.0, "balance": 5.0}
+
+PROFILES: dict[str, Profile] = {
+    p.name: p
+    for p in (
+        Profile(
+            name="BINANCE", ccxt_id="binance", types=STOPS, amends=False, trades_param="orderId", ping_ms=10_000,
+            options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "fetchMargins": False},
+            budget=900.0, window_s=10.0, weights=_BINANCE_SPOT, sandbox="testnet",
+        ),
+        Profile(
+            name="BINANCE_FUTURES", ccxt_id="binanceusdm", tifs=UNTIL_CANCELED | {TIF.GTD}, reduce_only=True,
+            trades_param="orderId", ping_ms=10_000, budget=350.0, window_s=10.0, weights=_BINANCE_USDM,
+            options={"fetchMarkets": {"types": ["linear"]}}, sandbox="demo", dead_man="symbol",
+        ),
+        Profile(
+            name="OKX", ccxt_id="okx", ids=ALNUM_32, password=True, reduce_only=True, budget=50.0, window_s=2.0,
+            sandbox="testnet", dead_man="all",
+        ),
+        Profile(
+            name="BYBIT", ccxt_id="bybit", reduce_only=True, cancel_param="orderLinkId", query="",
+            list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet", dead_man="all",
+        ),
+        Profile(
+            name="COINBASE", ccxt_id="coinbase", types=frozenset({OrderType.LIMIT}),
+            create_param="client_order_id", cancel_param="", query="-", list_param="", streams_fills=False,
+            budget=25.0, window_s=1.0,
+        ),
+        Profile(
+            name="KRAKEN", ccxt_id="kraken", ids=HEX_32, tifs=frozenset({TIF.GTC, TIF.IOC}), query="", budget=12.0,
+            window_s=12.0, weights={"trades": 2.0}, dead_man="all",
+        ),
+        Profile(
+            name="GATE", ccxt_id="gate", ids=T_28, types=frozenset({OrderType.LIMIT}), budget=100.0, window_s=10.0,
+            options={"defaultType": "spot"}, sandbox="testnet",
+        ),
+    )
+}  # fmt: skip
+"""Exchanges that have a profile."""
+
+
+def profile(name: str) -> Profile:
+    """Return the profile of a venue; raises UnknownName with the nearest one.
+
+    >>> profile("OKX").ccxt_id
+    'okx'
+    """
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise UnknownName("exchange", name, PROFILES) from None

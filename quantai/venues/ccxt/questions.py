@@ -1,0 +1,95 @@
+"""Asking an exchange by REST what the stream did not tell: an order, its executions, everything since an instant."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import ccxt
+
+from quantai.core.errors import InputError
+from quantai.venues.ccxt.facts import OrderFact, TradeFact, order_fact, trade_fact
+from quantai.venues.ccxt.ledger import Leg, Order
+from quantai.venues.ccxt.limiter import Priority
+from quantai.venues.ccxt.profiles import Profile
+
+PAGE = 500
+"""Executions asked for at once."""
+
+Call = Callable[[str, Priority, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""(name of its weight, priority, the call itself): made within the rate limit."""
+
+
+class Questions:
+    """Questions about orders and executions, as one profile has to ask them; errors are ccxt's."""
+
+    def __init__(self, api: Any, profile: Profile, call: Call) -> None:
+        self._api, self._profile, self._call = api, profile, call
+        self.ids = profile.ids
+
+    async def order(self, order: Order, leg: Leg) -> OrderFact | None:
+        """Return what the exchange says of one leg, None when it does not find it."""
+        profile, written = self._profile, self._profile.ids.write(leg.client_id)
+        try:
+            if profile.query and profile.query != "-":
+                said = await self._ask("query", self._api.fetch_order, "", order.symbol, {profile.query: written})
+                return self._fact(said, leg)
+            if profile.query == "-" and leg.venue_id:
+                return self._fact(await self._ask("query", self._api.fetch_order, leg.venue_id, order.symbol), leg)
+        except ccxt.OrderNotFound:
+            return None
+        return await self._search(order, leg, written)
+
+    async def trades(self, order: Order, leg: Leg) -> list[TradeFact]:
+        """Return every execution of one leg that the exchange knows by its own id."""
+        profile, api = self._profile, self._api
+        if not leg.venue_id:
+            return []
+        if profile.trades_param:
+            params = {profile.trades_param: leg.venue_id}
+            found = await self._ask("trades", api.fetch_my_trades, order.symbol, None, None, params)
+        elif api.has["fetchOrderTrades"]:
+            found = await self._ask("trades", api.fetch_order_trades, leg.venue_id, order.symbol)
+        else:
+            found = await self._ask("trades", api.fetch_my_trades, order.symbol)
+        facts = [trade_fact(t, profile.ids) for t in found]
+        return [fact for fact in facts if fact.venue_id == leg.venue_id]
+
+    async def trades_since(self, symbol: str, since_ms: int) -> list[tuple[int, TradeFact]]:
+        """Return all executions in a market since an instant, with theirs (ms since 1970 UTC), the oldest first."""
+        seen: dict[str, tuple[int, TradeFact]] = {}
+        while True:
+            page = await self._ask("trades", self._api.fetch_my_trades, symbol, since_ms, PAGE, priority=Priority.POLL)
+            stamped = [(int(t.get("timestamp") or 0), trade_fact(t, self._profile.ids)) for t in page]
+            fresh = [entry for entry in stamped if entry[1].trade_id not in seen]
+            seen |= {fact.trade_id: (ts, fact) for ts, fact in fresh}
+            if len(page) < PAGE or not fresh:
+                return sorted(seen.values(), key=lambda entry: entry[0])
+            since_ms = max(ts for ts, _ in stamped)
+
+    async def open_orders(self, symbol: str, priority: Priority = Priority.POLL) -> list[Mapping[str, Any]]:
+        """Return the orders that work in a market, as ccxt says them."""
+        return await self._ask("open", self._api.fetch_open_orders, symbol, priority=priority)
+
+    async def _search(self, order: Order, leg: Leg, written: str) -> OrderFact | None:
+        """Look for an order by its client id in lists: of the open ones, then of those that have ended."""
+        api, params = self._api, {self._profile.list_param: written} if self._profile.list_param else {}
+        for name in ("fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"):
+            if not api.has[name]:
+                continue
+            fetch = {"fetchOpenOrders": api.fetch_open_orders, "fetchClosedOrders": api.fetch_closed_orders,
+                     "fetchCanceledOrders": api.fetch_canceled_orders}[name]  # fmt: skip
+            for said in await self._ask("query", fetch, order.symbol, None, None, params):
+                if said.get("clientOrderId") == written or (leg.venue_id and said.get("id") == leg.venue_id):
+                    return self._fact(said, leg)
+        return None
+
+    def _fact(self, said: Mapping[str, Any], leg: Leg) -> OrderFact | None:
+        fact = order_fact(said, self._profile.ids)
+        if leg.venue_id and fact.venue_id != leg.venue_id:
+            raise InputError(f"{leg.client_id} is order {leg.venue_id}, but the exchange answered for {fact.venue_id}")
+        return OrderFact(
+            venue_id=fact.venue_id, client_id=leg.client_id, symbol=fact.symbol, side=fact.side, status=fact.status,
+            qty=fact.qty, filled=fact.filled, px=fact.px,
+        )  # fmt: skip
+
+    async def _ask(self, weight: str, method: Any, *args: Any, priority: Priority = Priority.QUERY) -> Any:
+        return await self._call(weight, priority, lambda: method(*args))
