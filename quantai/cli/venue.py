@@ -1,7 +1,6 @@
 """`quantai venue`: the loopback exchange on a port of this machine."""
 
 import asyncio
-import contextlib
 import os
 import signal
 from pathlib import Path
@@ -91,8 +90,10 @@ async def _serve(exchange: "LoopbackExchange") -> None:
         loop.add_signal_handler(name, stop.set)
     async with exchange:
         emit(exchange.addresses() | {"pid": os.getpid()}, as_json=True)  # a line for programs, whoever asks
-        with contextlib.suppress(asyncio.CancelledError):
-            await stop.wait()
+        ends = [asyncio.create_task(event.wait()) for event in (stop, exchange.failed)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in ends:
+            task.cancel()
 
 
 async def _captured(path: Path) -> "tuple[Rows, Instruments]":

@@ -141,10 +141,10 @@ class Record:
             for c in self.candles(interval, limit, start_ms, end_ms)
         ]  # fmt: skip
 
-    def event(self, interval: str, now_ms: int) -> dict[str, Any] | None:
-        """Return the kline event of the candle that is open now, None before the first trade."""
+    def event(self, interval: str, start_ms: int, now_ms: int) -> dict[str, Any] | None:
+        """Return the kline event of the candle that began at `start_ms`, None when nothing traded in it."""
         length = length_ms(interval)
-        found = self.candles(interval, 1, now_ms - now_ms % length)
+        found = self.candles(interval, 1, start_ms, start_ms)
         if not found:
             return None
         c, x = found[-1], self.listing

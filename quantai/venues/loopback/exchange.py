@@ -39,7 +39,7 @@ class Exchange:
         self._clients: dict[tuple[str, Product, str, str], Order] = {}
         self._open: dict[tuple[str, Product], dict[int, Order]] = {}
         self._expiring: dict[int, Order] = {}
-        self._dirty: set[tuple[str, str]] = set()
+        self._dirty: dict[tuple[str, str], None] = {}
         self.canceling = ""
         for listing in listings:
             key = (listing.product, listing.symbol)
@@ -173,7 +173,7 @@ class Exchange:
             event = futures_shapes.execution_event(order, execution, fill, now)
         self.hub.push(listing.product, account.key, event)
         if listing.product is Product.SPOT or fill is not None:
-            self._dirty.add((account.key, listing.symbol))
+            self._dirty[account.key, listing.symbol] = None
         if not order.is_open:
             self._expiring.pop(order.id, None)
             self._open.get((account.key, listing.product), {}).pop(order.id, None)

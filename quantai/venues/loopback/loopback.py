@@ -79,6 +79,8 @@ class LoopbackExchange:
         self._elapsed_ns, self._since_ns = 0.0, 0
         self.ended = asyncio.Event()
         """Set when a recorded market has nothing more to say."""
+        self.failed = asyncio.Event()
+        """Set when the market cannot go on; leaving the context raises what happened."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -93,6 +95,8 @@ class LoopbackExchange:
             asyncio.create_task(_every(lambda: self._depth_ms / 1_000 / self._speed, self.exchange.tick)),
             asyncio.create_task(_every(lambda: 1.0, self.exchange.tick_slowly)),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._notice)
         for fault in self._faults:
             await self._desk.add(fault)
         return self
@@ -100,8 +104,15 @@ class LoopbackExchange:
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ends = await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.close()
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    def _notice(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.failed.set()  # the error itself is raised when the context ends
 
     # addresses
 

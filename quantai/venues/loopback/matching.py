@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import count
 from typing import Protocol
 
-from quantai.venues.loopback.book import Book
+from quantai.venues.loopback.book import Book, Resting
 from quantai.venues.loopback.listings import Listing, Product
 from quantai.venues.loopback.money import House
 from quantai.venues.loopback.orders import Fill, Order
@@ -141,10 +141,7 @@ class Matching:
             if place.order is None:
                 self.book.fill(-side, px, place, place.lots)  # what is said now holds: that level was old
             elif more:
-                n = min(more, place.lots)
-                self._trade(px, n, side, place.order, None)
-                self.book.fill(-side, px, place, n)
-                more -= n
+                more -= self._meet(side, px, place, more)
         if more:
             self.book.join(side, ticks, more)
         self._settle_down()
@@ -156,14 +153,7 @@ class Matching:
                 break
             if place.order is None and px != ticks:
                 continue
-            n = min(lots, place.lots)
-            if place.order is not None:
-                self._trade(px, n, side, place.order, None)
-                lots -= n
-            else:
-                self._trade(px, n, side, None, None)
-                lots -= n
-            self.book.fill(-side, px, place, n)
+            lots -= self._meet(side, px, place, lots)
         if lots:
             self._trade(ticks, lots, side, None, None)
         self._settle_down()
@@ -257,6 +247,16 @@ class Matching:
             book.fill(-side, ticks, place, n)
             lots -= n
         return lots
+
+    def _meet(self, side: int, ticks: int, place: Resting, lots: int) -> int:
+        """Trade up to `lots` of the market with a place in the book and return how many."""
+        n = self._closable(place.order, min(lots, place.lots))
+        if n:
+            self._trade(ticks, n, side, place.order, None)
+            self.book.fill(-side, ticks, place, n)
+        elif place.order is not None:
+            self.cancel(place.order, "EXPIRED")
+        return n
 
     def _closable(self, order: Order | None, lots: int) -> int:
         if order is None or not order.reduce_only:

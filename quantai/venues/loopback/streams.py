@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, Protocol
 
-from quantai.venues.loopback.candles import INTERVALS, Record
+from quantai.venues.loopback.candles import INTERVALS, Record, length_ms
 from quantai.venues.loopback.hub import Hub
 from quantai.venues.loopback.listings import Listing, Product
 from quantai.venues.loopback.matching import Matching
@@ -30,6 +30,7 @@ class Streams:
         self._flushed: dict[Key, int] = {}
         self._pending: dict[Key, list[Any]] = {}
         self._moved: set[Key] = set()
+        self._candles: dict[tuple[Product, str], int] = {}
         self._aggregates: dict[Key, int] = {}
 
     def traded(self, listing: Listing, id: int, ticks: int, lots: int, side: int) -> None:
@@ -90,9 +91,8 @@ class Streams:
             self._publish_partial(matching, now)
             book.changed.clear()
             self._flushed[key] = book.update
-        if key in self._moved:
-            self._moved.discard(key)
-            self._publish_candles(listing, now)
+        self._publish_candles(listing, now, moved=key in self._moved)
+        self._moved.discard(key)
 
     def start(self, matching: Matching) -> None:
         """Begin the count of a book whose first levels are in place."""
@@ -174,16 +174,20 @@ class Streams:
         head = {"e": "depthUpdate", "E": now, "T": now, "s": matching.listing.symbol}
         return head | {"U": update, "u": update, "pu": update - 1, "b": bids, "a": asks}
 
-    def _publish_candles(self, listing: Listing, now: int) -> None:
+    def _publish_candles(self, listing: Listing, now: int, *, moved: bool) -> None:
+        """Publish the candle that is open if it changed, and once more, closed, the one before it."""
         low = f"{listing.symbol.lower()}@kline_"
-        wanted = [s for s in self._hub.streams(listing.product) if s.startswith(low)]
-        for stream in wanted:
+        for stream in [s for s in self._hub.streams(listing.product) if s.startswith(low)]:
             interval = stream.removeprefix(low)
-            event = (
-                self.records[listing.product, listing.symbol].event(interval, now) if interval in INTERVALS else None
-            )
-            if event:
-                self._hub.publish(listing.product, stream, event)
+            if interval not in INTERVALS:
+                continue
+            start = now - now % length_ms(interval)
+            before = self._candles.get((listing.product, stream), start)
+            self._candles[listing.product, stream] = start
+            for start_ms, due in ((before, before < start), (start, moved)):
+                event = self.records[listing.product, listing.symbol].event(interval, start_ms, now) if due else None
+                if event:
+                    self._hub.publish(listing.product, stream, event)
 
     def _day_events(self, listing: Listing, matching: Matching, now: int) -> list[Any]:
         d = self.records[listing.product, listing.symbol].day(now)

@@ -1,0 +1,125 @@
+"""Real cryptofeed records the loopback exchange, and has the exchange's own book in the end."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quantai.core.rows import Kind, Status
+from quantai.feeds.crypto import CryptoFeed
+from quantai.feeds.feed import Batch
+from quantai.venues.loopback import LoopbackExchange
+from tests.integration.loopback_client import PATIENCE_S
+
+pytest.importorskip("cryptofeed", reason="needs the extra quantai[record]")
+
+CHANNELS = ["trades", "l2_book", "ticker"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+class Heard:
+    """The rows of a feed, and the book they make."""
+
+    def __init__(self) -> None:
+        self.books: dict[int, dict[int, Decimal]] = {1: {}, -1: {}}
+        self.kinds: dict[int, int] = {}
+        self.trades: list[tuple[str, int]] = []
+        self.quote: dict[int, float] = {}
+        self.status: list[int] = []
+
+    def add(self, batch: Batch) -> None:
+        ids = iter(batch.ids)
+        for row in batch.events:
+            kind, side = int(row["kind"]), int(row["side"])
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
+            if kind == Kind.CLEAR:
+                self.books = {1: {}, -1: {}}
+            elif kind == Kind.LEVEL:
+                book, px = self.books[side], int(row["px_ticks"])
+                book.pop(px, None)
+                if row["qty"] > 0:
+                    book[px] = Decimal(str(float(row["qty"])))
+            elif kind == Kind.TRADE:
+                self.trades.append((next(ids) or "", side))
+            elif kind == Kind.QUOTE:
+                self.quote[side] = float(row["px"])
+            elif kind == Kind.STATUS:
+                self.status.append(int(row["aux"]))
+
+
+def book_of(exchange: LoopbackExchange, product: str) -> dict[int, dict[int, Decimal]]:
+    matching = exchange.matching(product, "BTCUSDT")
+    levels = {s: dict(matching.book.depth(s, 10_000)) for s in (1, -1)}
+    return {s: {t: Decimal(lots * matching.listing.lot).normalize() for t, lots in levels[s].items()} for s in (1, -1)}
+
+
+def plain(books: dict[int, dict[int, Decimal]]) -> dict[int, dict[int, Decimal]]:
+    return {s: {t: q.normalize() for t, q in book.items()} for s, book in books.items()}
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol", "product"), [("BINANCE", "BTC-USDT", "spot"), ("BINANCE_FUTURES", "BTC-USDT-PERP", "futures")]
+)
+@pytest.mark.parametrize("fault", ["", "drop:stream=*@depth*,after=5,count=2", "disconnect:after=100,count=1"])
+async def test_a_recorder_ends_with_the_exchanges_book(venue: str, symbol: str, product: str, fault: str) -> None:
+    heard = Heard()
+    async with LoopbackExchange(["BTC-USDT"], seed=5, rate_hz=100, faults=[fault] if fault else []) as exchange:
+        feed = CryptoFeed(venue, redirect=(exchange.ws, exchange.http), pace_s=0.05)
+        await feed.connect()
+        feed.subscribe([symbol], CHANNELS)
+
+        async def follow() -> None:
+            calm = False
+            async for batch in feed.batches():
+                heard.add(batch)
+                enough = heard.kinds.get(Kind.LEVEL, 0) > 300 and len(heard.trades) > 20 and not _left(exchange)
+                if enough and not calm:
+                    exchange.pause()
+                    calm = True
+                    # one more change, so that a frame comes after the last one of the market
+                    exchange.act(product, "BTCUSDT", "quote", "BUY", "0.5", "40000")
+                if calm and plain(heard.books) == book_of(exchange, product):
+                    return
+
+        await asyncio.wait_for(follow(), PATIENCE_S)
+        assert heard.quote[1] < heard.quote[-1]
+        ids = [int(trade) for trade, _ in heard.trades]
+        assert ids == sorted(ids)
+        if not fault:
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+            assert heard.status == [Status.CONNECTED] * len(heard.status)
+        if fault.startswith("disconnect"):
+            assert Status.DISCONNECTED in heard.status
+        record = exchange.exchange.streams.records[exchange.matching(product, "BTCUSDT").listing.product, "BTCUSDT"]
+        sides = {str(t["a"]): -1 if t["m"] else 1 for t in record.aggregates}
+        assert [side for _, side in heard.trades] == [sides[trade] for trade, _ in heard.trades]
+
+
+def _left(exchange: LoopbackExchange) -> list[Any]:
+    return [f for f in exchange.exchange.faults if not f.is_spent]
+
+
+async def test_futures_channels_beyond_the_book() -> None:
+    heard = Heard()
+    async with LoopbackExchange(["BTC-USDT"], seed=5) as exchange:
+        feed = CryptoFeed("BINANCE_FUTURES", redirect=(exchange.ws, exchange.http), candle_interval="1m")
+        await feed.connect()
+        feed.subscribe(["BTC-USDT-PERP"], ["funding", "open_interest", "candles"])
+
+        async def follow() -> None:
+            wanted = {Kind.FUNDING, Kind.OPEN_INTEREST, Kind.BAR}
+            async for batch in feed.batches():
+                heard.add(batch)
+                # a bar is passed on when it is closed: the exchange's clock is moved past its end
+                if not exchange.exchange.faults and Kind.FUNDING in heard.kinds:
+                    await exchange.fault("skew:ms=60000")
+                if wanted <= set(heard.kinds):
+                    return
+
+        await asyncio.wait_for(follow(), PATIENCE_S)
