@@ -2,6 +2,11 @@
 
 - `bar_run`       BarRun, a backtest on bars in progress; backtest, the whole of it
 - `sweep`         many parameters at once
+- `swept`         what can be asked of any sweep
+- `replay_sweep`  ReplaySweep: the variants over one tape
+- `tick_variants` all cores over them, blocks that share a pass
+- `tick_lanes`    the memory of such a block
+- `tick_market`   the books that it shares
 - `search`        which of them: a grid, a sample, or what Optuna suggests
 - `variants`      all cores over them, a block at a time
 - `lanes`         the memory of a block

@@ -5,24 +5,25 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 from quantai.backtest.bar_run import BarRun, backtest
+from quantai.backtest.replay_sweep import ReplaySweep
 from quantai.backtest.result import Result
 from quantai.backtest.search import Params, Study, axes, grid_of, sample_of
 from quantai.backtest.settings import Settings
+from quantai.backtest.swept import Swept
+from quantai.backtest.tick_variants import SETTINGS, TickVariants
 from quantai.backtest.variants import Variants
 from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.data.bars import Bars
+from quantai.data.tape import Tape
 from quantai.ops import progress
 from quantai.strategy import Strategy
 from quantai.strategy.base import fields_of
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
 
 ENGINES = ("grid", "random", "optuna")
 MOST_BYTES = 512 * 2**20
@@ -30,36 +31,15 @@ MOST_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
-    """The statistics of every variant; the runs themselves are made again, exactly, when asked for."""
+class Sweep(Swept):
+    """A sweep over bars."""
 
-    strategy: type[Strategy]
     bars: Bars
     settings: Settings
-    names: tuple[str, ...]
-    table: pd.DataFrame
-    seconds: float
-    asked: int
-    """Variants that were to be run; more than there are rows when Ctrl-C ended it early."""
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row a variant: its parameters, then its statistics (units as in `Result.stats`)."""
-        return self.table.copy()
 
     def best(self, by: str = "sharpe") -> Result:
         """Return the Result of the variant with the highest `by`; raises UnknownName, or DataError when all are NaN."""
         return self.run(self.best_row(by))
-
-    def best_row(self, by: str = "sharpe") -> int:
-        """Return the row of the variant with the highest `by`; the errors of `best`."""
-        scores = self._column(by).to_numpy("f8")
-        if np.isnan(scores).all():
-            raise DataError(f"no variant has a {by}: none of them traded")
-        return int(np.nanargmax(scores))
-
-    def params(self, variant: int) -> Params:
-        """Return the parameters of one variant, by its row in the frame."""
-        return {n: self.table[n].iloc[variant].item() for n in self.names}
 
     def run(self, variant: int) -> Result:
         """Return the full Result of one variant, by its row in the frame."""
@@ -98,33 +78,19 @@ class Sweep:
             list(pool.map(one, range(len(which))))
         return pd.DataFrame(out, index=index[keep], columns=pd.Index(which, name="variant"))
 
-    def heatmap(self, value: str = "sharpe", x: str | None = None, y: str | None = None) -> "go.Figure":
-        """Return a heat map of a statistic over two parameters (the first two that vary); others are averaged."""
-        from quantai.report.heatmap import heatmap
-
-        self._column(value)
-        varying = [n for n in self.names if len(set(self.table[n].tolist())) > 1]
-        if (x is None or y is None) and len(varying) < 2:
-            raise InputError(
-                f"a heat map needs two parameters that vary, this sweep has {len(varying)}: plot frame() instead"
-            )
-        return heatmap(self.table, x or varying[0], y or varying[1], value)
-
-    def _column(self, name: str) -> Any:
-        if name not in self.table.columns:
-            raise UnknownName("statistic", name, self.table.columns)
-        return self.table[name]
-
-    def __len__(self) -> int:
-        return len(self.table)
-
     def __repr__(self) -> str:
-        rate = len(self) * len(self.bars) / max(self.seconds, 1e-9)
-        early = f", stopped after {len(self):,} of {self.asked:,}" if len(self) < self.asked else ""
-        return (
-            f"Sweep({self.strategy.__name__}: {len(self):,} variants x {len(self.bars):,} bars "
-            f"in {self.seconds:.2f} s, {rate / 1e6:,.1f} M bars/s{early})"
-        )
+        return self._rated(len(self.bars), "bars")
+
+
+# bars may be a frame of any kind, so the two forms overlap as types
+@overload
+def sweep(  # pyright: ignore[reportOverlappingOverload]
+    strategy: type[Strategy], data: Tape, **how: Any
+) -> ReplaySweep: ...
+
+
+@overload
+def sweep(strategy: type[Strategy], data: Any, **how: Any) -> Sweep: ...
 
 
 def sweep(
@@ -138,14 +104,18 @@ def sweep(
     by: str = "sharpe",
     threads: int | None = None,
     **given: Any,
-) -> Sweep:
+) -> Swept:
     """Run a strategy under many parameter values and return the statistics of each variant.
 
+    `data` are bars, or a Tape of ticks: then all variants share one pass over it, and its books.
+
     Keywords that are parameters of the strategy take one value or an iterable of values; the others are `Settings`
-    (fee_bps, cash, …). `engine` says which combinations are tried: "grid" all of them, "random" `n` different ones
-    drawn with `seed`, "optuna" `n` that Optuna suggests to make the statistic `by` large (extra `research`). Or name
-    them, `variants=[{"fast": 5}, …]`, which is also how a parameter called like one of these keywords is given. Nothing
-    is kept of a variant but its statistics. Ctrl-C stops early and keeps the variants that were finished.
+    (fee_bps, cash, …), and over a tape those of `replay` (venue, cash, max_orders, sample_ns), where a list of venues
+    is one more thing that varies. `engine` says which combinations are tried: "grid" all of them, "random" `n`
+    different ones drawn with `seed`, "optuna" `n` that Optuna suggests to make the statistic `by` large (extra
+    `research`). Or name them, `variants=[{"fast": 5}, …]`, which is also how a parameter called like one of these
+    keywords is given. Nothing is kept of a variant but its statistics. Ctrl-C stops early and keeps the variants that
+    were finished.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross
@@ -158,23 +128,29 @@ def sweep(
     fields = fields_of(strategy)
     grid = {name: v for name, v in given.items() if name in fields.params}
     rest = {name: v for name, v in given.items() if name not in fields.params}
+    settings = SETTINGS if isinstance(data, Tape) else Settings.__dataclass_fields__
     for name in rest:
-        if name not in Settings.__dataclass_fields__:
-            known = [*fields.params, *Settings.__dataclass_fields__]
-            raise UnknownName(f"parameter of {strategy.__name__} or setting", name, known)
+        if name not in settings:
+            raise UnknownName(f"parameter of {strategy.__name__} or setting", name, [*fields.params, *settings])
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
     if n < 1:
         raise InputError(f"n is how many variants to try, at least 1, got {n}")
-    bars = data if isinstance(data, Bars) else Bars.from_frame(data, "ASSET")
-    if len(bars) == 0:
-        raise DataError("there are no bars to sweep over")
     if variants is not None and (grid or engine != "grid"):
         raise InputError("variants are the whole list: give neither an engine nor values of parameters beside them")
     values = axes(grid)
     # each value once on its own is enough to know how much history indicators need
     reach = [{name: v} for name, axis in values.items() for v in axis] if variants is None else list(variants)
-    runs = Variants(strategy, bars, Settings(**rest), reach, threads or os.cpu_count() or 1)
+    many = threads or os.cpu_count() or 1
+    if isinstance(data, Tape):
+        runs = TickVariants(strategy, data, rest, reach, many)
+        if variants is None and runs.several_venues:
+            values["venue"] = list(range(runs.several_venues))
+    else:
+        bars = data if isinstance(data, Bars) else Bars.from_frame(data, "ASSET")
+        if len(bars) == 0:
+            raise DataError("there are no bars to sweep over")
+        runs = Variants(strategy, bars, Settings(**rest), reach, many)
     started = time.perf_counter()
     if variants is None and engine == "optuna":
         columns = _searched(runs, values, n, seed, by)
@@ -188,11 +164,15 @@ def sweep(
             columns = runs.run(variants, advance)
     if runs.interrupted and not len(columns):
         raise KeyboardInterrupt
-    seconds = time.perf_counter() - started
-    return Sweep(strategy, bars, runs.settings, tuple(fields.params), columns, seconds, n)
+    common = (strategy, tuple(fields.params), columns, time.perf_counter() - started, n)
+    if isinstance(runs, TickVariants):
+        return ReplaySweep(*common, runs.tape, runs.venues, runs.settings)
+    return Sweep(*common, runs.bars, runs.settings)
 
 
-def _searched(runs: Variants, values: Mapping[str, Sequence[Any]], n: int, seed: int, by: str) -> pd.DataFrame:
+def _searched(
+    runs: Variants | TickVariants, values: Mapping[str, Sequence[Any]], n: int, seed: int, by: str
+) -> pd.DataFrame:
     """Ask Optuna for batches of variants and tell it what they scored; one it suggests again is not run again."""
     study = Study(values, seed)
     names, seen = list(values), dict[tuple[Any, ...], float]()

@@ -1,6 +1,6 @@
 """Lanes of a replay sweep: the memory of many runs side by side, moved along one shared market by one compiled call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,23 +8,21 @@ import numpy as np
 from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, sample
 from quantai.backtest.tick_loop import run_ticks
 from quantai.backtest.tick_market import Market
+from quantai.backtest.tick_run import LOG, RING, TickRun
 from quantai.core.compiled import compiled, uncounted
+from quantai.core.instruments import Instruments
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, INTENT, ORDER, Rows, zeros
 from quantai.data.tape import Tape
-from quantai.report.running import FINISHED, finish_all, records, update
+from quantai.report.running import FINISHED, finish_all, records, update, update_all
 from quantai.strategy.base import Strategy
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
 from quantai.venues.book import DEPTH
+from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue
 from quantai.venues.tiles import EATEN, MOST_EATEN, TILE, forget_eaten
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
-
-RING = 1 << 15
-"""Requests, and reports, of one run that may be on their way."""
-LOG = 1 << 12
-"""Rows of each log that a run writes before they are drained."""
 
 
 @compiled
@@ -148,6 +146,7 @@ class TickLanes:
         for name, table in self._logs.items():
             p[f"at_{name}"] = table.ctypes.data
         p["at_event"] = self._event.ctypes.data
+        _clear_ranges(s)
 
     def move(self, horizon: int, n: int) -> None:
         """Move the market and the first `n` lanes on to the instant `horizon`, a tile of the market."""
@@ -157,17 +156,48 @@ class TickLanes:
             self._event, self.stats,
         )  # fmt: skip
 
-    def finished(self, n: int, per_year: float) -> dict[str, Any]:
-        """Take the last sample of the first `n` lanes and return their statistics, one array a column."""
+    def finished(self, n: int, per_year: float, alone: Callable[[int], TickRun]) -> dict[str, Any]:
+        """Take the last sample of the first `n` lanes and return their statistics, one array a column.
+
+        A lane that took from more levels than are remembered is run again by `alone`.
+        """
         _finish(n, self.ctx, self.local, self.sim, self.stats)
+        for k in np.flatnonzero(self.sim["lost"][:n]):
+            run = alone(int(k))
+            self.stats[k] = records(1, self._world.ctx["cash"][0])[0]
+            update_all(self.stats[k : k + 1], run.rows("equity")["equity"])
+            self.local[k], self.positions[k] = run.local[0], run.world.positions
+            self.records[k], self.ctx[k] = run.record[0], run.world.ctx[0]
         out = np.zeros(n, FINISHED)
         finish_all(self.stats[:n], per_year, out)
         columns: dict[str, Any] = {name: out[name] for name in FINISHED.names or () if name != "bars"}
         p, positions = self.local[:n], self.positions[:n]
-        columns |= {"pnl": self.stats["last"][:n] - self.stats["first"][:n]}
-        columns |= {"fills": p["n_fill_reports"].copy(), "fees": positions["fees"].sum(axis=1)}
-        columns |= {"volume": p["volume"].copy(), "submits": p["submits"].copy(), "cancels": p["cancels"].copy()}
-        return columns
+        return (
+            columns
+            | {"pnl": self.stats["last"][:n] - self.stats["first"][:n], "fees": positions["fees"].sum(axis=1)}
+            | {"fills": p["n_fill_reports"], "volume": p["volume"], "submits": p["submits"], "cancels": p["cancels"]}
+            | {"refused": self.ctx["refused"][:n].sum(axis=1) + p["unplaced"]}
+            | {name: positions["qty"][:, k] for k, name in enumerate(_position_names(self._world.instruments))}
+        )
+
+
+def columns_of(instruments: Instruments) -> dict[str, np.dtype[Any]]:
+    """Return the statistics of a variant and their types: those of a curve, P&L, fees, counts, what is held."""
+    counts = dict.fromkeys(("fills", "submits", "cancels", "refused"), np.dtype("i8"))
+    floats = dict.fromkeys(("pnl", "fees", "volume", *_position_names(instruments)), np.dtype("f8"))
+    return {name: FINISHED[name] for name in FINISHED.names or () if name != "bars"} | floats | counts
+
+
+def _position_names(instruments: Instruments) -> list[str]:
+    if len(instruments) == 1:
+        return ["position"]
+    return [f"position_{i.symbol}" for i in instruments]
+
+
+@uncounted
+def _clear_ranges(sim: Any) -> None:
+    for k in range(len(sim)):
+        compact(sim[k])
 
 
 @compiled

@@ -25,8 +25,10 @@ from quantai.venues.rules import SimVenue
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
 
 _MAGIC = b"quantai tick run 1\n"
-_RING = 1 << 15
-_LOG = 1 << 12
+RING = 1 << 15
+"""Requests, and reports, of one run that may be on their way."""
+LOG = 1 << 12
+"""Rows of each log that a run writes before they are drained."""
 Venues = SimVenue | Mapping[str, SimVenue]
 
 
@@ -74,19 +76,19 @@ class TickRun:
         self._rules = np.concatenate([v.row() for v in self.venues])
         self._own, self._saved = np.zeros(n, OWN), np.zeros(n, DEPTH)
         self._resting = np.zeros(max_orders + 1, RESTING)
-        self._requests, self._reports = np.zeros(_RING, REQUEST), np.zeros(_RING, REPORT)
+        self._requests, self._reports = np.zeros(RING, REQUEST), np.zeros(RING, REPORT)
         self._undo, self._event = np.zeros(MOST_AHEAD, UNDO), zeros(1, EVENT)
         self._logs = {
-            "intents": zeros(_LOG, INTENT), "orders": zeros(_LOG, ORDER), "fills": zeros(_LOG, FILLED),
-            "refusals": zeros(_LOG, REPORT), "equity": zeros(_LOG, EQUITY),
+            "intents": zeros(LOG, INTENT), "orders": zeros(LOG, ORDER), "fills": zeros(LOG, FILLED),
+            "refusals": zeros(LOG, REPORT), "equity": zeros(LOG, EQUITY),
         }  # fmt: skip
         self._kept: dict[str, list[Rows]] = {name: [] for name in self._logs}
         self._tail = self._tail_x = zeros(0, EVENT)
         s = self.sim
-        s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, _RING
+        s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
         s["entry_least"], s["response_least"] = self._rules["entry_least"].min(), self._rules["response_least"].min()
         s["done"], s["last"], s["next_expiry"] = -1, -1, NEVER
-        self.local["sample_ns"], self.local["log_size"] = sample_ns, _LOG
+        self.local["sample_ns"], self.local["log_size"] = sample_ns, LOG
         self._wire()
         self.world.ctx["n_orders"] = 0  # handlers see the slots ever used, not the whole table
         _compact(s)
@@ -235,7 +237,7 @@ class TickRun:
             if n:
                 self._kept[name].append(buffer[:n].copy())
                 self.local[f"n_{name}"] = 0
-                full = full or n > _LOG // 2
+                full = full or n > LOG // 2
         return full
 
     def rows(self, name: str) -> Rows:

@@ -1,0 +1,47 @@
+"""ReplaySweep: the variants of a strategy over one tape."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from quantai.backtest.replay import replay
+from quantai.backtest.replay_result import ReplayResult
+from quantai.backtest.swept import Swept
+from quantai.backtest.tick_run import Venues
+from quantai.data.tape import Tape
+
+
+@dataclass(frozen=True, eq=False)
+class ReplaySweep(Swept):
+    """A sweep over a tape; where venues vary, the column `venue` of the frame is a place in `venues`."""
+
+    tape: Tape
+    venues: tuple[Venues | None, ...]
+    settings: dict[str, Any]
+
+    def best(self, by: str = "sharpe") -> ReplayResult:
+        """Return the ReplayResult of the variant with the highest `by`; the errors of `Swept.best`."""
+        return self.run(self.best_row(by))
+
+    def run(self, variant: int) -> ReplayResult:
+        """Return the full ReplayResult of one variant, by its row in the frame."""
+        return replay(self.strategy(**self.params(variant)), self.tape, self.venue(variant), **self.settings)
+
+    def venue(self, variant: int) -> Venues | None:
+        """Return the venue, or venues by name, of one variant."""
+        return self.venues[int(self.table["venue"].iloc[variant]) if "venue" in self.table.columns else 0]
+
+    def returns(self, variants: Iterable[int] | None = None, every: str = "1min") -> pd.DataFrame:
+        """Return the simple returns of variants over spans of time, one column a variant by its row.
+
+        A row is a span that ends at its name: the account at its last sample over that of the span before. Each
+        variant is run again; nothing but these columns is kept.
+        """
+        which = list(range(len(self)) if variants is None else variants)
+        columns = {k: self.run(k).equity["equity"].resample(every, label="right", closed="right").last() for k in which}
+        return pd.DataFrame(columns).ffill().pct_change().iloc[1:].rename_axis(columns="variant")
+
+    def __repr__(self) -> str:
+        return self._rated(len(self.tape), "rows")
