@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from quantai.data.compact import Compacted
     from quantai.data.findings import Report
     from quantai.data.query import Answer
+    from quantai.data.tape import Tape
 
 
 class Lake:
@@ -228,6 +229,45 @@ class Lake:
             if Kind.CLEAR in rows["kind"].unique().to_pylist():
                 break
         return rebuild(sort_by_seq(pa.concat_tables(found)))
+
+    def tape(
+        self,
+        symbols: str | Sequence[str],
+        start: Instant | None = None,
+        end: Instant | None = None,
+        *,
+        venue: str,
+        streams: Sequence[str] = ("trades", "levels", "quotes", "funding"),
+        quiet: bool = False,
+    ) -> "Tape":
+        """Return a Tape of instruments at a venue: their streams merged by receipt, rows with start <= time < end.
+
+        The first call builds the tape, in bounded memory, and keeps it in the lake's folder `tapes`; the next one maps
+        that file until rows are added. A tape that starts later than the lake begins with the books as they were known
+        then, flagged SNAPSHOT. `streams` are tables ("bars" too: their rows are told by `close`, of every interval).
+        Raises UnknownName for a venue, symbol or stream there is nothing for, DataError that names a row that cannot be
+        one.
+        """
+        from quantai.data.tape_build import STREAMS, no_rows, tape_of
+
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        for stream in streams:
+            if stream not in STREAMS:
+                raise UnknownName("stream of a tape", stream, STREAMS)
+        span = (None if start is None else to_ns(start, "start"), None if end is None else to_ns(end, "end"))
+        parts = {
+            (name, symbol): self._manifest.parts([name], venue, symbol, *span) for symbol in names for name in streams
+        }
+        for symbol in names:
+            if not any(parts[name, symbol] for name in streams):
+                known = {pair for name in streams for pair in self.symbols(name)}
+                if not any(v == venue for v, _ in known):
+                    raise UnknownName("venue with rows for a tape", venue, {v for v, _ in known})
+                if (venue, symbol) not in known:
+                    raise UnknownName(f"symbol at {venue}", symbol, {s for v, s in known if v == venue})
+                raise no_rows(f"{symbol} at {venue} in this span")
+        instruments = [self.instruments.get(symbol, venue) for symbol in names]
+        return tape_of(self, {key: of for key, of in parts.items() if of}, instruments, span, quiet)
 
     def sql(self, query: str, **parameters: Any) -> "Answer":
         """Run SQL over views of all tables and return the complete answer: `.df() .pl() .arrow() .fetchall()`.

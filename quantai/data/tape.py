@@ -25,6 +25,7 @@ from quantai.ops import durable, sync_folder
 
 _MAGIC = b"quantai tape 1\n"
 _HEAD = 4096
+_FACTS_ROOM = 512  # bytes that the facts of one instrument cannot exceed
 _WRONG = {
     UNSORTED: "is received before the row ahead of it: sort the rows by ts_recv, then number them with seq",
     NAN: "has a price or quantity that is not a finite number",
@@ -74,9 +75,7 @@ class Tape:
         if len(rows) and not rows["seq"].any():
             rows = rows.copy()
             rows["seq"] = np.arange(1, len(rows) + 1)
-        facts, bad, why = scan_rows(rows, table.rows())
-        if bad >= 0:
-            raise DataError(f"row {bad} of the tape {_WRONG[why]}: {_shown(rows[bad])}")
+        facts = refuse_bad_rows(rows, table)
         rows = rows.view()
         rows.flags.writeable = False
         return cls(rows, table, facts)
@@ -106,13 +105,9 @@ class Tape:
     def save(self, path: str | Path) -> Path:
         """Write the tape to one file, whole or not at all, and return its path."""
         path = Path(path)
-        tail = json.dumps({"instruments": [_fields(i) for i in self.instruments], "facts": self.facts}).encode()
-        pages = -(-len(tail) // _HEAD)
-        head = _MAGIC + json.dumps({"rows": len(self.rows), "offset": _HEAD * (1 + pages)}).encode()
         fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         with fresh.open("wb") as f:
-            f.write(head.ljust(_HEAD, b"\0"))
-            f.write(tail.ljust(pages * _HEAD, b"\0"))
+            f.write(tape_head(len(self.rows), list(self.instruments), self.facts))
             self.rows.tofile(f)
             f.flush()
             durable(f.fileno())
@@ -200,6 +195,25 @@ class Tape:
         shown = ", ".join(self.symbols[:3]) + (", …" if len(self.symbols) > 3 else "")
         counts = ", ".join(f"{v:,} {k}" for k, v in n.items())
         return f"Tape({len(self):,} rows of {shown}: {counts})"
+
+
+def refuse_bad_rows(rows: Rows, instruments: Instruments) -> dict[str, Any]:
+    """Return the facts of rows in order; raises DataError naming the first that is not what a tape may hold."""
+    facts, bad, why = scan_rows(rows, instruments.rows())
+    if bad >= 0:
+        raise DataError(f"row {bad} of the tape {_WRONG[why]}: {_shown(rows[bad])}")
+    return facts
+
+
+def tape_head(n: int, instruments: Sequence[Instrument], facts: dict[str, Any], room: int = 0) -> bytes:
+    """Return what stands before the `n` rows of a tape's file; with `room` for the facts of so many instruments."""
+    tail = json.dumps({"instruments": [_fields(i) for i in instruments], "facts": facts}).encode()
+    pages = -(-len(tail) // _HEAD)
+    if room:
+        fixed = json.dumps({"instruments": [_fields(i) for i in instruments]}).encode()
+        pages = -(-(len(fixed) + _FACTS_ROOM * (room + 1)) // _HEAD)
+    head = _MAGIC + json.dumps({"rows": n, "offset": _HEAD * (1 + pages)}).encode()
+    return head.ljust(_HEAD, b"\0") + tail.ljust(pages * _HEAD, b"\0")
 
 
 def _shown(row: Any) -> str:
