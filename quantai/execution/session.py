@@ -19,7 +19,7 @@ from quantai.execution.controls import ALL, Control, control
 from quantai.execution.limits import Limits
 from quantai.execution.oms import OMS
 from quantai.execution.outgoing import Step
-from quantai.journal import EventStore, Text
+from quantai.journal import EventStore, StoreReader, Text
 from quantai.journal.bus import EventBus
 from quantai.venues.venue import Sends
 
@@ -42,6 +42,10 @@ class Session:
     def __init__(self, oms: OMS, store: EventStore, venue: Sends, bus: EventBus | None = None) -> None:
         if oms.seq >= store.next_seq:
             raise InputError(f"{store.path} ends before row {oms.seq}, which was processed: recover from this journal")
+        with StoreReader(store.path) as reader:
+            last = reader.last_seq() or 0
+        if oms.seq < last:
+            raise InputError(f"{store.path} has rows {oms.seq + 1} … {last} that were not processed: recover from it")
         self.oms, self.store, self._venue, self._bus = oms, store, venue, bus
         self._untold: deque[Rows] = deque()
         self._telling = asyncio.Lock()

@@ -308,11 +308,15 @@ def _kill_one(path: Path, random_: random.Random, venue: Exchange, kept: set[tup
     trader.start()
     theirs.close()
     states: dict[int, str] = {}
-    until = time.monotonic() + (random_.random() * 0.05 if random_.random() < 0.2 else 0.1 + random_.random() * 0.4)
+    # some die while they recover, after a moment; the others after so many messages, however slow the machine is
+    early = random_.random() < 0.2
+    left, until = random_.randrange(1, 120), time.monotonic() + (random_.random() * 0.05 if early else 60)
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < until and (early or left):
             if ours.poll(0.002):
                 _serve(ours, json.loads(ours.recv_bytes()), venue, states, kept)
+                left -= 1
+        time.sleep(random_.random() * 0.003)
         trader.kill()
         while ours.poll(0.1):  # what it sent before it died has arrived
             _serve(ours, json.loads(ours.recv_bytes()), venue, states, kept)

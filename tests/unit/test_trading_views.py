@@ -184,3 +184,13 @@ async def buy_29_times(path: Path) -> None:
         for order in range(1, 30):
             await session.ask(intent(session.oms, order, k=order))
             await session.hear(report(order, Kind.FILL, exec=order, qty_lots=1000, px_ticks=200))
+
+
+def test_a_session_goes_on_only_from_the_last_row_of_its_journal(tmp_path: Path) -> None:
+    path = tmp_path / "a.journal"
+    asyncio.run(buy_29_times(path))
+    with EventStore.open(path, describe_run("t")) as store:
+        for oms in (OMS(setup()), recover(path, until=20)):
+            with pytest.raises(InputError, match=r"rows \d+ … 34 that were not processed"):
+                Session(oms, store, Silent())
+        Session(recover(path), store, Silent())
