@@ -84,7 +84,7 @@ class Trading:
         self._venues: dict[str, Venue] = {}
         self._watchers: list[Callable[[Rows], None]] = []
         self.clock = RowClock(0)
-        self._fresh = not plan.journal.exists()
+        self._fresh, self._begun = not plan.journal.exists(), False
 
     async def open(self) -> Loop:
         """Reach everybody, open the journal, bring strategies to where it ends; raises a QuantaiError if not."""
@@ -101,6 +101,7 @@ class Trading:
             left: list[Rows] = []
         else:
             said, floor, left = manifest, *_recovered(plan, manifest)
+            self._begun = _has_begun(plan.journal)
         self.store = (EventStore.create if manifest is None else EventStore.open)(plan.journal, said)
         try:
             return await self._loop(floor, left, instruments)
@@ -124,10 +125,11 @@ class Trading:
             pace=Pace(snapshot_s=0 if replaying else plan.snapshot_s, reconcile_s=0 if replaying else plan.reconcile_s),
             **({"clock": self.clock} if replaying else {}),
         )  # fmt: skip
-        if self._fresh:
-            await self._begin(loop, instruments)
-        else:
+        if self._begun:
             await self._resume(loop, instruments)
+        else:
+            await self._begin(loop, instruments)
+        self.store.flush()
         return loop
 
     async def _reach(self, manifest: Mapping[str, Any] | None) -> Instruments:
@@ -200,8 +202,9 @@ class Trading:
         if self.plan.mode == "replay":
             self.clock.now = ts = self._past(instruments)
         for name, amount in (await self._money()).items():
-            if name in oms.portfolio.currencies:
-                await loop.adjust(oms.portfolio.deposit(0, float(amount), name, ts=ts))
+            if name in oms.portfolio.currencies:  # a run that was killed here has some of them
+                more = float(amount) - float(oms.portfolio.books.flows[0, oms.portfolio.number(name)])
+                await loop.adjust(oms.portfolio.deposit(0, more, name, ts=ts))
         held = [
             f"{amount:g} {s}" for v in self._venues.values() for s, amount in (await v.positions()).items() if amount
         ]
@@ -363,6 +366,13 @@ def _recovered(plan: Plan, manifest: dict[str, Any]) -> tuple[Floor, list[Rows]]
         seats = seats_of(manifest, [type(s) for s, _ in plan.strategies])
         done = walk(reader, stand(reader, seats))
     return done.floor, done.left
+
+
+def _has_begun(journal: Path) -> bool:
+    """Say whether the strategies of a run were started: it may have been killed before that."""
+    with StoreReader(journal) as reader:
+        controls = reader.rows(Stream.EVENT, kinds=[Kind.CONTROL])
+    return bool((controls["aux"] == Control.START).any())
 
 
 def _in_lake(lake: Lake, venue: str, symbol: str, lots: Mapping[str, Any]) -> Instrument:

@@ -1,0 +1,267 @@
+"""Kill -9 a process that trades at the loopback exchange, at random moments, through real cryptofeed and real ccxt.
+
+`python -m tests.chaos live --n 50` kills 50 traders, a few of one run after each other, each going on where the one
+before died. Then the run is left in peace and ended in good order: what its journal, its books and the exchange say of
+orders, executions and holdings must be one and the same, and the journal run again must decide every byte as it did.
+"""
+
+import asyncio
+import multiprocessing as mp
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import quantai as qa
+from quantai.core.reports import exec_number
+from quantai.core.rows import Kind
+from quantai.execution.plan import Plan, paper_limits
+from quantai.execution.retrace import manifest_of as read_manifest
+from quantai.execution.retrace import retrace, seats_of, stand, walk
+from quantai.execution.trade import trade
+from quantai.execution.views import orders
+from quantai.journal import StoreReader, Stream
+from quantai.venues.loopback import KEY, SECRET, LoopbackExchange
+
+EACH = 5
+"""Kills of one run before it is ended and looked at."""
+
+PATIENCE_S = 180.0
+
+
+class Churn(qa.Strategy):
+    """Keeps orders at both sides of the touch and now and then takes: something is always under way."""
+
+    qty: float = 0.002
+    beats: int = qa.state(0)
+
+    def on_start(self, ctx: Any) -> None:
+        """Act 25 times a second."""
+        ctx.every(40 * qa.MS)
+
+    def on_timer(self, ctx: Any) -> None:
+        """Quote, cancel and take in turns."""
+        self.beats += 1
+        book = ctx.book(0)
+        if not book.valid:
+            return
+        if self.beats % 11 == 0:
+            ctx.buy(self.qty)
+        elif self.beats % 11 == 5:
+            ctx.sell(self.qty)
+        elif self.beats % 5 == 0:
+            ctx.unquote(0, qa.BUY)
+        else:
+            ctx.quote(0, qa.BUY, book.bid_ticks - self.beats % 3, self.qty, post_only=False)
+            ctx.quote(0, qa.SELL, book.ask_ticks + self.beats % 3, self.qty, post_only=False)
+
+
+def plan_of(journal: Path, endpoint: str) -> Plan:
+    return Plan(
+        strategies=[(Churn(), "tests.chaos.live:Churn")],
+        venues={"BINANCE": ["BTC-USDT"]},
+        mode="live",
+        journal=journal,
+        limits=paper_limits(),
+        understood=True,
+        endpoint=endpoint,
+        patience_s=0.5,
+        snapshot_s=1.0,
+        reconcile_s=5.0,
+    )
+
+
+class Market:
+    """The loopback exchange on a thread of its own: it outlives every trader."""
+
+    def __init__(self, seed: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.exchange = LoopbackExchange(symbols=["BTC-USDT"], seed=seed, rate_hz=30.0)
+        self._call(self.exchange.__aenter__())
+
+    def _call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def truth(self) -> dict[str, Any]:
+        async def ask() -> dict[str, Any]:
+            return self.exchange.truth()
+
+        return self._call(ask())
+
+    def close(self) -> None:
+        self._call(self.exchange.__aexit__())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+class Nursery:
+    """A process that has everything imported and compiled, and forks traders from that."""
+
+    def __init__(self) -> None:
+        self._pipe, theirs = mp.Pipe()
+        self._process = mp.get_context("spawn").Process(target=nurse, args=(theirs,), daemon=True)
+        self._process.start()
+        self._answer()  # ready
+
+    def _answer(self) -> Any:
+        if not self._pipe.poll(600):
+            raise AssertionError("the nursery does not answer")
+        return self._pipe.recv()
+
+    def trader(self, journal: Path, endpoint: str) -> int:
+        """Start a trader and return its process id."""
+        self._pipe.send((str(journal), endpoint))
+        return int(self._answer())
+
+    def wait(self, pid: int) -> tuple[int, str]:
+        """Return how a trader ended: its exit code, negative for a signal, and what it said."""
+        self._pipe.send(pid)
+        return self._answer()
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join(10)
+
+
+def nurse(pipe: Connection) -> None:
+    import ccxt.pro  # noqa: F401 # pyright: ignore[reportUnusedImport] -- seconds, once
+    import cryptofeed.exchanges  # noqa: F401 # pyright: ignore[reportUnusedImport]
+
+    from quantai.core.instruments import Instrument, Instruments
+    from quantai.execution.stepper import Stepper
+
+    os.environ["QUANTAI_BINANCE_KEY"], os.environ["QUANTAI_BINANCE_SECRET"] = KEY, SECRET
+    Stepper(Churn(), Instruments([Instrument.parse("BTC-USDT")])).start(seq=1, ts=1)
+    pipe.send("ready")
+    said: dict[int, Path] = {}
+    while (asked := pipe.recv()) is not None:
+        if isinstance(asked, int):
+            _, status = os.waitpid(asked, 0)
+            path = said.pop(asked)
+            pipe.send((os.waitstatus_to_exitcode(status), path.read_text() if path.exists() else ""))
+            continue
+        journal, endpoint = asked
+        pid = os.fork()
+        if pid == 0:
+            _live(Path(journal), endpoint)
+        said[pid] = Path(f"{journal}.{pid}.said")
+        pipe.send(pid)
+
+
+def _live(journal: Path, endpoint: str) -> None:
+    """Trade until killed or asked to end; never returns."""
+    said = Path(f"{journal}.{os.getpid()}.said")
+    try:
+        asyncio.run(trade(plan_of(journal, endpoint)))
+        code = 0
+    except BaseException as error:  # noqa: BLE001 -- told to the parent
+        import traceback
+
+        said.write_text(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def run(n: int, seed: int) -> dict[str, Any]:
+    """Kill `n` traders and return how many runs were looked at and what was wrong with them."""
+    random_ = random.Random(seed)
+    nursery, found, runs, kills = Nursery(), list[str](), 0, 0
+    fills = 0
+    with tempfile.TemporaryDirectory() as folder:
+        while kills < n:
+            market = Market(seed + runs)
+            try:
+                journal = Path(folder) / f"{runs}.journal"
+                for _ in range(min(EACH, n - kills)):
+                    pid = nursery.trader(journal, market.exchange.http)
+                    _let_live(market, random_)
+                    os.kill(pid, signal.SIGKILL)
+                    code, said = nursery.wait(pid)
+                    if code != -signal.SIGKILL:
+                        found.append(f"run {runs}: a trader ended by itself with {code}: {said}")
+                    kills += 1
+                found += [f"run {runs}: {what}" for what in _end(nursery, journal, market)]
+                fills += len(market.truth()["fills"])
+            finally:
+                market.close()
+            runs += 1
+    nursery.close()
+    return {"runs": runs, "kills": kills, "fills": fills, "failures": len(found), "found": found}
+
+
+def _let_live(market: Market, random_: random.Random) -> None:
+    """Wait for a moment to kill: in its first seconds, or some time after it has sent an order."""
+    if random_.random() < 0.25:
+        time.sleep(random_.uniform(0.0, 3.0))
+        return
+    before, until = len(market.truth()["orders"]), time.monotonic() + PATIENCE_S / 3
+    while len(market.truth()["orders"]) == before and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(random_.uniform(0.0, 1.5))
+
+
+def _end(nursery: Nursery, journal: Path, market: Market) -> list[str]:
+    """Let a last trader reconcile, end it in good order, and compare everything."""
+    pid = nursery.trader(journal, market.exchange.http)
+    before, until = len(market.truth()["orders"]), time.monotonic() + PATIENCE_S
+    while len(market.truth()["orders"]) < before + 6 and time.monotonic() < until:
+        time.sleep(0.1)  # it trades again: what was in doubt has been settled
+    os.kill(pid, signal.SIGTERM)
+    code, said = nursery.wait(pid)
+    if code:
+        return [f"the last trader ended with {code}: {said}"]
+    if len(market.truth()["orders"]) < before + 6:
+        return ["the last trader did not trade again"]
+    return compare(journal, market.truth())
+
+
+def compare(journal: Path, truth: dict[str, Any]) -> list[str]:
+    """Say what differs between the journal, run again, and what the exchange knows."""
+    found = list(retrace(journal).differences)
+    with StoreReader(journal) as reader:
+        floor = stand(reader, seats_of(read_manifest(reader)), from_start=True)
+        walk(reader, floor)
+        reports = reader.rows(Stream.REPORT)
+    oms = floor.oms
+    theirs = sorted(_executions(truth))
+    booked = [int(r["exec"]) for r in oms.table.executions.rows[: int(oms.table.executions.used[0])]]
+    if sorted(booked) != theirs:
+        lost, more = sorted(set(theirs) - set(booked)), sorted(set(booked) - set(theirs))
+        found.append(f"executions: {len(theirs)} there, {len(booked)} here; lost {lost[:5]}, not there {more[:5]}")
+    held = float(oms.portfolio.books.positions["qty"].sum())
+    there = _held(truth)
+    if abs(held - there) > 1e-9:
+        found.append(f"holds {there} there and {held} here")
+    if still := [o["clientOrderId"] for o in truth["orders"] if o["status"] in ("NEW", "PARTIALLY_FILLED")]:
+        found.append(f"orders still at work there: {still[:5]}")
+    if still := [o["client_id"] for o in orders(oms, working=True)]:
+        found.append(f"orders still at work here: {still[:5]}")
+    known = {o["client_id"] for o in orders(oms)}
+    if unknown := [o["clientOrderId"] for o in truth["orders"] if o["clientOrderId"] not in known]:
+        found.append(f"orders there that the order management does not know: {unknown[:5]}")
+    if not len(reports[reports["kind"] == Kind.FILL]):
+        found.append("nothing was executed: the test shows nothing")
+    return found
+
+
+def _executions(truth: dict[str, Any]) -> list[int]:
+    return [exec_number(str(fill["id"] if "id" in fill else fill["tradeId"])) for fill in truth["fills"]]
+
+
+def _held(truth: dict[str, Any]) -> float:
+    total = 0.0
+    for fill in truth["fills"]:
+        qty = float(fill.get("qty", fill.get("quantity", 0)))
+        total += qty if fill.get("isBuyer", fill.get("side") == "BUY") else -qty
+        if fill.get("commissionAsset") == "BTC":
+            total -= float(fill["commission"])
+    return total
