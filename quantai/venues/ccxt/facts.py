@@ -87,6 +87,22 @@ def trade_fact(said: Mapping[str, Any], ids: IdStyle) -> TradeFact:
     )
 
 
+def totals(said: Mapping[str, Any], wallet: tuple[str, str, str] | None) -> dict[str, Decimal]:
+    """Return the cash of a balance of ccxt by currency, without the zeros; `wallet` is that of a profile.
+
+    >>> raw = {"assets": [{"asset": "USDT", "walletBalance": "99.50"}]}
+    >>> totals({"total": {"USDT": "101"}, "info": raw}, ("assets", "asset", "walletBalance"))
+    {'USDT': Decimal('99.50')}
+    """
+    entries: dict[str, Any] = dict(said.get("total") or {})
+    if wallet is not None:
+        place: Any = said.get("info")
+        for step in wallet[0].split("."):
+            place = place[int(step)] if step.isdigit() else place[step]
+        entries = {entry[wallet[1]]: entry[wallet[2]] for entry in place}
+    return {name: total for name, total in ((n, decimal(t)) for n, t in entries.items()) if total}
+
+
 def decimal(value: object) -> Decimal | None:
     """Return a number of ccxt exactly; None for none.
 

@@ -25,6 +25,8 @@ class Profile:
     of an order is followed by a request for them. `budget` units within `window_s` and the `weights` of calls are ours
     to keep, below the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none.
     `dead_man`: "all" where one call cancels everything after a silence, "symbol" per market, "" where there is none.
+    `wallet`: where a raw balance has cash without unrealised profit (path of the list, name, amount), None where ccxt's
+    totals are just that.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Profile:
     ping_ms: int = 0
     sandbox: str = ""
     dead_man: str = ""
+    wallet: tuple[str, str, str] | None = None
 
     def weight(self, call: str) -> float:
         """Return what a call costs of the budget: new, cancel, amend, query, open, trades, balance, markets."""
@@ -70,10 +73,11 @@ PROFILES: dict[str, Profile] = {
             name="BINANCE_FUTURES", ccxt_id="binanceusdm", tifs=UNTIL_CANCELED | {TIF.GTD}, reduce_only=True,
             trades_param="orderId", ping_ms=10_000, budget=350.0, window_s=10.0, weights=_BINANCE_USDM,
             options={"fetchMarkets": {"types": ["linear"]}}, sandbox="demo", dead_man="symbol",
+            wallet=("assets", "asset", "walletBalance"),
         ),
         Profile(
             name="OKX", ccxt_id="okx", ids=ALNUM_32, password=True, reduce_only=True, budget=50.0, window_s=2.0,
-            sandbox="testnet", dead_man="all",
+            sandbox="testnet", dead_man="all", wallet=("data.0.details", "ccy", "cashBal"),
         ),
         Profile(
             name="BYBIT", ccxt_id="bybit", reduce_only=True, cancel_param="orderLinkId", query="",

@@ -21,7 +21,7 @@ from quantai.venues.answers import AnswerQueue
 from quantai.venues.ccxt.catching_up import CatchingUp
 from quantai.venues.ccxt.client import exchange
 from quantai.venues.ccxt.desk import Desk
-from quantai.venues.ccxt.facts import decimal, order_fact, trade_fact
+from quantai.venues.ccxt.facts import decimal, order_fact, totals, trade_fact
 from quantai.venues.ccxt.keys import Keys
 from quantai.venues.ccxt.ledger import Ledger, Order
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
@@ -133,10 +133,9 @@ class CcxtVenue:
         return self._answers.read()
 
     async def balances(self) -> dict[str, Decimal]:
-        """Return the totals by currency, without the zeros."""
+        """Return the cash by currency, without the zeros and without unrealised profit."""
         said = await self._ask("balance", Priority.QUERY, self._api.fetch_balance)
-        totals = {name: decimal(total) or Decimal(0) for name, total in (said.get("total") or {}).items()}
-        return {name: total for name, total in totals.items() if total}
+        return totals(said, self.profile.wallet)
 
     async def positions(self) -> dict[str, Decimal]:
         """Return the contracts held by our symbol, signed."""
