@@ -1,0 +1,164 @@
+"""What goes in and what comes out: chunks of a document, documents of a store, passages of an answer."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document that is indexed and cited as one.
+
+    `start` and `end` are offsets into the text of the page or cell that `page` names; for Markdown, Python and plain
+    text they are offsets into the file, and `line` is the line. `page` counts from 1, also for slides and cells.
+    """
+
+    text: str
+    heading: str = ""
+    page: int | None = None
+    start: int = 0
+    end: int = 0
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A document as a reader understood it; `kind` says what it is, such as pdf or notebook."""
+
+    title: str
+    kind: str
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of a store. `source` is its path or URL, `date` and `added` are ISO 8601."""
+
+    id: int
+    source: str
+    collection: str
+    title: str
+    kind: str
+    tags: tuple[str, ...]
+    date: str
+    added: str
+    chunks: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage that was found: where it stands and how well it fits.
+
+    `score` is only comparable within one search; `match`, 0 to 1, across searches. `highlights` are the (start, end) of
+    the words of `text` that the question asked for.
+    """
+
+    text: str
+    score: float
+    match: float
+    source: str
+    title: str
+    heading: str
+    page: int | None
+    line: int | None
+    start: int
+    end: int
+    collection: str
+    kind: str
+    chunk: int
+    document: int
+    highlights: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def citation(self) -> str:
+        """Say where the passage stands, for people: `paper.pdf, page 3, Results`."""
+        name = self.title or self.source.rstrip("/").rsplit("/", 1)[-1] or self.source
+        heading = self.heading.removeprefix(name).removeprefix(" > ")
+        unit = {"notebook": "cell", "slides": "slide"}.get(self.kind, "page")
+        return ", ".join([name, *([f"{unit} {self.page}"] if self.page else []), *([heading] if heading else [])])
+
+    @property
+    def link(self) -> str:
+        """Return an address that opens the source at the passage, where its kind has such addresses."""
+        web = "://" in self.source
+        if self.kind == "pdf" and self.page:
+            return f"{self.source}#page={self.page}"
+        if web:
+            start = " ".join(self.text.split("|", 1)[0].split()[:8])
+            return f"{self.source}#:~:text={quote(start, safe='')}" if start else self.source
+        return f"{self.source}:{self.line}" if self.line else self.source
+
+    def marked(self, before: str = "**", after: str = "**") -> str:
+        """Return the text with its highlights between two marks.
+
+        >>> Passage("net revenue rose", 1, 1, "a", "", "", None, None, 0, 0, "", "", 0, 0, ((4, 11),)).marked()
+        'net **revenue** rose'
+        """
+        parts: list[str] = []
+        at = 0
+        for start, end in self.highlights:
+            parts += [self.text[at:start], before, self.text[start:end], after]
+            at = end
+        return "".join([*parts, self.text[at:]])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a program needs, for JSON."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return fields | {
+            "citation": self.citation,
+            "link": self.link,
+            "highlights": [list(span) for span in self.highlights],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found, best first. `found` is False when nothing fits well enough to answer from.
+
+    `notes` say what the search had to do without, such as the embedding model.
+    """
+
+    query: str
+    passages: tuple[Passage, ...]
+    found: bool
+    notes: tuple[str, ...] = ()
+    elapsed_ms: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.passages)
+
+    def __iter__(self) -> Any:
+        return iter(self.passages)
+
+    def __getitem__(self, at: int) -> Passage:
+        return self.passages[at]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the search for JSON."""
+        return {
+            "query": self.query,
+            "found": self.found,
+            "passages": [passage.as_dict() for passage in self.passages],
+            "notes": list(self.notes),
+            "elapsed_ms": round(self.elapsed_ms, 2),
+        }
+
+
+@dataclass(slots=True)
+class Added:
+    """What an `add` did: how many documents came, changed, stayed and went, and why some could not be read."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"seconds": round(self.seconds, 3)}

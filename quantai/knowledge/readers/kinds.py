@@ -1,0 +1,116 @@
+"""Which reader a suffix or a content type means, and what a reader may be given."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from quantai.core.errors import DataError
+from quantai.knowledge.passages import Reading
+
+MAX_UNPACKED = 256 << 20
+"""Bytes that a packed document may unpack to."""
+
+KINDS = {
+    "markdown": ("markup", ".md .markdown .mdx .rst", "text/markdown text/x-markdown"),
+    "text": ("markup", ".txt .text .log", "text/plain"),
+    "html": ("markup", ".html .htm .xhtml", "text/html application/xhtml+xml"),
+    "pdf": ("paper", ".pdf", "application/pdf"),
+    "docx": ("paper", ".docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    "slides": ("paper", ".pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    "notebook": ("source", ".ipynb", "application/x-ipynb+json"),
+    "python": ("source", ".py", "text/x-python"),
+    "csv": ("tables", ".csv .tsv", "text/csv"),
+    "parquet": ("tables", ".parquet .pq", "application/vnd.apache.parquet"),
+}
+"""Kind -> the module that reads it, its suffixes, its content types."""
+
+_BY_SUFFIX = {suffix: kind for kind, (_, suffixes, _) in KINDS.items() for suffix in suffixes.split()}
+_BY_TYPE = {content: kind for kind, (_, _, contents) in KINDS.items() for content in contents.split()}
+
+
+def is_known(name: str) -> bool:
+    """Say whether a file of this name can be read.
+
+    >>> is_known("a/paper.PDF"), is_known("movie.mp4")
+    (True, False)
+    """
+    return PurePosixPath(name).suffix.lower() in _BY_SUFFIX
+
+
+def is_known_type(content_type: str) -> bool:
+    """Say whether a page of this content type can be read; one without a type is judged by its name."""
+    plain = content_type.split(";", 1)[0].strip().lower()
+    return plain in _BY_TYPE or plain in ("", "application/octet-stream", "application/xml", "text/xml")
+
+
+def kind_of(name: str, content_type: str = "") -> str:
+    """Return the kind of a file or page; a content type that says something wins over the name.
+
+    Raises DataError when neither is known.
+
+    >>> kind_of("https://host/page", "text/html; charset=utf-8")
+    'html'
+    """
+    plain = content_type.split(";", 1)[0].strip().lower()
+    path = urlsplit(name).path if "://" in name else name
+    by_name = _BY_SUFFIX.get(PurePosixPath(path).suffix.lower())
+    if plain == "text/plain" and by_name:  # servers call Markdown, Python and CSV so
+        return by_name
+    kind = _BY_TYPE.get(plain) or by_name
+    if kind is None:
+        known = " ".join(_BY_SUFFIX)
+        raise DataError(f"{name}: cannot read {plain or 'files of this kind'}; known are {known}")
+    return kind
+
+
+def read(data: bytes, name: str, content_type: str = "") -> Reading:
+    """Return the title and chunks of a document; raises DataError when it is not what it claims to be."""
+    kind = kind_of(name, content_type)
+    if data[:4] == b"PK\x03\x04":
+        _check_unpacked(data, name)
+    reader: Callable[[bytes, str], Reading] = getattr(
+        import_module(f"quantai.knowledge.readers.{KINDS[kind][0]}"), f"read_{kind}"
+    )
+    try:
+        return reader(data, name)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{name}: too large to be read") from error
+    except Exception as error:
+        raise DataError(f"{name}: not a readable {kind} file ({type(error).__name__}: {error})") from error
+
+
+def _check_unpacked(data: bytes, name: str) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{name}: damaged ({error})") from error
+    if size > MAX_UNPACKED:
+        raise DataError(f"{name}: unpacks to {size >> 20} MB, more than the {MAX_UNPACKED >> 20} MB allowed")
+
+
+def title_from(name: str) -> str:
+    """Return a title where the document has none: its file name.
+
+    >>> title_from("docs/fills.md"), title_from("https://host/a/b/")
+    ('fills.md', 'host/a/b')
+    """
+    if "://" in name:
+        at = urlsplit(name)
+        return f"{at.netloc}{at.path}".rstrip("/")
+    return PurePosixPath(name).name
+
+
+def decode(data: bytes) -> str:
+    """Return text in whatever encoding it most likely is, with plain line ends."""
+    for encoding in ("utf-8-sig", "utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
+        try:
+            return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError:
+            continue
+    return data.decode("cp1252", errors="replace").replace("\r\n", "\n").replace("\r", "\n")

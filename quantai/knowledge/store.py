@@ -1,0 +1,292 @@
+"""One store on disk: the manifest and the indexes that are made from it, kept in step."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quantai.core.errors import StorageError
+from quantai.knowledge.embedding import Embedder
+from quantai.knowledge.lexical import Lexical
+from quantai.knowledge.manifest import Entry, Manifest
+from quantai.knowledge.vectors import BATCH, VectorIndex, from_bytes, to_bytes
+from quantai.ops import make_folder, progress
+
+_open: weakref.WeakValueDictionary[tuple[Path, str | None], "Store"] = weakref.WeakValueDictionary()
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The lexical index at one generation, and what stands at each of its places."""
+
+    generation: int
+    chunks: Any  # int64 ids of the chunks
+    documents: Any  # int64 ids of their documents
+    collections: frozenset[str]
+    place: dict[int, int]
+    lexical: Lexical
+
+
+class Store:
+    """The knowledge in the folder `path`.
+
+    Within a process all users of a folder share one Store; `open_store` gives it. Another process is refused, unless
+    both use a Chroma server by its URL: then each write takes the lock for as long as it lasts.
+    """
+
+    def __init__(self, path: Path, embedder: Embedder | None, server: str | None = None) -> None:
+        self.path, self.embedder, self.server = path, embedder, server
+        self.users = 0
+        self._writing = threading.RLock()
+        self._taking = threading.Lock()  # apart from writing: a search must not wait until an ingest has embedded
+        self._snapshot: Snapshot | None = None
+        try:
+            make_folder(path)
+        except OSError as error:
+            raise StorageError(f"knowledge store {path}: {error.strerror}") from error
+        self._held = self._lock() if server is None else None
+        try:
+            self.manifest = Manifest(path / "manifest.sqlite")
+            self._index: VectorIndex | None = None
+            if embedder is not None:
+                self._settle(embedder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self) -> Any:
+        """Take the lock of the folder; the system releases it however this process ends."""
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # with a server a writer waits for the other; an embedded store is held until it is closed
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if self.server else fcntl.LOCK_NB))
+        except OSError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(fd)
+            raise StorageError(
+                f"knowledge store {self.path} is in use by process {holder}: close it there,"
+                " or share it through a Chroma server (server='http://host:8000')"
+            ) from None
+        os.ftruncate(fd, 0)
+        with contextlib.suppress(OSError):
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+        return weakref.finalize(self, os.close, fd)
+
+    @contextlib.contextmanager
+    def writing(self) -> Any:
+        """Hold the right to change the store."""
+        with self._writing:
+            held = self._lock() if self.server else None
+            try:
+                yield
+            finally:
+                if held:
+                    held()
+
+    def close(self) -> None:
+        """Let go of the files and the lock; calling it again does nothing."""
+        index, manifest = getattr(self, "_index", None), getattr(self, "manifest", None)
+        self._index = None
+        if index is not None:
+            self.manifest.set("clean", "1")
+            index.close()
+        if manifest is not None:
+            manifest.close()
+        if self._held is not None:
+            self._held()
+
+    # The vector index ---------------------------------------------------------------------------------------------
+
+    @property
+    def index(self) -> VectorIndex | None:
+        """The vector index, opened when it is first needed; None without an embedder."""
+        if self._index is None and self.embedder is not None:
+            folder = self.path / "chroma"
+            try:
+                self._index = VectorIndex(folder, self.server)
+            except StorageError:
+                if self.server or not folder.exists():
+                    raise
+                # what it holds is in the manifest as well: a damaged index is made again
+                shutil.rmtree(folder)
+                self.manifest.reindex(keep_vectors=True)
+                self._index = VectorIndex(folder)
+        return self._index
+
+    def _settle(self, embedder: Embedder) -> None:
+        """Bring the index in step with the manifest, whatever the last process left behind."""
+        with self.writing():
+            known = self.manifest.get("embedding")
+            if known != embedder.name:
+                if known:
+                    self._drop_all()
+                with self.manifest.transaction():
+                    self.manifest.reindex(keep_vectors=False)
+                    self.manifest.set("embedding", embedder.name)
+                    self.manifest.set("vector_bytes", "")
+            if self.manifest.get("clean") != "1":
+                self._compare()
+            self.sync()
+
+    def _drop_all(self) -> None:
+        if (index := self.index) is not None:
+            for collection in self.collections():
+                index.drop(collection)
+
+    def _compare(self) -> None:
+        """After an unclean end: put again the chunks that the index lost, forget those that it should not have."""
+        if (index := self.index) is None:
+            return
+        for collection in self.collections():
+            there = index.ids(collection)
+            query = "SELECT id FROM chunks WHERE collection = ? AND indexed = 1"
+            expected = {row["id"] for row in self.manifest.rows(query, (collection,))}
+            index.delete(collection, sorted(there - expected))
+            self.manifest.lost(expected - there)
+
+    def collections(self) -> list[str]:
+        """Return the names of all collections that ever had a document that is still to be found or forgotten."""
+        query = "SELECT DISTINCT collection FROM documents UNION SELECT DISTINCT collection FROM gone ORDER BY 1"
+        return [row["collection"] for row in self.manifest.rows(query)]
+
+    def sync(self, quiet: bool = True) -> int:
+        """Embed what has no vector, index what is new and forget what is gone; returns the number of chunks embedded."""
+        embedder, index = self.embedder, self.index
+        if embedder is None or index is None:
+            return 0
+        with self._writing:
+            count = self._embed_missing(embedder, quiet)
+            gone: dict[str, list[int]] = {}
+            for row in self.manifest.rows("SELECT chunk, collection FROM gone"):
+                gone.setdefault(row["collection"], []).append(row["chunk"])
+            if gone:
+                self._dirty()
+            for collection, chunks in gone.items():
+                index.delete(collection, chunks)
+                self.manifest.dropped(chunks)
+            while rows := self.manifest.to_index(BATCH):
+                self._dirty()
+                by_collection: dict[str, list[Any]] = {}
+                for row in rows:
+                    by_collection.setdefault(row["collection"], []).append(row)
+                if self._other_dimension(len(rows[0]["vector"])):
+                    return self.sync(quiet)
+                for collection, some in by_collection.items():
+                    ids = [row["id"] for row in some]
+                    vectors = from_bytes([row["vector"] for row in some])
+                    index.put(collection, ids, vectors, [row["document"] for row in some])
+                    self.manifest.indexed(ids)
+            return count
+
+    def _other_dimension(self, size: int) -> bool:
+        """True when vectors of `size` bytes are not like those before: then everything is to be embedded again."""
+        known = self.manifest.get("vector_bytes")
+        if known != str(size):
+            self.manifest.set("vector_bytes", str(size))
+        if known in ("", str(size)):
+            return False
+        self._drop_all()
+        self.manifest.reindex(keep_vectors=False)
+        return True
+
+    def _dirty(self) -> None:
+        if self.manifest.get("clean") != "0":
+            self.manifest.set("clean", "0")
+
+    def _embed_missing(self, embedder: Embedder, quiet: bool) -> int:
+        query = (
+            "SELECT c.id, c.text, c.heading, d.title FROM chunks c JOIN documents d ON d.id = c.document"
+            " WHERE c.vector IS NULL"
+        )
+        missing = self.manifest.rows(query)
+        if not missing:
+            return 0
+        with progress("embedding", len(missing), unit="chunks", quiet=quiet) as advance:
+            for at in range(0, len(missing), 256):
+                part = missing[at : at + 256]
+                texts = [indexed_text(row["title"], row["heading"], row["text"]) for row in part]
+                vectors = embedder.embed(texts)
+                self.manifest.set_vectors((row["id"], to_bytes(each)) for row, each in zip(part, vectors, strict=True))
+                advance(len(part))
+        return len(missing)
+
+    # Changes ------------------------------------------------------------------------------------------------------
+
+    def put(self, entries: list[Entry]) -> None:
+        """Store documents; they are found from now on, and are there after any crash."""
+        with self.writing():
+            self._dirty()
+            self.manifest.put(entries)
+            self.sync()
+
+    def delete(self, documents: list[int]) -> int:
+        """Remove documents and return how many there were."""
+        with self.writing():
+            self._dirty()
+            count = self.manifest.delete(documents)
+            self.sync()
+            return count
+
+    # The lexical index --------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return the lexical index as of now; it is made again when documents have changed."""
+        current, generation = self._snapshot, self.manifest.generation
+        if current is None or current.generation != generation:
+            with self._taking:
+                if self._snapshot is None or self._snapshot.generation != generation:
+                    self._snapshot = self._take(generation)
+                current = self._snapshot
+        return current
+
+    def _take(self, generation: int) -> Snapshot:
+        rows = self.manifest.rows("SELECT id, document, collection, words FROM chunks ORDER BY id")
+        chunks = np.fromiter((row["id"] for row in rows), np.int64, len(rows))
+        return Snapshot(
+            generation,
+            chunks,
+            np.fromiter((row["document"] for row in rows), np.int64, len(rows)),
+            frozenset(row["collection"] for row in rows),
+            dict(zip(chunks.tolist(), range(len(rows)), strict=True)),
+            Lexical(row["words"].split() for row in rows),
+        )
+
+
+def indexed_text(title: str, heading: str, text: str) -> str:
+    r"""Return what is embedded and indexed of a chunk: its text, under the title and headings it stands under.
+
+    >>> indexed_text("Guide", "Guide > Setup", "Run make.")
+    'Guide > Setup\nRun make.'
+    """
+    names = [heading] if heading.startswith(title) else [name for name in (title, heading) if name]
+    return "\n".join(name for name in (*names, text) if name)
+
+
+def open_store(path: Path, embedder: Embedder | None, server: str | None) -> Store:
+    """Return the store in `path`: the one that is open in this process, or a new one. Pair it with `close_store`."""
+    key = (path.resolve(), server)
+    with _opening:
+        store = _open.get(key)
+        if store is None or (store.embedder and store.embedder.name) != (embedder and embedder.name):
+            if store is not None and store.users:
+                raise StorageError(f"knowledge store {path} is open with another embedding: close that one first")
+            store = _open[key] = Store(key[0], embedder, server)
+        store.users += 1
+        return store
+
+
+def close_store(store: Store) -> None:
+    """Give back a store that `open_store` gave; the last one closes it."""
+    with _opening:
+        store.users -= 1
+        if store.users == 0:
+            _open.pop((store.path, store.server), None)
+            store.close()
