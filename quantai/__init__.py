@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from quantai.core.rows import BUY, DAY, HOUR, MIN, MS, NS, SEC, SELL, US
     from quantai.data import Bars, Lake, samples, synth
     from quantai.data.tape import Tape
+    from quantai.knowledge import Knowledge
     from quantai.strategy import Strategy, ind, state
     from quantai.tools import Workspace, tool
     from quantai.venues import Latency, SimVenue
@@ -60,6 +61,7 @@ __all__ = [
     "InputError",
     "Instrument",
     "Instruments",
+    "Knowledge",
     "Lake",
     "Latency",
     "MissingExtra",
@@ -102,6 +104,7 @@ _HOMES = {
     "quantai.core.rows": "BUY DAY HOUR MIN MS NS SEC SELL US",
     "quantai.data": "Bars Lake samples synth",
     "quantai.data.tape": "Tape",
+    "quantai.knowledge": "Knowledge",
     "quantai.strategy": "Strategy ind state",
     "quantai.tools": "Workspace tool",
     "quantai.venues": "Latency SimVenue",

@@ -158,7 +158,7 @@ class Store:
         return [row["collection"] for row in self.manifest.rows(query)]
 
     def sync(self, quiet: bool = True) -> int:
-        """Embed what has no vector, index what is new and forget what is gone; returns the number of chunks embedded."""
+        """Embed what has no vector, index what is new, forget what is gone; returns the number of chunks embedded."""
         embedder, index = self.embedder, self.index
         if embedder is None or index is None:
             return 0
