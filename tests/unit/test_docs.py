@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[2]
-RUN = ["README.md", "docs/strategies.md", "docs/replay.md", "docs/live-differs.md", "docs/validation.md"]
+RUN = ["README.md", *(f"docs/{name}.md" for name in ("strategies", "replay", "live-differs", "validation", "oms"))]
 PAGES = [*RUN, "docs/fills.md", "notebooks/README.md"]
 
 
