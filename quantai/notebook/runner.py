@@ -148,6 +148,7 @@ async def _start(pipeline: Pipeline, run: Run) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            env=os.environ | {"QUANTAI_PIPELINES": str(run.folder.parents[1].resolve())},
             start_new_session=True,
         )
 

@@ -18,6 +18,7 @@ import nbformat
 import pytest
 from apscheduler.triggers.cron import CronTrigger
 
+import quantai as qa
 from quantai.core.errors import InputError, UnknownName
 from quantai.notebook import RunTable, Schedule, Status
 from quantai.notebook.scheduler import missed_time
@@ -289,3 +290,20 @@ def test_a_schedule_that_cannot_run_is_refused_in_one_line(
     with pytest.raises(error, match=message):
         Schedule.load(schedule(tmp_path, one=more))
     assert len(quantai("list", tmp_path / "schedule.toml").stderr.splitlines()) == 1
+
+
+def test_the_pipelines_that_come_with_the_project_run_offline(tmp_path: Path, table: RunTable) -> None:
+    home = Path(__file__).resolve().parents[2] / "pipelines"
+    assert set(Schedule.load(home / "schedule.toml").pipelines) == {"daily-data", "nightly-sweep", "weekly-report"}
+    qa.synth.market("BTC-USDT-PERP", hours=0.1, seed=1).to_lake(qa.Lake(tmp_path / "lake"))
+    settings = {"download": "false", "lake": tmp_path / "lake", "venue": "SYNTH", "symbol": "BTC-USDT-PERP"}
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    small = ["--set", 'grid={"fast": [5, 10], "slow": [50, 100]}']
+    for name, more in (("daily_data", given), ("nightly_sweep", small), ("weekly_report", [])):
+        done = quantai("run", home / f"{name}.ipynb", *more, "--folder", table.folder, "--json")
+        assert done.returncode == 0, done.stderr
+    weekly, nightly, daily = table.latest(3)
+    assert daily.metrics["findings"] == 0
+    assert daily.metrics["trades_rows"] > 0
+    assert nightly.metrics["variants"] == 4
+    assert weekly.metrics == {"runs": 3, "runs_done": 2, "runs_running": 1}
