@@ -64,6 +64,25 @@ def test_an_append_keeps_a_copy(path: Path) -> None:
         assert reader.rows().tobytes() == events(1, 4).tobytes()
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_one_call_takes_is_there_together_or_not_at_all(path: Path, durable: bool) -> None:
+    event, report = zeros(2, EVENT), zeros(2, REPORT)
+    event["seq"] = report["seq"] = [1, 2]
+    with EventStore.create(path, {}) as store:
+        for wrong in ([report, event], [event, event], [event, zeros(1, INTENT)]):
+            with pytest.raises((DataError, InputError)):
+                store.append(*wrong, texts=[Text(1, "raw", "x")], durable=durable)
+        with pytest.raises(InputError):
+            store.append(event, report, texts=[Text(1 << 63, "raw", "x")], durable=durable)
+        assert store.next_seq == 1
+        store.append(event, report, texts=[Text(1, "raw", "{}")], durable=durable)
+        assert store.durable_seq == (3 if durable else 1)
+    with StoreReader(path) as reader:
+        assert reader.rows().tobytes() == event.tobytes()
+        assert reader.rows(Stream.REPORT).tobytes() == report.tobytes()
+        assert list(reader.texts()) == [Text(1, "raw", "{}")]
+
+
 def test_intents_take_everything_before_them_to_the_disk(path: Path) -> None:
     with EventStore.create(path, {}, flush_interval_s=60) as store, StoreReader(path) as reader:
         store.append(events(1, 3))
