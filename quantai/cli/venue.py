@@ -63,7 +63,7 @@ def venue(
         raise MissingExtra("aiohttp", "live") from None
     rows, instruments = (None, None)
     if capture is not None:
-        rows, instruments = asyncio.run(_captured(capture))
+        rows, instruments = asyncio.run(captured(capture))
     elif tape is not None:
         from quantai.data.tape import Tape
 
@@ -96,7 +96,8 @@ async def _serve(exchange: "LoopbackExchange") -> None:
             task.cancel()
 
 
-async def _captured(path: Path) -> "tuple[Rows, Instruments]":
+async def captured(path: Path) -> "tuple[Rows, Instruments]":
+    """Return every row of a capture with the instruments it numbers; raises DataError when it is none."""
     import numpy as np
 
     from quantai.core.rows import EVENT, zeros

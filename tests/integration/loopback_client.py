@@ -78,10 +78,10 @@ async def receive(socket: Any) -> Any:
     return json.loads(message.data)
 
 
-async def until(true: Callable[[], Any], what: str) -> Any:
+async def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """Wait until something holds and return it."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := true()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s for {what}"
+        assert time.monotonic() < deadline, f"waited {patience_s:g} s for {what}"
         await asyncio.sleep(0.01)
     return found

@@ -81,7 +81,7 @@ async def test_garbage_sends_half_a_frame(exchange: LoopbackExchange, client: Cl
         await subscribed(exchange)
         trade(exchange, 2)
         message = await asyncio.wait_for(socket.receive(), PATIENCE_S)
-        with pytest.raises(ValueError, match="Unterminated|Expecting"):
+        with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
             json.loads(message.data)
         assert (await receive(socket))["e"] == "trade"
 
@@ -171,7 +171,7 @@ async def test_reject_garbage_and_slow_answers(exchange: LoopbackExchange, clien
     await exchange.fault("reject:code=-2010,count=1")
     assert (await client.ask("GET", "/api/v3/account"))[1]["code"] == -2010
     await exchange.fault("garbage:path=*/account,count=1")
-    with pytest.raises(ValueError, match="Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         await client.ask("GET", "/api/v3/account")
     await exchange.fault("slow:path=*/account,ms=200,count=1")
     began = time.monotonic()

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Self
 
 from quantai.core.errors import InputError, VenueError
@@ -83,11 +84,11 @@ class LoopbackExchange:
         """Set when the market cannot go on; leaving the context raises what happened."""
 
     async def __aenter__(self) -> Self:
+        agenda = self._open_market()
         try:
             await self._server.open(self._wanted_port)
         except OSError as error:
             raise VenueError(f"port {self._wanted_port} cannot be served: {error.strerror}; choose another") from None
-        agenda = self._open_market()
         self._since_ns = time.monotonic_ns()
         self._resumed.set()
         self._tasks = [
@@ -222,8 +223,12 @@ class LoopbackExchange:
 
     def _recorded(self, rows: Rows) -> Iterator[tuple[int, Act]]:
         engines = list(self.exchange.matchings.values())
-        agenda = recorded.steps([rows])
-        return ((step.at_ns, recorded.Action(step, engines[step.instrument])) for step in agenda)
+        agenda = ((s.at_ns, recorded.Action(s, engines[s.instrument])) for s in recorded.steps([rows]))
+        for at_ns, act in agenda:
+            if at_ns > 0:
+                return chain([(at_ns, act)], agenda)
+            self.exchange.after(act())  # what stands at the very beginning is there when the port opens
+        return agenda
 
     async def _drive(self, agenda: Iterator[tuple[int, Act]]) -> None:
         burst = 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from typing import Any
 
 from aiohttp import web
 
@@ -13,7 +12,7 @@ from quantai.venues.loopback.gate import Gate, read
 from quantai.venues.loopback.hub import dump
 from quantai.venues.loopback.refusals import Refused
 from quantai.venues.loopback.routes import ROUTES, Security
-from quantai.venues.loopback.sockets import Sockets, unknown
+from quantai.venues.loopback.sockets import Sockets, refusal
 
 
 class Server:
@@ -65,7 +64,7 @@ class Server:
         if "disconnect" in names and request.transport is not None:
             request.transport.abort()
         if "unknown" in names:
-            refused = unknown()
+            refused = Refused.of(-1007, 408)
             status, answer = refused.status, dump(refused.body())
         if "garbage" in names:
             answer = answer[: len(answer) // 2]
@@ -109,19 +108,10 @@ def split(path: str) -> tuple[str, str]:
 
 
 def _refusal(struck: list[Fault]) -> web.Response | None:
-    for fault in struck:
-        body: dict[str, Any] | None = None
-        status = 400
-        if fault.name == "reject":
-            body = {"code": fault.code or -1001, "msg": "The loopback exchange was asked to refuse this."}
-        elif fault.name == "http" and fault.status in (418, 429):
-            status, body = fault.status, {"code": -1003, "msg": "Too many requests; IP banned until later."}
-        elif fault.name == "http":
-            status, body = (
-                fault.status,
-                {"code": -1000, "msg": "An unknown error occurred while processing the request."},
-            )
-        if body is not None:
-            headers = {"Retry-After": "1"} if status in (418, 429) else {}
-            return web.Response(status=status, text=dump(body), content_type="application/json", headers=headers)
-    return None
+    refused = refusal(struck)
+    if refused is None:
+        return None
+    headers = {"Retry-After": "1"} if refused.status in (418, 429) else {}
+    return web.Response(
+        status=refused.status, text=dump(refused.body()), content_type="application/json", headers=headers
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from quantai.venues.loopback.exchange import Exchange
+from quantai.venues.loopback.faults import Fault
 from quantai.venues.loopback.gate import Gate
 from quantai.venues.loopback.hub import REPLY, Connection, dump
 from quantai.venues.loopback.listings import Product
@@ -122,11 +123,8 @@ class Sockets:
             raise Refused(-1000, f"Unknown method {method}.")
         route = ROUTES[name]
         struck = [f for f in self._exchange.faults if f.strikes_request(*name)]
-        for fault in struck:
-            if fault.name == "reject":
-                raise Refused(fault.code or -1001, "The loopback exchange was asked to refuse this.")
-            if fault.name == "http":
-                raise Refused(-1001, "Internal error; unable to process your request.", status=fault.status)
+        if (refused := refusal(struck)) is not None:
+            raise refused
         account = self._gate.account(route, params.get("apiKey", ""))
         self._gate.count(route, params.get("apiKey", ""))
         if account is not None and route.security is Security.SIGNED:
@@ -138,7 +136,7 @@ class Sockets:
         if any(f.name == "timeout" for f in struck):
             return None
         if any(f.name == "unknown" for f in struck):
-            raise unknown()
+            raise Refused.of(-1007, 408)
         return result
 
     def _reply(self, connection: Connection, id: Any, result: Any) -> None:
@@ -149,10 +147,14 @@ class Sockets:
         connection.send(REPLY, dump(body | {"rateLimits": []}))
 
 
-def unknown() -> Refused:
-    """Return the answer that says nobody knows whether the order was executed."""
-    text = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
-    return Refused(-1007, text, status=408)
+def refusal(struck: list[Fault]) -> Refused | None:
+    """Return the refusal that faults ask for before anything is done, None for none."""
+    for fault in struck:
+        if fault.name == "reject":
+            return Refused.of(fault.code or -1001)
+        if fault.name == "http":
+            return Refused.of(-1003 if fault.status in (418, 429) else -1000, fault.status)
+    return None
 
 
 def _product(host: str, path: str) -> Product:
