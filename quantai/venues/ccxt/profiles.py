@@ -77,6 +77,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             name="OKX", ccxt_id="okx", ids=ALNUM_32, password=True, reduce_only=True, budget=50.0, window_s=2.0,
+            options={"fetchMarkets": {"types": ["spot", "swap", "future"]}},
             sandbox="testnet", dead_man="all", wallet=("data.0.details", "ccy", "cashBal"),
         ),
         Profile(

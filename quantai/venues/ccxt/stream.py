@@ -125,7 +125,7 @@ class UserStream:
     def _is_ready(self) -> bool:
         """Say whether a socket is open and no login is pending on it, only the wait for orders and executions."""
         live = [c for url, c in self._api.clients.items() if url in self._opened and not c.closed()]
-        pending = [key for client in live for key in client.futures]
+        pending = [key for client in live for key, future in client.futures.items() if not future.done()]
         streams = [key for key in pending if "rder" in key or "rade" in key]
         logins = [key for key in pending if key.isdigit() or "auth" in key.lower()]
         return len(streams) > self._profile.streams_fills and not logins

@@ -76,6 +76,7 @@ class CcxtVenue:
         self._turns: dict[str, asyncio.Task[None]] = {}
         self.unreadable: deque[str] = deque(maxlen=100)
         self.unread = 0
+        self._is_connected = False
 
     async def connect(self) -> None:
         """Learn the markets, check keys and clock, and follow our orders from now on; raises VenueError."""
@@ -87,8 +88,9 @@ class CcxtVenue:
             await self._learn()
             await self._stream.open(self._timeout_s + 10.0)
         except BaseException:
-            await self._api.close()
+            await self._let_go()
             raise
+        self._is_connected = True
         self._catching_up.begin()
         self._spawn(self._watch_over())
         if self._dead_man_s and self.profile.dead_man:
@@ -116,7 +118,7 @@ class CcxtVenue:
 
     async def send(self, request: Request) -> None:
         """Put one request on its way and return; raises VenueError only when nothing can go out."""
-        if not hasattr(self, "_desk"):
+        if not self._is_connected:
             raise VenueError(f"{self.name} is not connected: {request.client_id} was not sent")
         instrument = self._mine.get(request.instrument)
         if instrument is None:
@@ -183,7 +185,7 @@ class CcxtVenue:
 
     async def close(self) -> None:
         """Let go of the exchange: orders stay, requests under way are heard out for a moment."""
-        if not hasattr(self, "_stream"):
+        if not self._is_connected:
             self._answers.close()
             return
         turns = [task for task in self._turns.values() if not task.done()]
@@ -191,12 +193,17 @@ class CcxtVenue:
             await asyncio.wait(turns, timeout=self._timeout_s)
         if self._dead_man_s and self.profile.dead_man:
             await self._arm(0)
-        await self._stream.close()
+        await self._let_go()
+        self._answers.close()
+
+    async def _let_go(self) -> None:
+        self._is_connected = False
+        if hasattr(self, "_stream"):
+            await self._stream.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._api.close()
-        self._answers.close()
 
     @property
     def is_up(self) -> bool:
