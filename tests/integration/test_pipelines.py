@@ -49,7 +49,7 @@ def quantai(*arguments: object, environment: dict[str, str] | None = None) -> su
         [*QUANTAI, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # the first sweep of a session compiles the engine, on a machine that may be busy
         check=False,
         env=os.environ | (environment or {}),
     )
