@@ -20,8 +20,8 @@ RRF_K = 60
 def standardize(scores: Scores) -> Scores:
     """Return scores with mean 0 and standard deviation 1; all 0 when they do not differ.
 
-    >>> standardize(np.array([1, 2, 3], np.float32)).round(2).tolist()
-    [-1.22, 0.0, 1.22]
+    >>> standardize(np.array([1, 3], np.float32)).tolist()
+    [-1.0, 1.0]
     """
     spread = scores.std()
     return (scores - scores.mean()) / spread if spread > 1e-9 else np.zeros_like(scores)

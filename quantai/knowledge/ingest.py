@@ -98,16 +98,25 @@ class Ingest:
                 advance(1)
             else:
                 changed.append(each)
+        try:
+            await self._work(changed, advance)
+        except BaseExceptionGroup as errors:
+            first: BaseException = errors
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from errors
+        self.done.seconds = time.perf_counter() - start
+        return self.done
+
+    async def _work(self, changed: Sequence[Wanted], advance: Callable[[float], None]) -> None:
         queue: asyncio.Queue[Entry | None] = asyncio.Queue(maxsize=4 * self.jobs)
+        left = iter(changed)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._store_all(queue, advance))
             async with asyncio.TaskGroup() as readers:
-                left = iter(changed)
                 for _ in range(self.jobs):
                     readers.create_task(self._read_all(left, queue, advance))
             await queue.put(None)
-        self.done.seconds = time.perf_counter() - start
-        return self.done
 
     # What is wanted -----------------------------------------------------------------------------------------------
 

@@ -81,6 +81,14 @@ class Manifest:
         self._lock = threading.RLock()
         with self._errors():
             self._db = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self._errors():
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -92,7 +100,7 @@ class Manifest:
                     self.set("schema", SCHEMA_VERSION)
         if (found := self.get("schema")) != SCHEMA_VERSION:
             raise DataError(
-                f"{path}: written by another version (schema {found}): make the store anew with `quantai kb add`"
+                f"{self.path}: written by another version (schema {found}): remove it and add its sources again"
             )
 
     @contextmanager

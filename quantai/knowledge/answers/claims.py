@@ -23,7 +23,7 @@ def claims_of(text: str, passages: Sequence[Passage]) -> tuple[Claim, ...]:
     >>> passage = Passage("Revenue rose to 12 million.", 1, 1, "a", "", "", None, None, 0, 0, "", "", 0, 0)
     >>> [
     ...     (c.cites, c.supported)
-    ...     for c in claims_of("Revenue rose to 12 million [1]. It fell to 9 [1]. So be it.", [passage])
+    ...     for c in claims_of("Revenue rose to 12 million [1]. It fell to 9 [1]. Fees rose.", [passage])
     ... ]
     [((1,), True), ((1,), False), ((), False)]
     """
@@ -33,8 +33,8 @@ def claims_of(text: str, passages: Sequence[Passage]) -> tuple[Claim, ...]:
 def sentences(text: str) -> list[str]:
     r"""Return the sentences and list items of a text; citations after a full stop belong to the sentence before it.
 
-    >>> sentences("It rose. [1] It fell by 1.5 [2].\n- Done")
-    ['It rose. [1]', 'It fell by 1.5 [2].', '- Done']
+    >>> sentences("It rose. [1] It fell by 1.5 [2].\n- Costs rose")
+    ['It rose. [1]', 'It fell by 1.5 [2].', '- Costs rose']
     """
     found: list[str] = []
     at = 0

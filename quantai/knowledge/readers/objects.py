@@ -1,6 +1,7 @@
 """Objects of a notebook as documents: strategies by their source, results by their figures."""
 
 import inspect
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def read_object(thing: Any) -> tuple[str, Reading]:
         except (OSError, TypeError) as error:
             raise InputError(f"{thing!r}: its source cannot be read; write it in a cell or a file") from error
         name = f"python:{thing.__module__}.{thing.__qualname__}"
-        reading = read_python(inspect.cleandoc(text).encode(), name)
+        reading = read_python(textwrap.dedent(text).encode(), name)
         return name, Reading(thing.__qualname__, "python", reading.chunks)
     if isinstance(thing, Mapping):
         pairs = [(str(key), value) for key, value in thing.items()]
