@@ -135,6 +135,8 @@ class Floor:
             event = self._fill(d, slot, report) if report["kind"] == Kind.FILL else None
             asked.append(self._out(d, desk.tell(order, event, seq=self.oms.seq, ts=self.oms.ts)))
             desk.mute(muted)
+            if not last:
+                asked.append(self._out(d, desk.close(seq=self.oms.seq, ts=self.oms.ts)))
         return np.concatenate(asked)
 
     def _order(self, slot: int) -> Rows:
@@ -205,6 +207,8 @@ class Floor:
                 asked.append(self._out(d, ask(seq=seq, ts=ts)))
             if what is not Control.START and what is not Control.PARAMETERS:
                 desk.mute(what is not Control.RESUME)
+            if what in (Control.RESUME, Control.STOP):
+                desk.keep_positions()
         return np.concatenate(asked)
 
     def _concerned(self, n: int) -> list[int]:

@@ -23,6 +23,7 @@ SIGHT = np.dtype(
         ("start", "i8"),  # 1 = on_start is due
         ("told", "i8"),  # 1 = a report is due
         ("muted", "i8"),  # 1 = paused or stopped: only cancels go out
+        ("closing", "i8"),  # positions are to be closed once no order works: how often that may still be tried
         ("warm", "i8"),  # 1 = the row at hand is of the time before the run
         ("pending", "i8"),  # rows of the current message changed a book: bit by kind
         ("slot", "i8"),  # the order a report is about, -1 when it is gone
@@ -72,9 +73,7 @@ def look(c: Any, s: Any, wants: int) -> int:
     while s.row < s.n_rows:
         row = rows_at(s.at_rows, s.n_rows, EVENT)[s.row]
         kind = row.kind
-        if (kind in (_LEVEL, _QUOTE)) and is_full(
-            rows_at(s.at_ladders, c.n_instruments, LADDER)[row.instrument]
-        ):
+        if (kind in (_LEVEL, _QUOTE)) and is_full(rows_at(s.at_ladders, c.n_instruments, LADDER)[row.instrument]):
             s.full = 1
             return NOTHING
         s.row += 1

@@ -15,7 +15,20 @@ from quantai.core.compiled import uncounted
 from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instruments
 from quantai.core.packing import pack, unpack
-from quantai.core.rows import BAR, EVENT, INTENT, ORDER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Rows, zeros
+from quantai.core.rows import (
+    BAR,
+    EVENT,
+    INTENT,
+    ORDER,
+    REDUCE_ONLY,
+    TIF,
+    Action,
+    Kind,
+    OrderState,
+    OrderType,
+    Rows,
+    zeros,
+)
 from quantai.execution.ladder import LADDER, LEVEL, Ladders
 from quantai.execution.live_loop import run_live
 from quantai.execution.sight import MOST_ORDERS, OF_THIS_PIECE, SIGHT, free_slot, look, settle
@@ -27,6 +40,8 @@ TITLE = "quantai desk 1"
 _NO_ROWS, _NO_BARS = zeros(0, EVENT), zeros(0, BAR)
 for _rows in (_NO_ROWS, _NO_BARS):
     _rows.flags.writeable = False
+TRIES = 3
+"""How often closing a position is tried."""
 _WORKING = (int(OrderState.WAITING), int(OrderState.PARTIAL))
 
 
@@ -162,19 +177,43 @@ class Stepper:
         return self._emit(self._cancels(), seq, ts)
 
     def flatten(self, *, seq: int, ts: int) -> Rows:
-        """Return the INTENT rows that cancel every order of the desk and close its positions at the market."""
-        closing = zeros(len(self.instruments), INTENT)
+        """Cancel every order of the desk, and close its positions at the market once none works any more.
+
+        Returns INTENT rows; `close` gives those that follow. What was canceled can have traded on its way, so a
+        position is closed only when nothing can change it.
+        """
+        self._sight["closing"] = TRIES
+        cancels = self.cancel_all(seq=seq, ts=ts)
+        return np.concatenate([cancels, self.close(seq=seq, ts=ts)])
+
+    def close(self, *, seq: int, ts: int) -> Rows:
+        """Return the INTENT rows that close what is held, if that is due; a venue may refuse it a few times."""
+        if not self._sight["closing"][0] or len(self._working()):
+            return zeros(0, INTENT)
+        rows = zeros(len(self.instruments), INTENT)
         for i, lots in enumerate(self.world.positions["lots"]):
-            row = closing[i]
+            row = rows[i]
             row["action"], row["type"], row["flags"] = Action.NEW, OrderType.MARKET, REDUCE_ONLY
-            row["tif"], row["instrument"], row["qty_lots"], row["side"] = 1, i, abs(lots), -1 if lots > 0 else 1
-        return self._emit(np.concatenate([self._cancels(), closing[closing["qty_lots"] > 0]]), seq, ts)
+            row["tif"], row["instrument"], row["qty_lots"] = TIF.IOC, i, abs(lots)
+            row["side"] = -1 if lots > 0 else 1
+        rows = rows[rows["qty_lots"] > 0]
+        if not len(rows):
+            return rows
+        self._sight["closing"] -= 1
+        return self._emit(rows, seq, ts)
+
+    def keep_positions(self) -> None:
+        """Close nothing any more."""
+        self._sight["closing"] = 0
+
+    def _working(self) -> Rows:
+        orders = self.world.orders
+        return orders[(orders["state"] >= _WORKING[0]) & (orders["state"] <= _WORKING[1])]
 
     def _cancels(self) -> Rows:
-        orders = self.world.orders
-        live = np.flatnonzero((orders["state"] >= _WORKING[0]) & (orders["state"] <= _WORKING[1]))
+        live = self._working()
         rows = zeros(len(live), INTENT)
-        for row, order in zip(rows, orders[live], strict=True):
+        for row, order in zip(rows, live, strict=True):
             row["action"], row["order"], row["instrument"] = Action.CANCEL, order["order"], order["instrument"]
             row["side"], row["type"], row["tif"] = order["side"], order["type"], order["tif"]
         return np.sort(rows, order="order")

@@ -156,7 +156,7 @@ def test_a_refused_target_may_be_asked_for_again() -> None:
     order = zeros(1, ORDER)
     order["order"], order["state"] = 5, OrderState.REJECTED
     desk.world.orders[0]["order"], desk.world.orders[0]["state"] = 5, OrderState.PENDING
-    desk._sight["slots"] = 1  # noqa: SLF001 -- the slot an intent would have taken
+    desk._sight["slots"] = 1
     desk.tell(order, None, seq=3, ts=START)
     assert np.isnan(desk.world.positions["target"][0])
     assert desk.world.orders["state"][0] == OrderState.FREE

@@ -1,0 +1,183 @@
+"""The trade loop over a paper venue: what it decides, journals and shows to strategies, run again to the byte."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quantai.core.errors import DataError, UnknownName
+from quantai.core.rows import EVENT, LAST, SEC, Action, Kind, OrderType, Status, zeros
+from quantai.execution.agree import at_work, differing_money
+from quantai.execution.controls import Control
+from quantai.execution.loop import Loop
+from quantai.execution.playback import RowClock
+from quantai.execution.retrace import FLOOR, manifest_of, retrace, seats_of, stand, walk
+from quantai.execution.views import orders
+from quantai.journal import StoreReader, Stream
+from tests.integration.trading import Maker, Trend, drive, let, market, tell
+
+
+def again(path: Path) -> Any:
+    """Run a journal again; the strategies here are not importable by the names of a notebook."""
+    return retrace(path, [Maker])
+
+
+def test_a_paper_run_decides_the_same_when_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 6)
+
+    loop = drive(path, [Maker()], steps)
+    proof = again(path)
+    assert proof.same, proof.differences
+    assert proof.intents == loop.counts.intents > 20
+    me = loop.floor.desks[0]
+    fills = int(loop.oms.table.executions.used[0])
+    assert int(me.record["fills"][0]) == fills > 0
+    assert me.world.positions["qty"][0] == pytest.approx(loop.oms.portfolio.books.positions["qty"][0, 0])
+
+
+def test_what_the_strategy_sees_of_its_money_is_what_the_venue_says(tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 6)
+        seen["venue"] = await loop.venues["X"].balances()
+
+    loop = drive(tmp_path / "run.journal", [Maker()], steps)
+    assert differing_money(loop.oms, seen["venue"]) == []
+    me = loop.floor.desks[0].world
+    assert float(me.ctx["cash"][0]) == pytest.approx(float(seen["venue"]["USDT"]), rel=1e-9)
+    assert float(me.positions["fees"][0]) > 0
+
+
+def test_a_decision_that_was_changed_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 3)
+
+    drive(path, [Maker()], steps)
+
+    class Other(Maker):
+        offset: int = 3
+
+    proof = retrace(path, [Other])
+    assert not proof.same
+    assert any("source" in line for line in proof.differences)
+
+    class Wider(Maker):
+        def on_timer(self, ctx: Any) -> None:
+            book = ctx.book(0)
+            if book.valid:
+                ctx.quote(0, 1, book.bid_ticks - 7, self.qty)
+
+    proof = retrace(path, [Wider])
+    assert any(line.startswith("decision at row") for line in proof.differences), proof.differences
+
+
+def test_lifecycle_is_journaled_and_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    marks: dict[str, int] = {}
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 3)
+        marks["pause"] = await tell(loop, Control.PAUSE)
+        await let(loop, clock, 2, seed=2)
+        marks["resume"] = await tell(loop, Control.RESUME)
+        marks["offset"] = await tell(loop, Control.PARAMETERS, offset=2)
+        await let(loop, clock, 3, seed=3)
+        with pytest.raises(UnknownName, match="ofset"):
+            await tell(loop, Control.PARAMETERS, ofset=1)
+        marks["flat"] = await tell(loop, Control.FLATTEN)
+        await let(loop, clock, 3, seed=4)
+
+    loop = drive(path, [Maker()], steps)
+    proof = again(path)
+    assert proof.same, proof.differences
+    with StoreReader(path) as reader:
+        asked = reader.rows(Stream.INTENT)
+    new = asked[asked["action"] == Action.NEW]["seq"].astype(np.int64)
+    assert not ((new > marks["pause"]) & (new <= marks["resume"])).any(), "paused: nothing new goes out"
+    assert (new > marks["offset"]).any()
+    last = asked[(asked["action"] == Action.NEW) & (asked["seq"] >= marks["flat"])]
+    assert set(last["type"].tolist()) <= {int(OrderType.MARKET)}, "only what closes the position"
+    assert float(loop.oms.portfolio.books.positions["qty"][0, 0]) == pytest.approx(0.0, abs=1e-9)
+    assert at_work(loop.oms) == []
+    assert loop.floor.desks[0].params["offset"] == 2
+
+
+def test_two_desks_share_a_venue_and_keep_to_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 8)
+
+    loop = drive(path, [Maker(), Trend()], steps, interval="2s")
+    proof = retrace(path, [Maker, Trend])
+    assert proof.same, proof.differences
+    one, two = (orders(loop.oms, run=name) for name in ("desk0", "desk1"))
+    assert one
+    assert two
+    assert int(loop.floor.desks[1].record["bars"][0]) >= 3
+    own = loop.oms.portfolio.books.positions["qty"][:, 0]
+    assert [float(d.world.positions["qty"][0]) for d in loop.floor.desks] == pytest.approx(own.tolist())
+
+
+def test_a_snapshot_and_its_tail_are_all_rows(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 3)
+        await loop.keep()
+        await let(loop, clock, 3, seed=2)
+
+    drive(path, [Maker()], steps)
+    with StoreReader(path) as reader:
+        seats = seats_of(manifest_of(reader), [Maker])
+        kept = reader.snapshot(FLOOR)
+        assert kept is not None
+        short = stand(reader, seats)
+        assert short.oms.seq == kept.seq
+        whole = stand(reader, seats, from_start=True)
+        assert walk(reader, short).rows < walk(reader, whole).rows
+    assert short.snapshot() == whole.snapshot()
+    assert short.oms.snapshot() == whole.oms.snapshot()
+
+
+def test_silence_of_a_feed_stops_orders_and_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    marks: dict[str, int] = {}
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 2)
+        row = zeros(1, EVENT)
+        row["kind"], row["aux"], row["flags"] = Kind.STATUS, Status.STALE, LAST
+        row["ts_recv"] = row["ts_exch"] = clock.now
+        await loop.show(row)
+        marks["stale"] = loop.oms.seq
+        for _ in range(8):  # time passes, and the market says nothing
+            clock.now += SEC // 4
+            await loop.beat()
+        marks["back"] = loop.oms.seq
+        assert loop.floor.desks[0].world.books["valid"][0] == 0
+        await let(loop, clock, 2, seed=2)
+
+    drive(path, [Maker()], steps)
+    with StoreReader(path) as reader:
+        asked = reader.rows(Stream.INTENT)["seq"].astype(np.int64)
+    assert ((asked < marks["stale"]).any(), (asked > marks["back"]).any()) == (True, True)
+    assert not ((asked > marks["stale"]) & (asked <= marks["back"])).any()
+    assert again(path).same
+
+
+def test_a_journal_that_is_none_of_a_trading_run_is_refused(tmp_path: Path) -> None:
+    from quantai.journal import EventStore
+
+    path = tmp_path / "other.journal"
+    EventStore.create(path, {"run": "other"}).close()
+    with pytest.raises(DataError, match="not the journal of a run that trades"):
+        retrace(path)
+    assert len(market(1.0)) == 300

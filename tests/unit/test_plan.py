@@ -1,0 +1,70 @@
+"""What a plan of trading refuses, in one line that says what to do, before anybody is reached."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import quantai as qa
+from quantai.core.errors import InputError, UnknownName
+from quantai.execution.client_ids import client_id, read_client_id, run_tag
+from quantai.execution.plan import Plan, paper_limits
+from quantai.strategy.examples import Cross, Quote
+
+
+class Idle(qa.Strategy):
+    """Does nothing."""
+
+
+def plan(**fields: Any) -> Plan:
+    said: dict[str, Any] = {
+        "strategies": [(Quote(), "quantai.strategy.examples:Quote")],
+        "venues": {"BINANCE": ["BTC-USDT"]},
+        "mode": "paper",
+        "journal": Path("run.journal"),
+    }
+    return Plan(**(said | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mode": "live"}, "--i-understand"),
+        ({"mode": "live", "understood": True}, "needs limits: --limits FILE"),
+        ({"mode": "replay"}, "--lake DIR"),
+        ({"strategies": []}, "no strategy"),
+        ({"venues": {"BINANCE": []}}, "nothing to trade"),
+        ({"strategies": [(Idle(), "x:Idle")]}, "Idle has no handler"),
+        ({"strategies": [(Cross(), "x:Cross")]}, "--interval 1m"),
+    ],
+)
+def test_a_plan_that_must_not_run_says_why(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        plan(**fields).check()
+
+
+def test_unknown_words_are_named() -> None:
+    with pytest.raises(UnknownName, match="papper"):
+        plan(mode="papper").check()
+    with pytest.raises(UnknownName, match="at_end"):
+        plan(at_end="hold").check()
+
+
+def test_a_plan_that_may_run_passes() -> None:
+    plan().check()
+    plan(mode="live", understood=True, limits=paper_limits()).check()
+
+
+def test_channels_are_those_a_strategy_reads_and_quotes_for_risk() -> None:
+    offered = ["trades", "l2_book", "ticker", "funding"]
+    assert plan().channels_of(offered) == ["trades", "ticker", "l2_book"]
+    assert plan(strategies=[(Cross(), "")], interval="1m").channels_of(offered) == ["trades", "ticker"]
+    assert plan(channels=["trades"]).channels_of(offered) == ["trades"]
+
+
+def test_run_names_are_new_each_time_and_fit_into_client_ids() -> None:
+    names = plan(strategies=[(Quote(), ""), (Quote(), "")]).run_names()
+    assert len(set(names)) == 2
+    for name in names:
+        assert run_tag(name) == name
+        assert read_client_id(client_id(name, 2**63, 3)) == (name, 2**63, 3)
