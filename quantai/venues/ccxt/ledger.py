@@ -318,7 +318,7 @@ class Ledger:
         self._end(order)
         if leg.end == "closed" and leg.filled >= leg.lots:
             return []
-        kind = _ENDS.get(leg.end, Kind.EXPIRED)  # some call closed what ended with a rest
+        kind = _ENDS.get(leg.end, Kind.CANCELED)  # some call closed what ended with a rest
         cancel = next((n for n, r in order.pending.items() if r.ask is Ask.CANCEL), 0)
         order.pending.pop(cancel, None)
         code = Reason.BY_USER if cancel else _reason(order)
