@@ -305,6 +305,7 @@ async def test_changing_a_futures_order_keeps_its_number(client: Client) -> None
 
 async def test_conditional_futures_orders_live_in_the_algo_service(exchange: LoopbackExchange, client: Client) -> None:
     await client.order(FUTURES, **market("BUY", "0.01"))
+    _, key = await client.ask("POST", "/fapi/v1/listenKey")
     stop = {
         "algoType": "CONDITIONAL",
         "side": "SELL",
@@ -312,13 +313,37 @@ async def test_conditional_futures_orders_live_in_the_algo_service(exchange: Loo
         "triggerPrice": "49000",
         "clientAlgoId": "s1",
     }
-    _, placed = await client.ask("POST", "/fapi/v1/algoOrder", symbol="BTCUSDT", closePosition="true", **stop)
-    assert (placed["algoStatus"], placed["triggerPrice"]) == ("NEW", "49000.0")
-    assert len((await client.ask("GET", "/fapi/v1/openAlgoOrders"))[1]) == 1
-    exchange.act("futures", "BTCUSDT", "quote", "BUY", "3", "48999")
-    exchange.act("futures", "BTCUSDT", "take", "SELL", "3")
+    async with client.listen(f"/fstream.binance.com/private/ws?listenKey={key['listenKey']}") as socket:
+        _, placed = await client.ask("POST", "/fapi/v1/algoOrder", symbol="BTCUSDT", closePosition="true", **stop)
+        assert (placed["algoStatus"], placed["triggerPrice"]) == ("NEW", "49000.0")
+        assert len((await client.ask("GET", "/fapi/v1/openAlgoOrders"))[1]) == 1
+        exchange.act("futures", "BTCUSDT", "quote", "BUY", "3", "48999")
+        exchange.act("futures", "BTCUSDT", "take", "SELL", "3")
+        events = [await receive(socket) for _ in range(6)]
+    assert [(e["e"], e.get("o", {}).get("X")) for e in events] == [
+        ("ALGO_UPDATE", "NEW"),
+        ("ALGO_UPDATE", "TRIGGERED"),
+        ("ORDER_TRADE_UPDATE", "NEW"),
+        ("ORDER_TRADE_UPDATE", "FILLED"),
+        ("ALGO_UPDATE", "FINISHED"),
+        ("ACCOUNT_UPDATE", None),
+    ]
     assert (await client.ask("GET", "/fapi/v1/algoOrder", clientAlgoId="s1"))[1]["algoStatus"] == "FINISHED"
     assert (await client.ask("GET", "/fapi/v3/positionRisk"))[1] == []
+
+
+async def test_income_tells_where_the_wallet_comes_from(exchange: LoopbackExchange, client: Client) -> None:
+    await client.order(FUTURES, **market("BUY", "0.02"))
+    exchange.exchange.fund("BTCUSDT", Decimal("0.0003"))
+    await client.order(FUTURES, **market("SELL", "0.02"))
+    _, rows = await client.ask("GET", "/fapi/v1/income", limit=1000)
+    assert {r["incomeType"] for r in rows} == {"FUNDING_FEE", "COMMISSION", "REALIZED_PNL"}
+    assert 100_000 + sum(Decimal(r["income"]) for r in rows) == exchange.account.wallet["USDT"]
+    _, (funding,) = await client.ask("GET", "/fapi/v1/income", incomeType="FUNDING_FEE", symbol="BTCUSDT")
+    assert Decimal(funding["income"]) < 0
+    _, (config,) = await client.ask("GET", "/fapi/v1/symbolConfig", symbol="BTCUSDT")
+    assert (config["leverage"], config["marginType"]) == (20, "CROSSED")
+    assert (await client.ask("GET", "/fapi/v1/accountConfig"))[1]["dualSidePosition"] is False
 
 
 async def test_a_trailing_stop_follows_the_market(exchange: LoopbackExchange, client: Client) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from quantai.venues.loopback import futures_desk
 from quantai.venues.loopback.accounts import Account
 from quantai.venues.loopback.exchange import Exchange
+from quantai.venues.loopback.futures_shapes import algo_status
 from quantai.venues.loopback.listings import Product
 from quantai.venues.loopback.orders import Order
 from quantai.venues.loopback.params import Params
@@ -15,7 +16,6 @@ from quantai.venues.loopback.refusals import Refused
 from quantai.venues.loopback.spot_shapes import side
 
 FUTURES = Product.FUTURES
-_SHOWN = {"PARTIALLY_FILLED": "TRIGGERED", "FILLED": "FINISHED", "EXPIRED": "EXPIRED", "CANCELED": "CANCELED"}
 
 
 def new_order(exchange: Exchange, account: Account, params: Params) -> Any:
@@ -67,7 +67,6 @@ def cancel_all(exchange: Exchange, account: Account, params: Params) -> Any:
 def shape(order: Order) -> dict[str, Any]:
     """Return a conditional order as the algo service shows it."""
     listing = order.listing
-    status = _SHOWN.get(order.status, "TRIGGERED" if order.working else "NEW")
     return {
         "algoId": order.algo_id,
         "clientAlgoId": order.client_id,
@@ -78,7 +77,7 @@ def shape(order: Order) -> dict[str, Any]:
         "positionSide": "BOTH",
         "timeInForce": order.tif,
         "quantity": listing.qty(order.lots),
-        "algoStatus": status,
+        "algoStatus": algo_status(order),
         "actualOrderId": str(order.id) if order.working else "",
         "triggerPrice": listing.px(order.stop),
         "price": listing.px(order.ticks),

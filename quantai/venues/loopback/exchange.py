@@ -35,6 +35,7 @@ class Exchange:
         self.deposits: dict[Product, dict[str, Decimal]] = {p: {} for p in Product}
         self.countdowns: dict[tuple[str, str], int] = {}
         self.requests: dict[str, int] = {}
+        self.funding: list[tuple[str, str, Decimal, int]] = []  # key, symbol, amount, ms
         self.order_ids, self.report_ids, self.cancel_ids = count(1), count(1), count(1)
         self._clients: dict[tuple[str, Product, str, str], Order] = {}
         self._open: dict[tuple[str, Product], dict[int, Order]] = {}
@@ -169,9 +170,14 @@ class Exchange:
         now, account, listing = self.now_ms(), order.account, order.listing
         if listing.product is Product.SPOT:
             event = spot_shapes.execution_event(order, execution, fill, now, next(self.report_ids), self.canceling)
+            self.hub.push(Product.SPOT, account.key, event)
         else:
-            event = futures_shapes.execution_event(order, execution, fill, now)
-        self.hub.push(listing.product, account.key, event)
+            events = [futures_shapes.execution_event(order, execution, fill, now)] if _is_told(order) else []
+            if order.algo_id and (execution == "NEW" or not order.is_open):
+                algo = futures_shapes.algo_event(order, futures_shapes.algo_status(order), now)
+                events.insert(0 if execution == "NEW" else len(events), algo)
+            for event in events:
+                self.hub.push(Product.FUTURES, account.key, event)
         if listing.product is Product.SPOT or fill is not None:
             self._dirty[account.key, listing.symbol] = None
         if not order.is_open:
@@ -226,6 +232,7 @@ class Exchange:
         paid = self.house.pay_funding(listing, rate)
         for key, amount in paid.items():
             account, mark = self.house.accounts[key], self.house.marks[symbol]
+            self.funding.append((key, symbol, amount, self.now_ms()))
             event = futures_shapes.account_event(account, listing, mark, "FUNDING_FEE", amount, self.now_ms())
             self.hub.push(Product.FUTURES, key, event)
         return paid
@@ -295,6 +302,11 @@ def fault_shape(number: int, fault: Fault) -> dict[str, Any]:
     """Return a fault with how often it struck."""
     scope = {"stream": fault.stream, "path": fault.path, "symbol": fault.symbol, "count": fault.count}
     return {"id": number, "name": fault.name, "seen": fault.seen, "done": fault.done} | scope
+
+
+def _is_told(order: Order) -> bool:
+    """Say whether an order has events of its own: a conditional one of the algo service only once it is triggered."""
+    return order.working or not order.algo_id
 
 
 def _owner(order: Order) -> dict[str, Any]:

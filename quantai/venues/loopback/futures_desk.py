@@ -193,6 +193,44 @@ def commission(exchange: Exchange, account: Account, params: Params) -> Any:
     return {"symbol": listing.symbol} | rates
 
 
+def account_config(exchange: Exchange, account: Account, params: Params) -> Any:
+    """Answer how the account is set up."""
+    modes = {"dualSidePosition": False, "multiAssetsMargin": False, "feeTier": 0, "tradeGroupId": -1}
+    return modes | {"canTrade": True, "canDeposit": False, "canWithdraw": False, "updateTime": exchange.now_ms()}
+
+
+def symbol_config(exchange: Exchange, account: Account, params: Params) -> Any:
+    """Answer leverage and margin type of contracts."""
+    named = params.get("symbol", "")
+    held = {s: account.positions[s] for s in exchange.house.listed if not named or s == named}
+    return [
+        {"symbol": s, "marginType": "ISOLATED" if p.isolated else "CROSSED", "isAutoAddMargin": False}
+        | {"leverage": p.leverage, "maxNotionalValue": "100000000"}
+        for s, p in held.items()
+    ]
+
+
+def income(exchange: Exchange, account: Account, params: Params) -> Any:
+    """Answer what changed the wallet, oldest first: funding, realised profit, commission."""
+    rows = [("FUNDING_FEE", s, amount, ms, "") for key, s, amount, ms in exchange.funding if key == account.key]
+    for order in exchange.of(account, FUTURES):
+        for fill in order.fills:
+            name, ms, id = order.listing.symbol, fill.ts_ms, str(fill.id)
+            rows.append(("COMMISSION", name, -fill.fee, ms, id))
+            if fill.realized:
+                rows.append(("REALIZED_PNL", name, fill.realized, ms, id))
+    symbol, kind = params.get("symbol", ""), params.get("incomeType", "")
+    start, end = params.integer("startTime", 0) or 0, params.integer("endTime")
+    found = [
+        {"symbol": s, "incomeType": k, "income": f"{amount:.8f}", "asset": exchange.house.listed[s].quote, "info": k}
+        | {"time": ms, "tranId": number, "tradeId": id}
+        for number, (k, s, amount, ms, id) in enumerate(sorted(rows, key=lambda row: row[3]), 1)
+        if symbol in ("", s) and kind in ("", k) and start <= ms and (end is None or ms <= end)
+    ]
+    limit = params.limit(100, 1000)
+    return found[:limit] if start else found[-limit:]
+
+
 def brackets(exchange: Exchange, account: Account, params: Params) -> Any:
     """Answer the leverage there is: one bracket a contract."""
     one = {"bracket": 1, "initialLeverage": 125, "notionalCap": 100_000_000, "notionalFloor": 0}

@@ -204,6 +204,46 @@ def execution_event(order: Order, execution: str, fill: Fill | None, now_ms: int
     return {"e": "ORDER_TRADE_UPDATE", "E": now_ms, "T": now_ms, "o": shape}
 
 
+def algo_event(order: Order, status: str, now_ms: int) -> Shape:
+    """Return an ALGO_UPDATE: what becomes of a conditional order until it is an order like any other."""
+    listing = order.listing
+    shape = {
+        "caid": order.client_id,
+        "aid": order.algo_id,
+        "at": "CONDITIONAL",
+        "o": order.type,
+        "s": listing.symbol,
+        "S": side(order),
+        "ps": "BOTH",
+        "f": order.tif,
+        "q": listing.qty(order.lots),
+        "X": status,
+        "ai": str(order.id) if order.working else "",
+        "ap": _average(order),
+        "aq": listing.qty(order.filled),
+        "act": "0",
+        "tp": listing.px(order.stop),
+        "p": listing.px(order.ticks),
+        "V": order.stp,
+        "wt": "MARK_PRICE" if order.on_mark else "CONTRACT_PRICE",
+        "pm": "NONE",
+        "cp": order.close_position,
+        "pP": False,
+        "R": order.reduce_only,
+        "tt": order.working_ms,
+        "gtd": order.expire_ms,
+        "rm": "",
+    }
+    return {"e": "ALGO_UPDATE", "E": now_ms, "T": now_ms, "o": shape}
+
+
+def algo_status(order: Order) -> str:
+    """Return the state of a conditional order as the algo service names it."""
+    if not order.is_open:
+        return "FINISHED" if order.status == "FILLED" else order.status
+    return "TRIGGERED" if order.working else "NEW"
+
+
 def account_event(
     account: Account, listing: Listing, mark: Decimal, reason: str, change: Decimal, now_ms: int
 ) -> Shape:
