@@ -189,10 +189,13 @@ class ToyServer:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request)
         body = await request.text()
-        handler = self.routes.get((request.method, "/" + path))
+        parent, _, last = path.rpartition("/")
+        handler = self.routes.get((request.method, "/" + path)) or self.routes.get((request.method, f"/{parent}/*"))
         if handler is None:
             return web.Response(status=404, text=f"{host} has no {path}")
         asked: Any = json.loads(body) if body else dict(request.query)
+        if isinstance(asked, dict):
+            asked["*"] = last  # an id in the path, where there is one
         is_order = request.method == "POST" and path.endswith(("order/create", "batch-orders", "spot/orders"))
         try:
             self.check(request, "/" + path, body)

@@ -95,7 +95,8 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             name="GATE", ccxt_id="gate", ids=T_28, types=frozenset({OrderType.LIMIT}), budget=100.0, window_s=10.0,
-            options={"defaultType": "spot"}, sandbox="testnet",
+            options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "unifiedAccount": False},
+            trades_param="order_id", sandbox="testnet",
         ),
     )
 }  # fmt: skip
