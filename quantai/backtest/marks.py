@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from quantai.backtest.tick_books import Books
 from quantai.core.compiled import uncounted
 from quantai.core.rows import Rows
 from quantai.data.tape import Tape
 from quantai.venues.book import apply
+from quantai.venues.cells import Books
 
 _ASKED = np.dtype([("ts", "i8"), ("px", "f8"), ("instrument", "i8"), ("before", "i8")])
 
