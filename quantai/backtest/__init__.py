@@ -7,6 +7,7 @@
 - `tick_variants` all cores over them, blocks that share a pass
 - `tick_lanes`    the memory of such a block
 - `tick_market`   the books that it shares
+- `tick_funding`  funding in a replay
 - `search`        which of them: a grid, a sample, or what Optuna suggests
 - `variants`      all cores over them, a block at a time
 - `lanes`         the memory of a block
@@ -14,6 +15,7 @@
 - `recorded`      a run written to a journal, and run again from it
 - `settings`      cash, costs and leverage
 - `bar_loop`      the driver pasted into each strategy's kernel
+- `bar_pair`      the quick way of two runs of a sweep, in step
 - `matching`      scripted orders through the same matching, without a strategy
 - `bar_log`       what a run writes down
 - `bar_matching`  orders against one bar

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from quantai.backtest.tick_funding import DUE, due_after
 from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, sample
 from quantai.backtest.tick_loop import run_ticks
 from quantai.backtest.tick_market import Market
@@ -105,6 +106,7 @@ class TickLanes:
         self._rules = np.stack([np.concatenate([v.row() for v in row]) for row in venues])
         self._sample_ns, self._max_orders = sample_ns, max_orders
         self._skewed = bool(tape.facts["skewed"])
+        self._due = due_after(np.zeros(0, DUE), m.rows) if tape.facts.get("funding", 1) else np.zeros(0, DUE)
         self._run = kernel.function("run_tick_lanes")
 
     def start(self, venues: Sequence[int]) -> None:
@@ -143,10 +145,15 @@ class TickLanes:
         s["at_tile_x"] = m.tiles.ctypes.data + TILE.itemsize
         p["sample_ns"], p["next_sample"] = self._sample_ns, self._start + self._sample_ns
         p["log_size"], p["final"] = LOG, 1
+        p["at_due"], p["n_due"] = self._due.ctypes.data, len(self._due)
         for name, table in self._logs.items():
             p[f"at_{name}"] = table.ctypes.data
         p["at_event"] = self._event.ctypes.data
         _clear_ranges(s)
+
+    def horizons(self) -> list[int]:
+        """Return the instants to `move` to, one after another."""
+        return self.market.horizons(int(self._rules["entry_least"].max()))
 
     def move(self, horizon: int, n: int) -> None:
         """Move the market and the first `n` lanes on to the instant `horizon`, a tile of the market."""

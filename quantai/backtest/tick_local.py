@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.order_table import price_of
+from quantai.backtest.tick_funding import next_due, pay_funding
 from quantai.core.compiled import uncounted
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, INTENT, LAST, MAKER, ORDER, Action, Kind, OrderState, OrderType, Reason
@@ -63,6 +64,10 @@ LOCAL = np.dtype(
         ("value", "f8"),  # absolute notional traded
         ("submits", "i8"),
         ("cancels", "i8"),
+        ("funding", "f8"),  # paid, in settlement currency
+        ("at_due", "u8"),  # funding that falls due
+        ("n_due", "i8"),
+        ("first_due", "i8"),
         ("log_size", "i8"),
         ("n_intents", "i8"),
         ("n_orders", "i8"),
@@ -87,7 +92,9 @@ _TRADE, _LEVEL, _CLEAR, _QUOTE, _FUNDING = (
 _ACK, _REJECT, _FILL, _CANCELED, _EXPIRED, _REPLACED = (
     int(k) for k in (Kind.ACK, Kind.REJECT, Kind.FILL, Kind.CANCELED, Kind.EXPIRED, Kind.REPLACED)
 )
-_CANCEL_REJECT, _REPLACE_REJECT = int(Kind.CANCEL_REJECT), int(Kind.REPLACE_REJECT)
+_CANCEL_REJECT, _REPLACE_REJECT, _TRIGGERED = (
+    int(k) for k in (Kind.CANCEL_REJECT, Kind.REPLACE_REJECT, Kind.TRIGGERED)
+)
 _PENDING, _OPEN, _PARTIAL, _FILLED = (int(OrderState[s]) for s in ("PENDING", "OPEN", "PARTIAL", "FILLED"))
 _S_CANCELED, _S_REJECTED, _S_EXPIRED = int(OrderState.CANCELED), int(OrderState.REJECTED), int(OrderState.EXPIRED)
 _NEW, _CANCEL, _TARGET = int(Action.NEW), int(Action.CANCEL), int(Action.TARGET)
@@ -115,18 +122,19 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         request_at = requests_of(x)[x.first_request].at if x.first_request < x.end_request else NEVER
         timer_at = c.next_timer if c.timer_ns > 0 else NEVER
         sample_at = p.next_sample
+        due_at = next_due(p, NEVER) if p.n_due > 0 else NEVER
         if not more and report_at == NEVER and request_at == NEVER and p.final and x.done >= x.last:
             # nothing can come any more: the clock stops with the last thing that happened
-            timer_at, sample_at = NEVER, NEVER
+            timer_at, sample_at, due_at = NEVER, NEVER, NEVER
         told_at = report_at if wants & _ON_REPORT or wants & _BY_ROW else NEVER
-        t = min(row_at, told_at, timer_at, sample_at)
+        t = min(row_at, told_at, timer_at, sample_at, due_at)
         if t == NEVER:
             t = report_at
         full = x.ring - (x.end_report - x.first_report) < ROOM
         if (t - x.response_least > x.done or request_at < t) and not full:
             # no decision is made before t: what it may send arrives `entry_least` later at the earliest
             first = t if t != NEVER else max(x.last, request_at if request_at != NEVER else 0)
-            until = min(first + x.entry_least - 1, x.horizon - 1) if t != NEVER else first
+            until = min(first + x.entry_least - 1, x.horizon - 1) if t != NEVER else min(first, x.horizon - 1)
             if until > x.done:
                 run_exchange(x, until)
                 continue
@@ -151,6 +159,10 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
                 refresh(c, x)
                 return REPORTED
             free_order_slot(c, p)
+            continue
+        if due_at == t:
+            refresh(c, x)
+            pay_funding(c, p)
             continue
         if timer_at == t:
             c.now = t
@@ -283,8 +295,11 @@ def receive_report(c: Any, p: Any, x: Any) -> None:
         o.state = _FILLED if r.open == 0 else _PARTIAL
     elif r.kind == _ACK:
         o.state = _OPEN
+    elif r.kind == _TRIGGERED:
+        o.triggered = 1
     elif r.kind == _REPLACED:
         o.px_ticks = r.px
+        o.trigger_ticks = r.lots if r.lots > 0 else o.trigger_ticks
         o.qty_lots = o.filled_lots + r.open
         o.state = _PARTIAL if o.filled_lots > 0 else _OPEN
     elif r.kind == _CANCEL_REJECT:

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.tick_books import Books
 from quantai.core.compiled import uncounted
 from quantai.core.rows import SNAPSHOT, Rows
 from quantai.data.tape import Tape
 from quantai.venues.book import HAPPENED, RECEIVED, advance
+from quantai.venues.cells import Books
 from quantai.venues.tiles import AFTER, I4, TILE, WRITE, build, count_rows, leave
 from quantai.venues.wire import NEVER
 
@@ -55,10 +55,14 @@ class Market:
             _begin(depth, cells, self.keys, self.rows[: self.head])
         self.tiles["first"], self.tiles["n"] = self.head, 0
 
-    def horizons(self) -> list[int]:
-        """Return the instants at which tiles end; NEVER is the last."""
-        ends = np.unique(self.rows_x["ts_exch"][self.head + TILE_ROWS :: TILE_ROWS])
-        return [*ends.tolist(), NEVER]
+    def horizons(self, ahead_ns: int) -> list[int]:
+        """Return the instants at which tiles end; NEVER is the last, and no other is so near to the last row's instant.
+
+        A run looks `ahead_ns` ahead of its decisions; near the end of the tape it has to see all of it.
+        """
+        exch = self.rows_x["ts_exch"]
+        ends = np.unique(exch[self.head + TILE_ROWS :: TILE_ROWS])
+        return [*ends[ends <= exch[-1] - ahead_ns].tolist(), NEVER]
 
     def move(self, horizon: int) -> None:
         """Leave the tile and build the next: all rows before `horizon`, on both clocks."""

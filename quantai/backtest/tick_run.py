@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from quantai.backtest.tick_funding import DUE, due_after
 from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, free_order_slot, receive_rows, send_intents, step_ticks
 from quantai.backtest.tick_local import sample as sample_account
 from quantai.backtest.tick_loop import run_ticks
 from quantai.core.compiled import uncounted
 from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.instruments import Instruments
-from quantai.core.rows import EVENT, INTENT, ORDER, SEC, SNAPSHOT, Rows, zeros
+from quantai.core.rows import EVENT, INTENT, ORDER, SEC, SNAPSHOT, Kind, Rows, zeros
 from quantai.data.tape import Tape
 from quantai.strategy import Strategy
 from quantai.strategy.context import World
@@ -84,6 +85,7 @@ class TickRun:
         }  # fmt: skip
         self._kept: dict[str, list[Rows]] = {name: [] for name in self._logs}
         self._tail = self._tail_x = zeros(0, EVENT)
+        self._due: Rows = np.zeros(0, DUE)
         s = self.sim
         s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
         s["entry_least"], s["response_least"] = self._rules["entry_least"].min(), self._rules["response_least"].min()
@@ -141,6 +143,7 @@ class TickRun:
         for clock in ("ts_recv", "ts_exch"):
             if np.any(np.diff(rows[clock]) < 0) or rows[clock][0] < before[clock][0]:
                 raise DataError(f"rows go back in time by {clock}: feed them in order, or replay a Tape of them")
+        self._learn(rows)
         whole = np.concatenate([self._tail, rows]) if len(self._tail) else rows
         self._feed(whole, whole, None, int(whole["ts_exch"][-1]))
 
@@ -149,6 +152,8 @@ class TickRun:
         if len(self._tail) or self.local["started"][0]:
             raise InputError("a tape is fed whole, to a fresh run: feed its rows in pieces instead")
         self.local["final"] = 1
+        if tape.facts.get("funding", 1):
+            self._learn(tape.rows)
         if len(tape):
             self._feed(tape.rows, tape.exchange_rows, tape.facts, NEVER)
         self._finish()
@@ -180,6 +185,15 @@ class TickRun:
                 break
         if horizon != NEVER:
             self._settle(rows, horizon)
+
+    def _learn(self, rows: Rows) -> None:
+        if not len(self._due) and not np.any(rows["kind"] == Kind.FUNDING):
+            return
+        self._due = due_after(self._due[int(self.local["first_due"][0]) :], rows)
+        self._wire_due()
+
+    def _wire_due(self) -> None:
+        self.local["at_due"], self.local["n_due"], self.local["first_due"] = self._due.ctypes.data, len(self._due), 0
 
     def _begin(self, rows: Rows) -> bool:
         # leading snapshot rows are the market before the run: both sides know them before on_start
@@ -259,6 +273,8 @@ class TickRun:
         ]
         s["end_request"], s["end_report"] = s["end_request"] - s["first_request"], s["end_report"] - s["first_report"]
         p["row"] = 0  # an index into the piece being fed
+        due = self._due[int(p["first_due"][0]) :]
+        p["n_due"], p["first_due"] = len(due), 0
         drop = ("first_request", "first_report", "n_rows", "n_cells", "horizon", "one_order")
         for name in drop + (() if own_book else ("split", "next_book")):
             s[name] = 0
@@ -267,7 +283,7 @@ class TickRun:
         for own in (False, True)[: 1 + own_book]:
             levels = self.books.standing(own)
             parts += [np.array([len(levels)]), levels, self.books.tops(own)]
-        parts += [np.array([len(self._tail)]), self._tail]
+        parts += [due, np.array([len(self._tail)]), self._tail]
         body = b"".join(a.tobytes() for a in parts)
         self.world.ctx["n_orders"] = self.max_orders
         account = self.world.snapshot()
@@ -313,6 +329,7 @@ class TickRun:
             (take(int(take(1, "i8")[0]), STANDING), take(2 * n, "i8").reshape(n, 2))
             for _ in range(1 + int(s["consumed"][0]))
         ]
+        run._due = take(int(run.local["n_due"][0]), DUE)
         run._tail = run._tail_x = take(int(take(1, "i8")[0]), EVENT)
         run.books.take_over(books, run._tail, facts)
         try:
@@ -324,6 +341,7 @@ class TickRun:
         run.world.wire()
         run.world.ctx["n_orders"] = run.local["slots"]
         run._wire()
+        run._wire_due()
         return run
 
 

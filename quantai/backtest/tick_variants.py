@@ -104,7 +104,7 @@ class TickVariants:
             lanes.start(which[first:end])
             for k in range(n):
                 lanes.records[k] = self._fields.record(self._dtype, variants[first + k])[0]
-            for horizon in lanes.market.horizons():
+            for horizon in lanes.horizons():
                 if stop.is_set():
                     return
                 lanes.move(horizon, n)

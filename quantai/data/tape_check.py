@@ -20,8 +20,9 @@ _FACTS = np.dtype(
         ("hi_ticks", "i8"),
     ]
 )
-_WHOLE = np.dtype([("exch_sorted", "i8"), ("skewed", "i8"), ("head", "i8")])
+_WHOLE = np.dtype([("exch_sorted", "i8"), ("skewed", "i8"), ("head", "i8"), ("funding", "i8")])
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
+_FUNDING = int(Kind.FUNDING)
 _MOST = 2**62
 
 
@@ -68,6 +69,10 @@ def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
             f.hi_ticks = max(f.hi_ticks, r.px_ticks)
         elif k == _CLEAR:
             f.clears += 1
+        elif k == _FUNDING:
+            if not np.isfinite(r.px):
+                return i, NAN
+            w.funding += 1
     return -1, 0
 
 

@@ -16,7 +16,11 @@ The simulated exchange, compiled and without any I/O:
 - `cells`     the memory behind them
 - `matching`  what a market row does to our resting orders
 - `requests`  what the exchange does with a request of ours
+- `stops`     stops that wait, and what wakes them
+- `reporting` what the exchange tells us
 - `exchange`  the exchange in batches
+- `tiles`     the books of a stretch of rows, for many runs at once
+- `shared`    the exchange of a run that shares them
 - `wire`      requests and reports on their way
 """
 

@@ -40,6 +40,8 @@ def run_exchange(x: Any, until: int) -> None:
         stop = min(until, at, x.next_expiry)
         if x.n_orders > 0 and not scan(x, stop):
             return
+        if x.first_request < x.end_request and requests_of(x)[x.first_request].at < at:
+            continue  # a stop has woken: it is the next to arrive
         if x.n_orders > 0 and x.next_expiry <= stop:
             expire(x, x.next_expiry, _EXPIRED, _GTD)
         elif at <= stop:
@@ -73,6 +75,8 @@ def scan(x: Any, stop: int) -> bool:
                 w = own[r.instrument]
                 buy_lo, buy_hi, sell_lo, sell_hi = w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi
                 if x.n_orders == 0:
+                    break
+                if x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop:
                     break
             if x.ring - (x.end_report - x.first_report) < ROOM // 2:
                 x.next_scan = i

@@ -9,10 +9,10 @@ from quantai.core.instruments import INSTRUMENT
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import REDUCE_ONLY, Kind, Reason
 from quantai.venues.book import DEPTH
-from quantai.venues.latency import response_ns
 from quantai.venues.queue import on_level, on_print
-from quantai.venues.rules import RULES
-from quantai.venues.wire import NEVER, OWN, RESTING, report_slot, reports_of
+from quantai.venues.reporting import own_of, report, rules_of
+from quantai.venues.stops import follow
+from quantai.venues.wire import NEVER, RESTING
 
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
 FILL, CANCELED = int64s(Kind.FILL, Kind.CANCELED)
@@ -27,18 +27,6 @@ def resting_of(x: Any) -> Any:
 
 
 @pasted
-def own_of(x: Any) -> Any:
-    """What the exchange knows of us, one row an instrument."""
-    return rows_at(x.at_own, x.n_instruments, OWN)
-
-
-@pasted
-def rules_of(x: Any) -> Any:
-    """The RULES, one row an instrument."""
-    return rows_at(x.at_rules, x.n_instruments, RULES)
-
-
-@pasted
 def insts_of(x: Any) -> Any:
     """The INSTRUMENT rows."""
     return rows_at(x.at_insts, x.n_instruments, INSTRUMENT)
@@ -50,37 +38,6 @@ def to_lots(d: Any, qty: float) -> float:
     exact = qty * d.per_unit
     near = np.rint(exact)
     return near if abs(exact - near) <= 1e-9 * max(1.0, abs(near)) else exact
-
-
-@uncounted
-def report(
-    x: Any,
-    ts: int,
-    order: int,
-    instrument: int,
-    side: int,
-    kind: int,
-    lots: int,
-    px: int,
-    left: int,
-    maker: int,
-    reason: int,
-) -> None:
-    """Send one report about an order; it never overtakes an earlier one of the same instrument."""
-    own = own_of(x)[instrument]
-    own.last_report = max(own.last_report, ts + response_ns(rules_of(x)[instrument], ts, x.reported))
-    x.reported += 1
-    r = reports_of(x)[report_slot(x, own.last_report)]
-    r.ts_exch = ts
-    r.order = order
-    r.lots = lots
-    r.px = px
-    r.open = left
-    r.kind = kind
-    r.maker = maker
-    r.reason = reason
-    r.instrument = instrument
-    r.side = side
 
 
 @uncounted
@@ -123,7 +80,9 @@ def compact(x: Any) -> None:
         o = rows[n]
         n += 1
         w = own[o.instrument]
-        if o.side > 0:
+        if o.stop != 0:
+            w.buy_lo, w.buy_hi = -_FAR, _FAR  # every print concerns it
+        elif o.side > 0:
             w.buy_lo, w.buy_hi = min(w.buy_lo, o.px), max(w.buy_hi, o.px)
         else:
             w.sell_lo, w.sell_hi = min(w.sell_lo, o.px), max(w.sell_hi, o.px)
@@ -148,9 +107,13 @@ def match(x: Any, r: Any, depth: Any) -> bool:
         rest = lots
         for n in range(x.n_orders):
             o = rows[n]
-            if o.instrument != r.instrument or o.side == side:
+            if o.instrument != r.instrument:
                 continue
-            if o.px == p:
+            if o.stop != 0:
+                ended = follow(x, o, p, ts) or ended
+            elif o.side == side:
+                continue
+            elif o.px == p:
                 past = on_print(rules.queue, o, rest, lots)
                 if past > 0:
                     rest -= min(past, o.open)
@@ -162,7 +125,7 @@ def match(x: Any, r: Any, depth: Any) -> bool:
         alive = r.qty >= depth.half
         for n in range(x.n_orders):
             o = rows[n]
-            if o.instrument != r.instrument:
+            if o.instrument != r.instrument or o.stop != 0:
                 continue
             if o.side == side:
                 if o.px == p:

@@ -145,6 +145,8 @@ class Paper:
         if kind is Kind.FILL:
             self._execute(said, order)
             return
+        if kind is Kind.TRIGGERED:
+            return  # it is still the same open order
         fields: dict[str, int] = {"ts": ts, "code": int(said["reason"])}
         texts: list[tuple[str, str]] = [(VENUE_ID, f"paper-{order.asked.order}")] if kind is Kind.ACK else []
         if kind is Kind.ACK:

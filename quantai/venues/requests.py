@@ -11,6 +11,7 @@ from quantai.venues.book import DEPTH, F8, I8, cell_of, next_ask, next_bid
 from quantai.venues.matching import compact, end, fill, insts_of, own_of, report, resting_of, rules_of, to_lots
 from quantai.venues.queue import join
 from quantai.venues.rules import CANCEL_NEWEST, CANCEL_OLDEST
+from quantai.venues.stops import FAR, STOP, STOP_LIMIT, TRAILING, WAKE, wake
 from quantai.venues.wire import RESTING
 
 _NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
@@ -21,7 +22,7 @@ _REPLACED, _CANCEL_REJECT, _REPLACE_REJECT = int64s(Kind.REPLACED, Kind.CANCEL_R
 _BY_USER, _R_POST, _R_IOC, _R_FOK = int64s(Reason.BY_USER, Reason.POST_ONLY, Reason.IOC, Reason.FOK)
 _R_GTD, _BAD_QTY, _NOT_A_PRICE = int64s(Reason.GTD, Reason.BAD_QTY, Reason.NOT_A_PRICE)
 _TOO_MANY, _SELF, _R_REDUCE = int64s(Reason.TOO_MANY, Reason.SELF_TRADE, Reason.REDUCE_ONLY)
-_ZERO, _TAKER = int64s(0, 0)
+_ZERO, _TAKER, _SILENT = int64s(0, 0, 0)
 _ANY_BUY, _ANY_SELL = 2**60, -(2**60)
 
 
@@ -33,6 +34,8 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
     while k < x.n_orders and rows[k].order != q.order:
         k += 1
     found = k < x.n_orders
+    if q.action == WAKE:
+        return arrive_woken(x, q, at_depth, at_cells, may_take)
     if q.action == _NEW:
         reason = refusal(x, q)
         if reason > 0:
@@ -46,6 +49,10 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
         o.order, o.instrument, o.side, o.px = q.order, q.instrument, q.side, q.px
         o.open, o.filled, o.expire = q.lots, 0, q.expire if q.tif == _GTD else 0
         o.type, o.tif, o.flags = q.type, q.tif, q.flags
+        o.stop = o.trail = 0
+        if q.type >= STOP:
+            wait(x, o, q, rows_at(at_depth, x.n_instruments, DEPTH)[q.instrument].last)
+            return False
         return enter(x, o, q.at, _ACK, at_depth, at_cells, may_take)
     if not found:
         kind = _CANCEL_REJECT if q.action == _CANCEL else _REPLACE_REJECT
@@ -63,6 +70,27 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
     if left <= 0:
         end(x, o, q.at, _CANCELED, _BY_USER)
         compact(x)
+    elif o.stop != 0:
+        o.open = left
+        o.px = px if o.type == STOP_LIMIT else 0
+        if q.trigger > 0 and o.trail > 0:
+            o.trail = q.trigger
+        elif q.trigger > 0:
+            o.stop = q.trigger
+        report(
+            x,
+            q.at,
+            o.order,
+            o.instrument,
+            o.side,
+            _REPLACED,
+            o.trail if o.trail > 0 else o.stop,
+            px,
+            left,
+            _ZERO,
+            _ZERO,
+        )
+        judge(x, o, q.at, rows_at(at_depth, x.n_instruments, DEPTH)[q.instrument].last)
     elif px == o.px and left <= o.open:
         o.open = left
         report(x, q.at, o.order, o.instrument, o.side, _REPLACED, _ZERO, px, left, _ZERO, _ZERO)
@@ -84,17 +112,66 @@ def refusal(x: Any, q: Any) -> int:
     inst = insts_of(x)[q.instrument]
     if q.lots < 1 or q.lots < inst.min_qty_lots or (inst.max_qty_lots > 0 and q.lots > inst.max_qty_lots):
         return _BAD_QTY
-    if q.type == _LIMIT and q.px < 1:
+    if (q.type == _LIMIT or q.type == STOP_LIMIT) and q.px < 1:
         return _NOT_A_PRICE
-    if q.type != _LIMIT and q.type != _MARKET:
+    if q.type < _MARKET or q.type > TRAILING or (q.type >= STOP and q.trigger < 1):
         return _NOT_A_PRICE
-    if q.flags & POST_ONLY and q.type != _LIMIT:
+    if q.flags & POST_ONLY and q.type != _LIMIT and q.type != STOP_LIMIT:
         return _R_POST
-    if q.flags & REDUCE_ONLY and -q.side * own_of(x)[q.instrument].lots <= 0:
+    if q.flags & REDUCE_ONLY and q.type < STOP and -q.side * own_of(x)[q.instrument].lots <= 0:
         return _R_REDUCE
     if q.tif == _GTD and q.expire <= q.at:
         return _R_GTD
     return 0
+
+
+@uncounted
+def wait(x: Any, o: Any, q: Any, last: float) -> None:
+    """Let the order behind the last one wait as a stop; it wakes at once when the last print has reached it."""
+    if q.type == TRAILING:
+        o.trail, o.px = q.trigger, 0
+        o.stop = q.px if q.px > 0 else o.side * FAR
+        if last > 0.0:
+            px = last_ticks(x, o.instrument, last)
+            o.stop = min(o.stop, px + o.trail) if o.side > 0 else max(o.stop, px - o.trail)
+            o.stop = o.stop if o.stop != 0 else -1
+    else:
+        o.stop = q.trigger
+    report(x, q.at, q.order, q.instrument, q.side, _ACK, _ZERO, o.px, o.open, _ZERO, _ZERO)
+    x.n_orders += 1
+    judge(x, o, q.at, last)
+
+
+@uncounted
+def judge(x: Any, o: Any, ts: int, last: float) -> None:
+    """Wake a stop that the last print has reached already, and measure what is left."""
+    if last > 0.0 and (last_ticks(x, o.instrument, last) - o.stop) * o.side >= 0:
+        wake(x, o, ts)
+    compact(x)
+
+
+@uncounted
+def last_ticks(x: Any, instrument: int, last: float) -> int:
+    """Return a print's price in ticks."""
+    inst = insts_of(x)[instrument]
+    return int(np.rint(last * inst.tick_den / inst.tick_num))
+
+
+@uncounted
+def arrive_woken(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
+    """Let a stop that has woken trade or rest; what it may not do any more ends it."""
+    if q.flags & REDUCE_ONLY and -q.side * own_of(x)[q.instrument].lots <= 0:
+        report(x, q.at, q.order, q.instrument, q.side, _CANCELED, _ZERO, q.px, q.lots, _ZERO, _R_REDUCE)
+        return False
+    if x.n_orders == x.max_orders:
+        report(x, q.at, q.order, q.instrument, q.side, _CANCELED, _ZERO, q.px, q.lots, _ZERO, _TOO_MANY)
+        return False
+    o = resting_of(x)[x.n_orders]
+    o.order, o.instrument, o.side, o.px = q.order, q.instrument, q.side, q.px
+    o.open, o.filled, o.expire = q.lots, 0, q.expire
+    o.type, o.tif, o.flags = q.type, q.tif, q.flags
+    o.stop = o.trail = 0
+    return enter(x, o, q.at, _SILENT, at_depth, at_cells, may_take)
 
 
 @uncounted
@@ -139,7 +216,7 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
     if o.type == _MARKET or o.tif == _IOC or o.tif == _FOK:
         end(x, o, ts, _EXPIRED, _R_FOK if o.tif == _FOK else _R_IOC)
         return False
-    if o.filled == 0 or accepted != _ACK:
+    if accepted != _SILENT and (o.filled == 0 or accepted != _ACK):
         report(x, ts, o.order, o.instrument, o.side, accepted, _ZERO, o.px, o.open, _ZERO, _ZERO)
     join(rules.queue, o, to_lots(d, cells[cell_of(d, keys, o.side, o.px)]))
     x.n_orders += 1
@@ -154,7 +231,7 @@ def prevent(x: Any, o: Any, limit: int, ts: int, mode: int) -> bool:
     for k in range(x.n_orders):
         other = rows[k]
         meets = other.instrument == o.instrument and other.side != o.side and (limit - other.px) * o.side >= 0
-        if meets and other.open > 0:
+        if meets and other.open > 0 and other.stop == 0:
             if mode == CANCEL_NEWEST:
                 end(x, o, ts, _EXPIRED, _SELF)
                 return False

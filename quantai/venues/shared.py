@@ -80,10 +80,10 @@ def find_tops(t: Any, x: Any, d: Any, instrument: int, k: int) -> None:
     latest = latest_of(t, k, instrument)
     if latest >= 0:
         a = rows_at(t.at_after, t.n, AFTER)[latest]
-        d.bid, d.ask = a.bid, a.ask
+        d.bid, d.ask, d.last = a.bid, a.ask, a.last
     else:
         before = rows_at(t.at_depth, t.n_instruments, DEPTH)[instrument]
-        d.bid, d.ask = before.bid, before.ask
+        d.bid, d.ask, d.last = before.bid, before.ask, before.last
     if x.n_eaten > 0:
         if is_eaten(t, x, d, instrument, -1, d.ask, k):
             d.ask += 1

@@ -35,7 +35,7 @@ REPORT = np.dtype(
         ("ts_exch", "i8"),
         ("ts_recv", "i8"),
         ("order", "i8"),
-        ("lots", "i8"),  # filled by this report
+        ("lots", "i8"),  # filled by this report; of a stop REPLACED, where it wakes
         ("px", "i8"),  # price of the fill, or of the order
         ("open", "i8"),  # what is left open
         ("kind", "i8"),
@@ -61,6 +61,8 @@ RESTING = np.dtype(
         ("type", "i8"),
         ("tif", "i8"),
         ("flags", "i8"),
+        ("stop", "i8"),  # a stop that waits: the price (ticks) at which it wakes; 0 = it works
+        ("trail", "i8"),  # its distance from the best print, 0 = it stays
     ]
 )
 """An order at the exchange; the table is in the order of arrival, the oldest first."""
