@@ -18,6 +18,7 @@ from quantai.core.instruments import Contract, Instrument, Instruments
 from quantai.core.rows import Status
 from quantai.data.history.names import resolve
 from quantai.venues.answers import AnswerQueue
+from quantai.venues.ccxt.calls import text
 from quantai.venues.ccxt.catching_up import CatchingUp
 from quantai.venues.ccxt.client import exchange
 from quantai.venues.ccxt.desk import Desk
@@ -347,7 +348,8 @@ def _check_grid(instrument: Instrument, market: dict[str, Any], name: str) -> No
     ):
         step = decimal(theirs)
         if step and ours % step:
-            raise VenueError(f"{instrument.symbol}: the {what} is {ours} here and {step} at {name}: use a multiple")
+            wrong = f"the {what} is {text(ours)} here and {text(step)} at {name}"
+            raise VenueError(f"{instrument.symbol}: {wrong}: use a multiple")
 
 
 def _pause_s(api: Any) -> float:
