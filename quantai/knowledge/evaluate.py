@@ -20,6 +20,9 @@ from quantai.ops import progress
 
 COLLECTION = "evaluation"
 
+DEPTH = 20
+"""Passages asked for, so that documents of several chunks still leave ten."""
+
 
 def evaluate(
     store: Store, search: Search, folder: Path, stages: Iterable[str] = STAGES, quiet: bool = True
@@ -43,7 +46,7 @@ def evaluate(
     with progress("asking", len(asked) * len(stages), unit="queries", quiet=quiet) as advance:
         for stage in stages:
             found[stage] = _measure(
-                lambda text, stage=stage: search(text, 30, stage=stage), asked, queries, relevant, advance
+                lambda text, stage=stage: search(text, DEPTH, stage=stage), asked, queries, relevant, advance
             )
     default = found[stages[0]]
     chunks = store.manifest.rows("SELECT count(*) AS n FROM chunks WHERE collection = ?", (COLLECTION,))[0]["n"]

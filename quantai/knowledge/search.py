@@ -165,7 +165,8 @@ def _stems(word: str) -> tuple[str, ...]:
 
 def _match(rarity: dict[str, float], present: list[str], cosine: float | None) -> float:
     total = sum(rarity.values())
-    covered = sum(value for word, value in rarity.items() if word in set(present)) / total if total else 0.0
+    there = rarity.keys() & set(present)
+    covered = sum(rarity[word] for word in there) / total if total else 0.0
     at = _COVERAGE_ALONE * covered + _OFFSET_ALONE
     if cosine is not None:
         at = _COSINE * cosine + _COVERAGE * covered + _OFFSET

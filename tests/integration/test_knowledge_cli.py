@@ -1,0 +1,65 @@
+"""`quantai kb`: what the commands print and how they end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from quantai.cli import main
+from tests.knowledge_setting import write_notes
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> list[str]:
+    return ["--store", str(tmp_path / "store")]
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> dict:
+    code = main(["kb", *args, "--json"])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    assert shown.err == ""
+    return json.loads(shown.out.splitlines()[-1])
+
+
+def test_add_list_search_ask_remove(store: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = write_notes(tmp_path / "notes", 5)
+    words = ["--embedding", "none"]
+    added = run(capsys, "add", str(tmp_path / "notes"), "--tag", "own", *store, *words)
+    assert (added["added"], added["documents"], added["failed"]) == (5, 5, {})
+    assert run(capsys, "add", str(tmp_path / "notes"), *store, *words)["unchanged"] == 5
+    listed = run(capsys, "list", *store)
+    assert listed["count"] == 5
+    assert listed["documents"][0]["tags"] == ["own"]
+    found = run(capsys, "search", "files, limits and notes on data", "--k", "2", *store, *words)
+    assert found["found"]
+    assert len(found["passages"]) == 2
+    assert found["passages"][0]["citation"].startswith("Note 2 on data")
+    answer = run(capsys, "ask", "what does the kill switch cancel?", *store, *words)
+    assert answer["found"]
+    assert "kill" in answer["answer"]
+    assert answer["passages"][0]["link"].endswith(":3")
+    assert main(["kb", "ask", "what does the kill switch cancel?", *store, *words]) == 0
+    assert "[1] Note 1 on risk" in capsys.readouterr().out
+    assert run(capsys, "remove", str(paths[0]), *store)["documents"] == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["add", "nowhere.md", "--embedding", "none"], "no such file or folder"),
+        (["search", "x", "--embedding", "magic"], "unknown embedding 'magic'"),
+        (["search", "x", "--stage", "magic", "--embedding", "none"], "unknown stage 'magic'"),
+        (["ask", "x", "--url", "http://127.0.0.1:1", "--embedding", "none"], "say with --model"),
+        (["add", "http://10.0.0.1/", "--embedding", "none"], "not on the public internet"),
+        (["eval", "nowhere", "--embedding", "none"], "corpus.jsonl, queries.jsonl and qrels"),
+    ],
+)
+def test_refusals_are_one_line(
+    args: list[str], said: str, store: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["kb", *args, *store]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert said in shown.err
