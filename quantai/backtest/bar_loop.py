@@ -14,10 +14,9 @@ import numpy as np
 from quantai.backtest.bar_log import ROUNDS, close_instant, is_full, log_fill, log_order
 from quantai.backtest.bar_matching import match_bar, open_price
 from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, end, place, price_of, settle
-from quantai.core.compiled import compiled
+from quantai.core.compiled import inlined, uncounted
 from quantai.core.memory import kept, put_back
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
-from quantai.report.running import update
 from quantai.strategy.account import apply_fill, equity_of, gross_of, lots_to_qty, target_lots, unit_value
 from quantai.strategy.handlers import (
     has_on_bar,
@@ -33,7 +32,7 @@ from quantai.strategy.handlers import (
 )
 
 _FILLED, _REJECTED = int(OrderState.FILLED), int(OrderState.REJECTED)
-_NO_CASH, _NOT_A_PRICE, _BAD_QTY = int(Reason.NO_CASH), int(Reason.NOT_A_PRICE), int(Reason.BAD_QTY)
+NO_CASH, _NOT_A_PRICE, BAD_QTY = int(Reason.NO_CASH), int(Reason.NOT_A_PRICE), int(Reason.BAD_QTY)
 _NEW, _TARGET = int(Action.NEW), int(Action.TARGET)
 _MARKET = int(OrderType.MARKET)
 _KIND_FILL = int(Kind.FILL)
@@ -58,48 +57,16 @@ def run_bars(
     log_orders: Any,
     log_fills: Any,
     log_intents: Any,
-    stats: Any,
     progress: Any,
 ) -> None:
     """Process bars from progress.next up to `stop`, or until a log buffer has to be drained."""
     c, p, s = ctx[0], progress[0], settings[0]
-    # copies that only inlined code sees stay in registers; in memory, each row would wait for the stores of the last
-    m, st = kept(me[0]), kept(stats[0])
+    # a copy that only inlined code sees stays in registers; in memory, each row would wait for the stores of the last
+    m = kept(me[0])
     i, end_of = p.next, p.instant_end
-    # one instrument has one bar an instant, and without logs nothing has to be written down on the way
-    simple = insts.shape[0] == 1 and s.log == 0 and not has_on_timer
     while i < stop:
         if s.log == 1 and is_full(p, orders.shape[0], insts.shape[0]):
             break
-        asked = False
-        if simple and p.seq > 0 and p.working == 0 and positions[0].target_order == 0 and c.n_intents == 0:
-            # nothing can trade until the handler asks for something: prices are all that moves, and a loop of its own
-            # over them keeps the account in registers, too
-            q, position = kept(c), positions[0]
-            first = i
-            while i < stop and not asked:
-                bar = bars[i]
-                q.k = 0
-                q.now = bar.ts_close
-                q.seq += 1
-                position.px = bar.close
-                q.equity = q.cash
-                if position.lots != 0:
-                    q.equity += position.qty * unit_value(insts[0], bar.close)
-                if has_on_bar:
-                    on_bar(m, q, bar)
-                if q.n_intents > 0:
-                    asked = True
-                else:
-                    update(st, q.equity)
-                    i += 1
-            put_back(c, q)
-            p.seq = c.seq
-            p.bars += i - first
-            if not asked:
-                end_of = i
-                break
-            end_of = i + 1
         if i >= end_of:
             # a new instant: what traded during its bars comes before any decision at their close
             end_of = i + 1
@@ -144,36 +111,51 @@ def run_bars(
                             log_order(p, s, orders, k, log_orders)
                 position.px = bar.close
             c.equity = equity_of(c)
-        if not asked:
-            bar = bars[i]
-            p.seq += 1
-            c.seq = p.seq
-            c.instrument = bar.instrument
-            if has_on_timer:
-                if c.timer_ns > 0 and c.next_timer <= c.now:
-                    on_timer(m, c)
-                    c.next_timer += ((c.now - c.next_timer) // c.timer_ns + 1) * c.timer_ns
-            if has_on_bar:
-                on_bar(m, c, bar)
-        rounds = 0
-        while c.n_intents > 0 and rounds < ROUNDS:
-            # an order refused at once is reported at once, and the handler may ask for something else
-            accept(c, p, s, insts, positions, orders, intents, log_intents)
-            for k in range(p.slots):
-                if orders[k].state >= _FILLED:
-                    if has_on_order:
-                        on_order(m, c, orders[k])
-                    log_order(p, s, orders, k, log_orders)
-            rounds += 1
+        bar = bars[i]
+        p.seq += 1
+        c.seq = p.seq
+        c.instrument = bar.instrument
+        if has_on_timer:
+            if c.timer_ns > 0 and c.next_timer <= c.now:
+                on_timer(m, c)
+                c.next_timer += ((c.now - c.next_timer) // c.timer_ns + 1) * c.timer_ns
+        if has_on_bar:
+            on_bar(m, c, bar)
+        answer(m, c, p, s, insts, positions, orders, intents, log_orders, log_intents)
         i += 1
         if i == end_of:
-            close_instant(c, p, s, st)
+            close_instant(c, p, s)
     p.next, p.instant_end = i, end_of
     put_back(me[0], m)
-    put_back(stats[0], st)
 
 
-@compiled
+@inlined
+def answer(
+    m: Any,
+    c: Any,
+    p: Any,
+    s: Any,
+    insts: Any,
+    positions: Any,
+    orders: Any,
+    intents: Any,
+    log_orders: Any,
+    log_intents: Any,
+) -> None:
+    """Turn what was asked for at one bar into orders; what is refused at once is reported at once."""
+    rounds = 0
+    while c.n_intents > 0 and rounds < ROUNDS:
+        # the handler may ask for something else when it hears of a refusal
+        accept(c, p, s, insts, positions, orders, intents, log_intents)
+        for k in range(p.slots):
+            if orders[k].state >= _FILLED:
+                if has_on_order:
+                    on_order(m, c, orders[k])
+                log_order(p, s, orders, k, log_orders)
+        rounds += 1
+
+
+@uncounted
 def report_fill(
     c: Any, inst: Any, event: Any, order: int, side: int, lots: int, px: float, maker: int, ts: int
 ) -> None:
@@ -191,7 +173,7 @@ def report_fill(
     e.side = side
 
 
-@compiled
+@uncounted
 def book_hit(c: Any, p: Any, s: Any, inst: Any, position: Any, hit: Any, log_fills: Any, event: Any) -> None:
     """Book one fill of `match_bar` to the account and the log."""
     rate = s.maker_rate if hit.maker else s.taker_rate
@@ -202,7 +184,7 @@ def book_hit(c: Any, p: Any, s: Any, inst: Any, position: Any, hit: Any, log_fil
     log_fill(p, s, log_fills, event, hit.qty_lots, fee, notional, hit.where, hit.maker)
 
 
-@compiled
+@uncounted
 def execute_target(
     c: Any,
     p: Any,
@@ -225,26 +207,13 @@ def execute_target(
     order = position.target_order
     position.target_order = 0
     position.px = bar.open
-    equity = equity_of(c)
-    weight = position.target_nano / 1e9
-    if weight != 0.0 and equity > 0.0:
-        others = gross_of(c) - abs(position.qty * unit_value(inst, position.px))
-        room = max(0.0, s.leverage - others / equity)
-        if abs(weight) > room * _EPS:
-            p.clipped += 1
-        weight = min(max(weight, -room), room)
-    # the side decides the slipped price, and the slipped price the size: try the side the open itself suggests
-    lots = target_lots(inst, position.lots, equity, weight, bar.open, s.taker_rate)
+    others = gross_of(c) - abs(position.qty * unit_value(inst, position.px))
+    lots, px, reason = size_target(p, s, inst, position, bar, rules, equity_of(c), others)
+    if reason != 0:
+        c.refused[reason] += 1
     if lots == 0:
-        if position.lots == 0 and position.target_nano != 0:
-            c.refused[_BAD_QTY if weight != 0.0 else _NO_CASH] += 1
-            position.target = math.nan
         return False
     side = 1 if lots > 0 else -1
-    px = open_price(bar, side, rules)
-    lots = target_lots(inst, position.lots, equity, weight, px, s.taker_rate)
-    if lots * side <= 0:
-        return False
     fee = apply_fill(c, position, inst, side, abs(lots), px, s.taker_rate)
     report_fill(c, inst, event, order, side, abs(lots), px, 0, bar.ts_open)
     log_fill(p, s, log_fills, event, abs(lots), fee, abs(lots_to_qty(inst, lots) * unit_value(inst, px)), 1, 0)
@@ -273,7 +242,37 @@ def execute_target(
     return True
 
 
-@compiled
+@inlined
+def size_target(
+    p: Any, s: Any, inst: Any, position: Any, bar: Any, rules: Any, equity: float, others: float
+) -> tuple[int, float, int]:
+    """Return the signed lots to trade for a target at the bar's open, their price, and why it is refused (a Reason).
+
+    `others` is what the other positions are worth in all, long or short.
+    """
+    weight = position.target_nano / 1e9
+    if weight != 0.0 and equity > 0.0:
+        room = max(0.0, s.leverage - others / equity)
+        if abs(weight) > room * _EPS:
+            p.clipped += 1
+        weight = min(max(weight, -room), room)
+    # the side decides the slipped price, and the slipped price the size: try the side the open itself suggests
+    lots = target_lots(inst, position.lots, equity, weight, bar.open, s.taker_rate)
+    if lots == 0:
+        if position.lots == 0 and position.target_nano != 0:
+            position.target = math.nan
+            return 0, 0.0, BAD_QTY if weight != 0.0 else NO_CASH
+        return 0, 0.0, 0
+    side = 1 if lots > 0 else -1
+    px = open_price(bar, side, rules)
+    if px != bar.open:
+        lots = target_lots(inst, position.lots, equity, weight, px, s.taker_rate)
+    if lots * side <= 0:
+        return 0, 0.0, 0
+    return lots, px, 0
+
+
+@uncounted
 def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, intents: Any, log_intents: Any) -> None:
     """Turn the intents of one row into orders; what is refused ends at once in the table, with its reason."""
     for k in range(c.n_intents):
@@ -303,7 +302,7 @@ def accept(c: Any, p: Any, s: Any, insts: Any, positions: Any, orders: Any, inte
     c.n_intents = 0
 
 
-@compiled
+@uncounted
 def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots: int, slot: int) -> int:
     """Return why an order may not open (a Reason), or 0: leverage x equity must suffice for all orders at work.
 
@@ -324,10 +323,10 @@ def opens_beyond(c: Any, s: Any, insts: Any, positions: Any, orders: Any, slots:
         buys = abs(side_lots(positions, orders, slots, j, 1))
         sells = abs(side_lots(positions, orders, slots, j, -1))
         gross += lots_to_qty(insts[j], max(buys, sells)) * abs(unit_value(insts[j], px))
-    return _NO_CASH if gross > s.leverage * c.equity * _EPS else 0
+    return NO_CASH if gross > s.leverage * c.equity * _EPS else 0
 
 
-@compiled
+@uncounted
 def side_lots(positions: Any, orders: Any, slots: int, instrument: int, side: int) -> int:
     """Return the position of an instrument in lots, were all its opening orders of one side filled."""
     lots = positions[instrument].lots
@@ -339,7 +338,7 @@ def side_lots(positions: Any, orders: Any, slots: int, instrument: int, side: in
     return lots
 
 
-@compiled
+@uncounted
 def order_price(o: Any, positions: Any, insts: Any) -> float:
     """Return the price an order is valued at: its limit, its stop, or the last price; 0.0 where there is none."""
     if o.px_ticks > 0:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.bar_log import EQUITY, FILLED, PROGRESS, close_instant, worst_case
-from quantai.backtest.bar_loop import run_bars
+from quantai.backtest.bar_loop import answer, run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
+from quantai.backtest.bar_pair import decide, is_quiet, run_pair
 from quantai.backtest.lanes import run_lanes
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
@@ -18,13 +19,12 @@ from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instruments
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
 from quantai.data.bars import Bars
-from quantai.report.running import records
 from quantai.strategy import Strategy
 from quantai.strategy.account import equity_of
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import World
 
-_MAGIC = b"quantai bar run 1\n"
+_MAGIC = b"quantai bar run 2\n"
 
 
 class BarRun:
@@ -48,7 +48,6 @@ class BarRun:
         instruments: Instruments,
         settings: Settings | None = None,
         *,
-        log: bool = True,
         capacities: Mapping[str, int] | None = None,
         kernel: Kernel | None = None,
     ) -> None:
@@ -61,11 +60,10 @@ class BarRun:
         self.record = strategy.record(capacities)
         self.progress: Rows = np.zeros(1, PROGRESS)
         self.match: Rows = np.zeros(1, MATCH)
-        self.stats: Rows = records(1, self.settings.cash)
         self._rules = np.zeros(1, RULES)
         self._rules["slip_bps"], self._rules["limit_touch"] = self.settings.slip_bps, self.settings.limit_touch
-        self._settings = self.settings.row(log=log)
-        size = 8 * worst_case(self.settings.max_orders, len(instruments)) if log else 1
+        self._settings = self.settings.row(log=True)
+        size = 8 * worst_case(self.settings.max_orders, len(instruments))
         self._logs = {"orders": zeros(size, ORDER), "fills": zeros(size, FILLED), "intents": zeros(size, INTENT)}
         self._logs["equity"] = zeros(size, EQUITY)
         self.progress["log_size"], self.progress["at_equity"] = size, self._logs["equity"].ctypes.data
@@ -83,11 +81,13 @@ class BarRun:
 
         handlers = python_handlers(type(self.strategy), self.record, self.world)
         # called for every bar; from Python, arrays reach compiled code ten times faster than single records
-        world, progress, settings, stats = self.world, self.progress, self._settings, self.stats
-        handlers["close_instant"] = lambda *_: _close_instant(world.ctx, progress, settings, stats)
+        world, progress, settings = self.world, self.progress, self._settings
+        handlers["close_instant"] = lambda *_: _close_instant(world.ctx, progress, settings)
         handlers["equity_of"] = lambda _: _equity_of(world.ctx)
         handlers["kept"], handlers["put_back"] = lambda record: record, lambda *_: None
-        plain = FunctionType(run_bars.__code__, {**run_bars.__globals__, **handlers})
+        names = {**run_bars.__globals__, **handlers}
+        names["answer"] = FunctionType(getattr(answer, "py_func", answer).__code__, names)
+        plain = FunctionType(run_bars.__code__, names)
 
         def run(*args: Any) -> None:
             # attribute access on rows, as compiled code has it
@@ -109,7 +109,7 @@ class BarRun:
             self._run(
                 rows, len(rows), self.record, w.ctx, w.instrument_rows, w.positions, w.orders, w.intents, self._rules,
                 self.match, self._settings, self._hits, self._open_lots, self._event,
-                logs["orders"], logs["fills"], logs["intents"], self.stats, self.progress,
+                logs["orders"], logs["fills"], logs["intents"], self.progress,
             )  # fmt: skip
             self._drain()
 
@@ -125,7 +125,7 @@ class BarRun:
         progress = self.progress.copy()
         for name in ("next", "instant_end", "at_equity", "log_size"):  # of this array and these buffers, not state
             progress[name] = 0
-        parts = (self.record, progress, self.match, self.stats)
+        parts = (self.record, progress, self.match)
         body = b"".join(p.tobytes() for p in parts) + self.world.snapshot()
         return _MAGIC + self._identity() + body
 
@@ -142,11 +142,9 @@ class BarRun:
         strategy: Strategy,
         instruments: Instruments,
         settings: Settings | None = None,
-        *,
-        log: bool = True,
     ) -> "BarRun":
         """Rebuild a run from its snapshot; raises DataError when strategy, parameters or settings are not the same."""
-        run = cls(strategy, instruments, settings, log=log)
+        run = cls(strategy, instruments, settings)
         head = _MAGIC + run._identity()
         if not snapshot.startswith(head):
             raise DataError(
@@ -154,7 +152,7 @@ class BarRun:
             )
         at = len(head)
         try:
-            for part in (run.record, run.progress, run.match, run.stats):
+            for part in (run.record, run.progress, run.match):
                 part[:] = np.frombuffer(snapshot[at : at + part.nbytes], part.dtype)
                 at += part.nbytes
             world = World.restored(snapshot[at:], instruments)
@@ -196,12 +194,12 @@ class BarRun:
 
 def bar_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
     """Return the kernel of a strategy class over bars, one run or many; `dtype` is that of its record."""
-    return strategy.kernel(dtype, (run_bars, run_lanes))
+    return strategy.kernel(dtype, (run_bars, answer, run_lanes, run_pair, decide, is_quiet))
 
 
 @compiled
-def _close_instant(ctx: Any, progress: Any, settings: Any, stats: Any) -> None:
-    close_instant(ctx[0], progress[0], settings[0], stats[0])
+def _close_instant(ctx: Any, progress: Any, settings: Any) -> None:
+    close_instant(ctx[0], progress[0], settings[0])
 
 
 @compiled

@@ -1,7 +1,8 @@
 """Lanes: the memory of many runs side by side, which one compiled call moves along the same bars.
 
 A thread of a sweep has one set of lanes and uses it for one block of variants after another, so that nothing is
-allocated per variant. Bars are fed in tiles that stay in the processor's cache while every lane passes over them.
+allocated per variant. Bars are fed in tiles that stay in the processor's cache while every lane passes over them; the
+equity of all lanes lies side by side there, for the statistics of many at once.
 """
 
 from typing import Any
@@ -9,17 +10,25 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.bar_log import FILLED, PROGRESS
-from quantai.backtest.bar_loop import run_bars
+from quantai.backtest.bar_loop import answer, run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
+from quantai.backtest.bar_pair import is_quiet, run_pair
 from quantai.backtest.settings import Settings
+from quantai.core.compiled import uncounted
 from quantai.core.instruments import Instruments
 from quantai.core.rows import EVENT, INTENT, ORDER, Rows, zeros
 from quantai.report.running import FINISHED, finish_all, records
+from quantai.report.running_many import ABREAST, update_many
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
+from quantai.strategy.handlers import has_on_timer
 
 TILE = 8192
 """Bars of a tile: half a megabyte."""
+SPELL = 512
+"""Bars that every lane passes before their statistics are taken."""
+SLOWLY = 16
+"""Bars that a pair goes on one by one once it has to."""
 
 
 def run_lanes(
@@ -41,16 +50,58 @@ def run_lanes(
     log_orders: Any,
     log_fills: Any,
     log_intents: Any,
+    curves: Any,
+    sums: Any,
     stats: Any,
     progress: Any,
 ) -> None:
-    """Move the first `n` lanes on to bar `stop`; a driver like `run_bars`, which it calls for each."""
-    for k in range(n):
-        run_bars(
-            bars, stop, me[k : k + 1], ctx[k : k + 1], insts, positions[k], orders[k], intents[k], rules,
-            match[k : k + 1], settings, hits, open_lots, event, log_orders, log_fills, log_intents,
-            stats[k : k + 1], progress[k : k + 1],
-        )  # fmt: skip
+    """Move the first `n` lanes (an even number) on to bar `stop`; a driver that calls `run_pair` and `run_bars`."""
+    simple = insts.shape[0] == 1 and not has_on_timer
+    start = progress[0].next
+    while start < stop:
+        end = end_of_spell(bars, start, stop)
+        for k in range(0, n, 2):
+            at = start
+            while at < end:
+                if (
+                    simple
+                    and is_quiet(ctx[k], progress[k], positions[k, 0], bars[at])
+                    and is_quiet(ctx[k + 1], progress[k + 1], positions[k + 1, 0], bars[at])
+                ):
+                    run_pair(
+                        bars, end, insts[0], rules[0], settings[0],
+                        me[k], ctx[k], positions[k, 0], progress[k],
+                        me[k + 1], ctx[k + 1], positions[k + 1, 0], progress[k + 1],
+                    )  # fmt: skip
+                    for j in (k, k + 1):
+                        answer(
+                            me[j], ctx[j], progress[j], settings[0], insts, positions[j], orders[j], intents[j],
+                            log_orders, log_intents,
+                        )  # fmt: skip
+                    at = progress[k].next
+                until = min(at + SLOWLY, end) if simple else end
+                for j in range(k, k + 2 if at < end else k):
+                    run_bars(
+                        bars, until, me[j : j + 1], ctx[j : j + 1], insts, positions[j], orders[j], intents[j], rules,
+                        match[j : j + 1], settings, hits, open_lots, event, log_orders, log_fills, log_intents,
+                        progress[j : j + 1],
+                    )  # fmt: skip
+                at = until
+        rows = progress[0].n_equity
+        update_many(stats, n, curves, rows, sums)
+        for k in range(n):
+            curves[k] = curves[rows * ABREAST + k]
+            progress[k].n_equity = 0
+        start = end
+
+
+@uncounted
+def end_of_spell(bars: Any, start: int, stop: int) -> int:
+    """Return the end of a spell from bar `start`: about SPELL bars on, never between two bars of an instant."""
+    end = min(start + SPELL, stop)
+    while end < stop and bars[end].ts_close == bars[end - 1].ts_close:
+        end += 1
+    return end
 
 
 class Lanes:
@@ -60,6 +111,7 @@ class Lanes:
         self, instruments: Instruments, settings: Settings, kernel: Kernel, dtype: np.dtype[Any], size: int
     ) -> None:
         most = settings.max_orders
+        size += size % 2  # they run in pairs
         self._world = World(instruments, settings.cash, most)
         self._insts = self._world.instrument_rows
         self.records: Rows = np.zeros(size, dtype)
@@ -70,6 +122,8 @@ class Lanes:
         self._intents: Rows = np.zeros((size, MAX_INTENTS), INTENT)
         self._match: Rows = np.zeros(size, MATCH)
         self._stats: Rows = records(size)
+        # a spell ends late when many bars share an instant, but they share a row, too
+        self._curves, self._sums = np.zeros((SPELL + 1) * ABREAST), np.zeros(7 * ABREAST)
         self._progress: Rows = np.zeros(size, PROGRESS)
         self._rules = np.zeros(1, RULES)
         self._rules["slip_bps"], self._rules["limit_touch"] = settings.slip_bps, settings.limit_touch
@@ -84,7 +138,12 @@ class Lanes:
         """Make every lane a fresh account; `records` are the caller's to set."""
         for rows in (self._positions, self._books, self._orders, self._intents, self._match, self._progress):
             rows[...] = np.zeros((), rows.dtype)
-        self._stats[:] = records(1, self._world.ctx["cash"][0])  # as `Result.stats`, from the cash before any bar
+        cash = self._world.ctx["cash"][0]
+        self._stats[:] = records(1, cash)  # as `Result.stats`, from the cash before any bar
+        self._curves[:ABREAST] = cash
+        self._progress["log_size"] = len(self._curves) - ABREAST
+        at_first = self._curves.ctypes.data + self._curves.itemsize * ABREAST
+        self._progress["at_equity"] = at_first + self._curves.itemsize * np.arange(len(self._progress), dtype="u8")
         self._ctx[:] = self._world.ctx[0]
         for name in ("positions", "books", "orders", "intents"):
             rows = getattr(self, f"_{name}")
@@ -92,10 +151,12 @@ class Lanes:
 
     def feed(self, bars: Rows, stop: int, n: int) -> None:
         """Move the first `n` lanes on to bar `stop` (see `tiles`) of the same read-only array as before."""
+        if n % 2 and self._progress["seq"][n] == 0:
+            self.records[n] = self.records[n - 1]  # the last one runs beside a copy of itself
         self._run(
-            bars, stop, n, self.records, self._ctx, self._insts, self._positions, self._orders, self._intents,
+            bars, stop, n + n % 2, self.records, self._ctx, self._insts, self._positions, self._orders, self._intents,
             self._rules, self._match, self._settings, self._hits, self._open_lots, self._event, *self._logs,
-            self._stats, self._progress,
+            self._curves, self._sums, self._stats, self._progress,
         )  # fmt: skip
 
     def finished(self, n: int, per_year: float) -> dict[str, Any]:

@@ -17,11 +17,9 @@ from quantai.core.rows import BAR, Rows
 from quantai.data.bars import Bars
 from quantai.report.periods import periods_per_year
 from quantai.report.running import FINISHED
+from quantai.report.running_many import ABREAST
 from quantai.strategy import Strategy
 from quantai.strategy.base import fields_of
-
-LANES = 32
-"""The most variants a thread runs side by side."""
 
 _COLUMNS = {name: FINISHED[name] for name in FINISHED.names or () if name != "bars"} | {
     "fills": np.dtype("i8"),
@@ -63,9 +61,9 @@ class Variants:
         filled = [self._fields.values(self.strategy.__name__, v) for v in variants]
         out = {name: np.zeros(len(filled), kind) for name, kind in _COLUMNS.items()}
         done = np.zeros(len(filled), bool)
-        # as many blocks for each thread, none larger than LANES
-        rounds = math.ceil(len(filled) / (self._threads * LANES))
-        size = math.ceil(len(filled) / (self._threads * rounds))
+        # as many blocks for each thread, none larger than ABREAST
+        rounds = math.ceil(len(filled) / (self._threads * ABREAST))
+        size = math.ceil(len(filled) / (self._threads * rounds) / 2) * 2  # lanes run in pairs
         blocks = iter([(at, min(at + size, len(filled))) for at in range(0, len(filled), size)])
         stop = threading.Event()
         with ThreadPoolExecutor(self._threads) as pool:

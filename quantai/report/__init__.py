@@ -5,6 +5,7 @@ returns    Sharpe, Sortino, volatility, … of arrays
 drawdown   depth and length of the falls of a curve
 periods    bars per year, returns by day, month and year
 running    the same statistics bar by bar in compiled code, for sweeps
+running_many  the same of many curves at a time
 glossary   label, unit and meaning of every statistic
 plots      backtest, equity, drawdown and histogram figures
 heatmap    sweep and monthly-return heat maps

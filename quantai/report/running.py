@@ -41,7 +41,8 @@ RUNNING = np.dtype(
 """State of one running record; zeroed means that no bar has been seen."""
 
 
-_BLOCK = 64
+BLOCK = 64
+"""Returns that are added up before they are merged into the totals."""
 
 
 class Finished(NamedTuple):
@@ -105,7 +106,7 @@ def update(stats: Any, equity: float) -> None:
     if before > 0.0:
         r = equity / before - 1.0
         if stats.room == 0:
-            _begin_block(stats, r)
+            begin_block(stats, r)
         x = r - stats.shift
         below = min(r, 0.0)
         stats.room -= 1
@@ -114,6 +115,12 @@ def update(stats: Any, equity: float) -> None:
         stats.block_downside += below * below
     else:
         stats.dead += 1
+    follow(stats, equity, bar)
+
+
+@inlined
+def follow(stats: Any, equity: float, bar: int) -> None:
+    """Take the account value after bar number `bar` into the drawdown at hand."""
     if equity < stats.peak:
         if stats.trough == stats.peak:
             stats.peak_bar = bar - 1
@@ -136,14 +143,14 @@ def _add(total: float, lost: float, x: float) -> tuple[float, float]:
 
 
 @inlined
-def _begin_block(stats: Any, r: float) -> None:
+def begin_block(stats: Any, r: float) -> None:
     """Merge the last block into the totals; the next is measured from the mean so far, the first from return `r`."""
     stats.sum, stats.sum_lost = _total(stats)
     stats.downside, stats.downside_lost = _add(stats.downside, stats.downside_lost, stats.block_downside)
     stats.moves, stats.mean, stats.m2 = _moments(stats)
     stats.shift = stats.mean if stats.blocks > 0 else r
     stats.blocks += 1
-    stats.room = _BLOCK
+    stats.room = BLOCK
     stats.block_sum = 0.0
     stats.block_m2 = 0.0
     stats.block_downside = 0.0
@@ -152,18 +159,19 @@ def _begin_block(stats: Any, r: float) -> None:
 @inlined
 def _total(stats: Any) -> tuple[float, float]:
     total, lost = _add(stats.sum, stats.sum_lost, stats.block_sum)
-    return _add(total, lost, _gathered(stats) * stats.shift)
+    return _add(total, lost, gathered(stats) * stats.shift)
 
 
 @inlined
-def _gathered(stats: Any) -> int:
-    return _BLOCK - stats.room if stats.blocks > 0 else 0
+def gathered(stats: Any) -> int:
+    """Return how many returns the block at hand holds."""
+    return BLOCK - stats.room if stats.blocks > 0 else 0
 
 
 @inlined
 def _moments(stats: Any) -> tuple[int, float, float]:
     """Count, mean and m2 of all moves, those of the block included."""
-    n = _gathered(stats)
+    n = gathered(stats)
     if n == 0:
         return stats.moves, stats.mean, stats.m2
     offset = stats.block_sum / n

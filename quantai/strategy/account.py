@@ -8,7 +8,7 @@ equity for spot, equities, futures and perpetuals alike.
 import math
 from typing import Any
 
-from quantai.core.compiled import compiled, inlined
+from quantai.core.compiled import inlined, uncounted
 from quantai.core.instruments import Payoff
 from quantai.strategy.context import instruments_of, positions_of
 
@@ -33,9 +33,17 @@ def lots_to_qty(inst: Any, lots: int) -> float:
     return lots * inst.lot_num / inst.lot_den
 
 
-@compiled
+@uncounted
 def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: float, fee_rate: float) -> float:
-    """Book one fill and return its fee: `fee_rate` is a fraction of notional, negative for a rebate.
+    """Book one fill and return its fee: `fee_rate` is a fraction of notional, negative for a rebate."""
+    paid, fee = book_fill(position, inst, side, lots, px, fee_rate)
+    ctx.cash -= paid
+    return fee
+
+
+@uncounted
+def book_fill(position: Any, inst: Any, side: int, lots: int, px: float, fee_rate: float) -> tuple[float, float]:
+    """Book one fill to its position; returns what it takes out of cash, and the fee within that.
 
     Average cost: a reduction leaves the average as it was; a flip realises the old side and opens the new one at the
     fill.
@@ -43,7 +51,6 @@ def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: flo
     value = unit_value(inst, px)
     qty = lots_to_qty(inst, lots)
     fee = abs(qty * value) * fee_rate
-    ctx.cash -= side * qty * value + fee
     position.fees += fee
     closing = 0
     if position.lots * side < 0:
@@ -56,7 +63,7 @@ def apply_fill(ctx: Any, position: Any, inst: Any, side: int, lots: int, px: flo
     position.qty = lots_to_qty(inst, position.lots)
     if position.lots == 0:
         position.cost = 0.0
-    return fee
+    return side * qty * value + fee, fee
 
 
 @inlined
@@ -70,7 +77,7 @@ def equity_of(ctx: Any) -> float:
     return ctx.cash + position.qty * unit_value(instruments_of(ctx)[0], position.px)
 
 
-@compiled
+@uncounted
 def _equity_of_many(ctx: Any) -> float:
     positions, insts = positions_of(ctx), instruments_of(ctx)
     total = ctx.cash
@@ -80,7 +87,7 @@ def _equity_of_many(ctx: Any) -> float:
     return total
 
 
-@compiled
+@uncounted
 def exposure_of(ctx: Any) -> float:
     """Return the signed sum of position values at last prices; an inverse position has the sign of its quantity."""
     positions, insts = positions_of(ctx), instruments_of(ctx)
@@ -91,7 +98,7 @@ def exposure_of(ctx: Any) -> float:
     return total
 
 
-@compiled
+@uncounted
 def gross_of(ctx: Any) -> float:
     """Return the sum of absolute position values at last prices."""
     positions, insts = positions_of(ctx), instruments_of(ctx)
@@ -102,7 +109,7 @@ def gross_of(ctx: Any) -> float:
     return total
 
 
-@compiled
+@uncounted
 def target_lots(inst: Any, lots: int, equity: float, weight: float, px: float, fee_rate: float) -> int:
     """Return the signed lots to trade at `px` for the position to be worth `weight` of equity after that trade's fee.
 

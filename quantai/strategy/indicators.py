@@ -41,6 +41,10 @@ class Ema(Indicator):
 @compiled
 def ema_update(ind: Any, x: float) -> float:
     """Advance an Ema record by one value and return the average."""
+    if ind.ready:
+        ind.n += 1
+        ind.value += ind.ema_alpha * (x - ind.value)
+        return ind.value
     if ind.n == 0:
         ind.value = x
     else:

@@ -11,6 +11,7 @@ import ast
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,33 @@ class Text:
         lines = text.splitlines()
         self.lines += lines
         self.origin += origin if origin is not None else [None] * len(lines)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A function of the engine that is pasted beside the handlers it calls: its text, and the names it uses."""
+
+    name: str
+    text: Text
+    names: frozenset[str]
+    scope: dict[str, Any]
+    inlined: bool
+
+
+@cache
+def _driver(driver: Callable[..., Any]) -> Driver:
+    # one compiled with `inlined` is pasted into its callers, too
+    function = getattr(driver, "py_func", driver)
+    definition, place = function_source(function)
+    names = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name)} - {"Any"}
+    definition.decorator_list = []
+    definition.returns = None
+    for a in definition.args.args:
+        a.annotation = None
+    definition.body = definition.body[1:] if ast.get_docstring(definition) else definition.body
+    text = Text()
+    text.add(ast.unparse(definition), _origins(definition, ast.unparse(definition), place))
+    return Driver(definition.name, text, frozenset(names), function.__globals__, function is not driver)
 
 
 class Module:
@@ -95,18 +123,14 @@ class Module:
 
     def text(self, drivers: tuple[Callable[..., Any], ...] = ()) -> Text:
         """Return the whole module: imports and literals, handlers compiled, then the drivers specialised to them."""
-        for driver in drivers:
-            definition, place = function_source(driver)
-            names = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name)} - {"Any"}
-            self._driver_globals(driver, names)
-            definition.decorator_list = []
-            definition.returns = None
-            for a in definition.args.args:
-                a.annotation = None
-            definition.body = definition.body[1:] if ast.get_docstring(definition) else definition.body
-            text = ast.unparse(definition)
-            self.functions[definition.name] = Text()
-            self.functions[definition.name].add(text, _origins(definition, text, place))
+        inlined = set(HANDLERS)
+        pasted = [_driver(driver) for driver in drivers]
+        for driver in pasted:
+            self.functions[driver.name] = driver.text
+            if driver.inlined:
+                inlined.add(driver.name)
+        for driver in pasted:
+            self._driver_globals(driver)
         out = Text()
         out.add(f'"""Generated from {self.owner.__qualname__}: do not edit."""\n\nfrom numba import njit')
         out.add("\n".join(sorted(self.head.values())))
@@ -117,17 +141,16 @@ class Module:
             # a handler inlined into the driver can keep the strategy's record in registers; an index beyond an array
             # of the user's would write into the next field
             theirs = name in HANDLERS or name.startswith("user_")
-            options = f"nogil=True, forceinline={name in HANDLERS}, boundscheck={theirs}"
+            options = f"nogil=True, forceinline={name in inlined}, boundscheck={theirs}"
             out.add(f"\n\n@njit(cache=True, {options})")
             out.add("\n".join(body.lines), body.origin)
         return out
 
-    def _driver_globals(self, driver: Callable[..., Any], names: set[str]) -> None:
-        scope = driver.__globals__
-        for name in sorted(names):
-            if name in self.functions or name.removeprefix("has_") in HANDLERS or name not in scope:
+    def _driver_globals(self, driver: Driver) -> None:
+        for name in sorted(driver.names):
+            if name in self.functions or name.removeprefix("has_") in HANDLERS or name not in driver.scope:
                 continue
-            value = scope[name]
+            value = driver.scope[name]
             if isinstance(value, int | float):
                 self.head[name] = f"{name} = {value!r}"
             else:

@@ -242,11 +242,3 @@ def test_a_snapshot_knows_its_instruments_and_its_length():
         BarRun.restored(snapshot, InOneRow(), other)
     with pytest.raises(qa.DataError, match="does not fit"):
         BarRun.restored(snapshot[:-100], InOneRow(), BARS.instruments)
-
-
-def test_a_snapshot_without_logs_goes_on_with_them():
-    run = BarRun(InOneRow(), BARS.instruments, log=False)
-    run.feed(BARS.rows[:30])
-    restored = BarRun.restored(run.snapshot(), InOneRow(), BARS.instruments, log=True)
-    restored.feed(BARS.rows[30:])
-    assert len(restored.rows("equity")) == 30

@@ -13,7 +13,7 @@ import pytest
 import quantai as qa
 from quantai.backtest import BarRun, Settings
 from quantai.backtest.search import Study, grid_of, sample_of
-from quantai.report.running import finish
+from quantai.report.running import finish, records, update_all
 from quantai.strategy.examples import Cross, Reversion
 
 COSTS = {"fee_bps": 2.0, "slip_bps": 1.0, "cash": 50_000.0}
@@ -46,10 +46,12 @@ def two_instruments():
 
 
 def alone(strategy, bars, settings):
-    """The statistics of one BarRun without logs: what a lane has to reproduce."""
-    run = BarRun(strategy, bars.instruments, settings, log=False)
+    """One BarRun and the statistics of its equity: what a lane has to reproduce."""
+    run = BarRun(strategy, bars.instruments, settings)
     run.feed(bars.rows)
-    return run
+    stats = records(1, settings.cash)
+    update_all(stats, run.rows("equity")["equity"])
+    return run, stats[0]
 
 
 @pytest.mark.parametrize(
@@ -64,10 +66,10 @@ def test_every_variant_is_the_run_it_stands_for(strategy, grid, bars):
     swept = qa.sweep(strategy, bars, **grid, **COSTS)
     assert len(swept) == np.prod([len(v) for v in grid.values()])
     for k in range(0, len(swept), 7):
-        run = alone(strategy(**swept.params(k)), bars, Settings(**COSTS))
+        run, stats = alone(strategy(**swept.params(k)), bars, Settings(**COSTS))
         row = swept.frame().iloc[k]
         per_year = 365.25 * 24 * 60
-        exact = finish(run.stats[0], per_year)._asdict()
+        exact = finish(stats, per_year)._asdict()
         for name in ("total_return", "max_drawdown", "max_drawdown_bars", "longest_drawdown_bars"):
             assert row[name] == exact[name]
         assert row["fills"] == run.progress["fills"][0]
@@ -90,8 +92,8 @@ def test_several_instruments_and_tiles_that_end_between_instants():
     bars = two_instruments()
     swept = qa.sweep(Cross, bars, fast=(3, 5), slow=(10, 20), **COSTS)
     for k in range(len(swept)):
-        run = alone(Cross(**swept.params(k)), bars, Settings(**COSTS))
-        assert swept.frame()["total_return"][k] == run.stats["last"][0] / run.stats["first"][0] - 1.0
+        _, stats = alone(Cross(**swept.params(k)), bars, Settings(**COSTS))
+        assert swept.frame()["total_return"][k] == stats["last"] / stats["first"] - 1.0
 
 
 def test_the_number_of_threads_changes_nothing(bars):
