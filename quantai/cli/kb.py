@@ -79,7 +79,7 @@ def remove(
     json: Json = False,
 ) -> None:
     """Remove documents from the store; the files themselves stay."""
-    with _open(store, "minilm") as base:
+    with _open(store, "none") as base:
         emit(
             {"removed": sum(base.remove(source, collection) for source in sources), "documents": len(base.list())}, json
         )
