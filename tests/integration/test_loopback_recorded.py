@@ -80,6 +80,27 @@ async def test_best_prices_alone_make_a_market_too() -> None:
         assert [book.depth(side, 9) for side in (1, -1)] == [[(990, 1000)], [(1000, 1000)]]
 
 
+@pytest.mark.parametrize(
+    ("name", "symbol", "tick", "lot"),
+    [("BINANCE", "NKNUSDT", "0.0001", "0.1"), ("BINANCE_FUTURES", "SUSHIUSDT", "0.001", "1")],
+)
+async def test_real_captures_list_what_can_be_traded(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, symbol: str, tick: str, lot: str
+) -> None:
+    pytest.importorskip("cryptofeed", reason="needs the extra quantai[record]")
+    from quantai.cli.venue import captured
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rows, instruments = await captured(shared_data / "wire" / f"{name}.pcap.zst")
+    async with LoopbackExchange(rows=rows, instruments=instruments, speed=1e6) as exchange:
+        await ended(exchange)
+        for matching in exchange.exchange.matchings.values():
+            bid, ask = matching.book.best(1), matching.book.best(-1)
+            assert bid is None or ask is None or bid < ask
+        listing = exchange.matching("futures" if "FUTURES" in name else "spot", symbol).listing
+        assert (listing.tick, listing.lot) == (Decimal(tick), Decimal(lot))
+
+
 async def serve(*arguments: str) -> tuple[asyncio.subprocess.Process, Any]:
     code = "import sys; from quantai.cli import main; sys.exit(main(sys.argv[1:]))"
     process = await asyncio.create_subprocess_exec(
@@ -117,7 +138,7 @@ async def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> No
         (("--fault", "slwo"), 1, "did you mean 'slow'"),
         (("--synth", "1", "--tape", "x"), 1, "choose one market"),
         (("--tape", "nothing.tape"), 1, "there is no such tape"),
-        (("--symbols", "BTC-USD-20270326"), 1, "spot pairs and perpetuals only"),
+        (("--symbols", "BTC-USD-20270326"), 1, "spot pairs and linear perpetuals only"),
         (("--speed", "fast"), 2, "--speed"),
     ],
 )

@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any, Self
 
 from quantai.core.errors import InputError
-from quantai.core.instruments import Contract, Instrument
+from quantai.core.instruments import Contract, Instrument, Payoff
 
+_DOLLARS = ("USDT", "USDC", "USD", "FDUSD", "TUSD", "BUSD", "DAI", "EUR")
 NEVER_MS = 4133404800000  # Binance's delivery date of a perpetual contract: 2100-12-25
 
 
@@ -56,8 +57,8 @@ class Listing:
     @classmethod
     def of(cls, instrument: Instrument, price: Decimal = Decimal(100)) -> Self:
         """Return the listing that plays `instrument`, spot or a linear perpetual; raises InputError for others."""
-        if instrument.contract not in (Contract.SPOT, Contract.PERPETUAL) or not instrument.quote:
-            raise InputError(f"{instrument.symbol}: the loopback exchange lists spot pairs and perpetuals only")
+        if not is_listable(instrument):
+            raise InputError(f"{instrument.symbol}: the loopback exchange lists spot pairs and linear perpetuals only")
         futures = instrument.contract is Contract.PERPETUAL
         fees = (Decimal("0.0002"), Decimal("0.0005")) if futures else (Decimal("0.001"), Decimal("0.001"))
         return cls(
@@ -68,7 +69,9 @@ class Listing:
             lot=instrument.lot,
             product=Product.FUTURES if futures else Product.SPOT,
             price=price,
+            max_qty=max(Decimal(9000), Decimal(round(1_000_000 / price))),
             max_price=max(Decimal(1_000_000), 1_000 * price),
+            min_notional=Decimal(5) if instrument.quote in _DOLLARS else Decimal("0.0001"),
             maker=fees[0],
             taker=fees[1],
         )
@@ -187,6 +190,12 @@ class Listing:
 
     def _text(self, value: Decimal) -> str:
         return f"{value:.8f}" if self.product is Product.SPOT else f"{value:f}"
+
+
+def is_listable(instrument: Instrument) -> bool:
+    """Say whether an instrument is a spot pair or a linear perpetual."""
+    linear = instrument.contract is Contract.PERPETUAL and instrument.payoff is Payoff.LINEAR
+    return bool(instrument.quote) and (linear or instrument.contract is Contract.SPOT)
 
 
 def listings(symbols: Iterable[str] = ("BTC-USDT", "ETH-USDT", "SOL-USDT")) -> tuple[Listing, ...]:

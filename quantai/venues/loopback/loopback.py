@@ -65,9 +65,14 @@ class LoopbackExchange:
         if (rows is None) != (instruments is None):
             raise InputError("a recorded market needs its rows and its instruments")
         self.key, self.secret = key, secret
-        self._rows, self._instruments, self._rate_hz = rows, instruments, rate_hz
+        self._rows, self._rate_hz = rows, rate_hz
+        self._numbers: tuple[int, ...] = ()
         self._speed, self._depth_ms, self._wanted_port, self._seed = speed, depth_ms, port, seed
-        listed = listings(symbols) if rows is None or instruments is None else _recorded_listings(rows, instruments)
+        if rows is None or instruments is None:
+            listed = listings(symbols)
+        else:
+            numbered = recorded.recorded_listings(rows, instruments)
+            listed, self._numbers = tuple(numbered.values()), tuple(numbered)
         self.exchange = Exchange(listed, seed)
         self.account = self.exchange.open_account(
             key, secret, deposits or _plenty(listed), wallet or dict.fromkeys(_quotes(listed), Decimal(100_000))
@@ -222,8 +227,9 @@ class LoopbackExchange:
         return ((at, flows[number].act) for at, number in merged)
 
     def _recorded(self, rows: Rows) -> Iterator[tuple[int, Act]]:
-        engines = list(self.exchange.matchings.values())
-        agenda = ((s.at_ns, recorded.Action(s, engines[s.instrument])) for s in recorded.steps([rows]))
+        engines = dict(zip(self._numbers, self.exchange.matchings.values(), strict=True))
+        listed = (s for s in recorded.steps([rows]) if s.instrument in engines)
+        agenda = ((s.at_ns, recorded.Action(s, engines[s.instrument])) for s in listed)
         for at_ns, act in agenda:
             if at_ns > 0:
                 return chain([(at_ns, act)], agenda)
@@ -282,8 +288,3 @@ def _plenty(listed: Iterable[Listing]) -> dict[str, Decimal]:
     """Return 100 000 of each quote asset, and as much worth of each base asset."""
     plenty = {x.base: Decimal(round(Decimal(100_000) / x.price) or 1) for x in listed if x.product is Product.SPOT}
     return plenty | dict.fromkeys(_quotes(listed), Decimal(100_000))
-
-
-def _recorded_listings(rows: Rows, instruments: Instruments) -> tuple[Listing, ...]:
-    prices = recorded.first_prices(rows, instruments)
-    return tuple(Listing.of(x, prices.get(n, Decimal(100))) for n, x in enumerate(instruments))

@@ -3,12 +3,18 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from quantai.core.instruments import Instrument
+import numpy as np
+
+from quantai.core.errors import InputError
+from quantai.core.instruments import Instruments
 from quantai.core.rows import Kind, Rows
+from quantai.venues.loopback.listings import Listing, is_listable
 from quantai.venues.loopback.matching import Matching
 
 ACTED = (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE)
+_UNKNOWN = Decimal("1e-8")  # the grid of an instrument that does not know its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +74,33 @@ class Action:
         return matching
 
 
-def first_prices(rows: Rows, instruments: Iterable[Instrument]) -> dict[int, Decimal]:
-    """Return the first positive price of each instrument, by its number: where its listing starts.
+def recorded_listings(rows: Rows, instruments: Instruments) -> dict[int, Listing]:
+    """Return what a recorded market lists, by the number of each instrument: spot pairs and linear perpetuals.
 
-    >>> from quantai.core.rows import EVENT, zeros
-    >>> first_prices(zeros(0, EVENT), [])
-    {}
+    A listing starts at its first recorded price. A capture rarely says how fine quantities are, and sometimes not how
+    fine prices are: the grid is then the coarsest power of ten that everything recorded lies on. Raises InputError when
+    nothing recorded can be listed.
     """
-    found: dict[int, Decimal] = {}
-    for number, _ in enumerate(instruments):
-        px = rows["px"][(rows["instrument"] == number) & (rows["px"] > 0) & (rows["kind"] != Kind.FUNDING)]
-        if len(px):
-            found[number] = Decimal(str(px[0]))
+    found: dict[int, Listing] = {}
+    for number, instrument in enumerate(instruments):
+        mine = rows[(rows["instrument"] == number) & np.isin(rows["kind"], [int(k) for k in ACTED])]
+        pxs, qtys = mine["px"][mine["px"] > 0], mine["qty"][mine["qty"] > 0]
+        if not len(pxs) or not is_listable(instrument):
+            continue
+        tick = _grid(pxs) if instrument.tick == _UNKNOWN else instrument.tick
+        lot = _grid(qtys) if instrument.lot == _UNKNOWN else instrument.lot
+        found[number] = Listing.of(instrument.with_fields(tick=tick, lot=lot), Decimal(str(float(pxs[0]))))
+    if not found:
+        names = ", ".join(x.symbol for x in list(instruments)[:3]) or "nothing"
+        raise InputError(
+            f"the recording has {names}: the loopback exchange lists spot pairs and linear perpetuals only"
+        )
     return found
+
+
+def _grid(values: Any) -> Decimal:
+    for places in range(8):
+        scaled = values * 10.0**places
+        if np.all(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(scaled, 1.0)):
+            return Decimal(1).scaleb(-places)
+    return _UNKNOWN
