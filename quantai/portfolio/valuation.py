@@ -146,10 +146,11 @@ def is_moved_by(books: Books, instrument: int) -> bool:
             return True
         if currency >= 0 and books.flows[a, currency] != 0.0:
             return True
+    settled = 0
     for i in range(len(books.market)):
         if books.market[i].settle == currency:
-            return True
-    return False
+            settled += 1
+    return settled > 0
 
 
 @uncounted
