@@ -26,6 +26,10 @@ from quantai.venues.wire import REQUEST
 ASKS = {Ask.NEW: Action.NEW, Ask.CANCEL: Action.CANCEL, Ask.REPLACE: Action.REPLACE}
 ENDS = {Kind.REJECT: OrdStatus.REJECTED, Kind.CANCELED: OrdStatus.CANCELED, Kind.EXPIRED: OrdStatus.EXPIRED}
 
+OVER = {OrdStatus.FILLED, *ENDS.values()}
+KEPT = 20_000
+"""Ended orders that can still be asked about."""
+
 
 @dataclass(slots=True)
 class PaperOrder:
@@ -36,6 +40,7 @@ class PaperOrder:
     px_ticks: int
     filled: int = 0
     status: OrdStatus = OrdStatus.PENDING_NEW
+    is_over: bool = False
     requests: deque[tuple[Ask, int]] = field(default_factory=deque[tuple[Ask, int]])
     fills: list[Answer] = field(default_factory=list[Answer])
 
@@ -67,6 +72,7 @@ class Paper:
         self._answers = AnswerQueue()
         self._executions = 0
         self._connected = False
+        self._ended: deque[int] = deque()
 
     @property
     def choices(self) -> list[dict[str, str]]:
@@ -137,7 +143,18 @@ class Paper:
 
     def _tell(self, reports: Rows) -> None:
         for said in reports:
-            self._translate(said, self._orders[int(said["order"])])
+            order = self._orders.get(int(said["order"]))
+            if order is not None:
+                self._translate(said, order)
+                self._forget(order)
+
+    def _forget(self, order: PaperOrder) -> None:
+        """Drop the oldest of many orders that have ended."""
+        if order.status in OVER and not order.is_over:
+            order.is_over = True
+            self._ended.append(order.asked.order)
+            if len(self._ended) > KEPT:
+                del self._orders[self._ended.popleft()]
 
     def _translate(self, said: Any, order: PaperOrder) -> None:
         """Turn a report of the simulator into one of a venue."""
