@@ -47,6 +47,7 @@ Trading:
 - `fees`: fees as rows
 - `router`: which venue gets an order
 - `real`: real venues of a run
+- `rehearsal`: every compiled path once, before rows wait for it
 - `playback`: rows of the past through the loop
 - `retrace`: a journal run again: the same rows, the same intents
 """

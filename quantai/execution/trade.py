@@ -27,6 +27,7 @@ from quantai.execution.oms import OMS
 from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.playback import RowClock, answered, play
 from quantai.execution.recovery import MANIFEST
+from quantai.execution.rehearsal import rehearse
 from quantai.execution.retrace import ENGINE, SEATS, manifest_of, seats_of, stand, walk
 from quantai.execution.router import ByInstrument
 from quantai.execution.seats import Seat
@@ -90,6 +91,9 @@ class Trading:
         """Reach everybody, open the journal, bring strategies to where it ends; raises a QuantaiError if not."""
         plan = self.plan
         manifest = None if self._fresh else _continued(plan)
+        strategies = [strategy for strategy, _ in plan.strategies]
+        # in a thread: asyncio allows one running loop in each
+        await asyncio.to_thread(rehearse, strategies, plan.limits or paper_limits(), paper=plan.mode != "live")
         instruments = await self._reach(manifest)
         if manifest is None:
             setup, seats = self._setup(instruments)

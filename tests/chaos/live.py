@@ -135,11 +135,10 @@ def nurse(pipe: Connection) -> None:
     import ccxt.pro  # noqa: F401 # pyright: ignore[reportUnusedImport] -- seconds, once
     import cryptofeed.exchanges  # noqa: F401 # pyright: ignore[reportUnusedImport]
 
-    from quantai.core.instruments import Instrument, Instruments
-    from quantai.execution.stepper import Stepper
+    from quantai.execution.rehearsal import rehearse
 
     os.environ["QUANTAI_BINANCE_KEY"], os.environ["QUANTAI_BINANCE_SECRET"] = KEY, SECRET
-    Stepper(Churn(), Instruments([Instrument.parse("BTC-USDT")])).start(seq=1, ts=1)
+    rehearse([Churn()], paper_limits(), paper=False)
     pipe.send("ready")
     said: dict[int, Path] = {}
     while (asked := pipe.recv()) is not None:
