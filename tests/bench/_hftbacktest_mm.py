@@ -90,10 +90,11 @@ def mm(hbt, offset, qty, max_pos, hair, out):
 
 def build(events, snapshot, said):
     asset = (
-        BacktestAsset().data(events).initial_snapshot(snapshot).linear_asset(1.0)
+        BacktestAsset().data(events).linear_asset(1.0)
         .constant_order_latency(2_000_000, 2_000_000).trading_value_fee_model(-0.00005, 0.0007)
         .tick_size(0.1).lot_size(0.001).last_trades_capacity(0)
     )  # fmt: skip
+    asset = asset.initial_snapshot(snapshot) if len(snapshot) else asset
     asset = asset.power_prob_queue_model(3.0) if said["queue"] == "power_prob" else asset.risk_adverse_queue_model()
     partial = said["exchange"] == "partial"
     asset = asset.partial_fill_exchange() if partial else asset.no_partial_fill_exchange()

@@ -4,7 +4,9 @@ The case: quote both sides every 100 ms, 0.01 BTC, at most 0.1 BTC either way; 2
 -0.5 bp, taker 7 bp. Rows per second of processor time are medians of `runs` runs in one process, the first left out,
 of the event loop alone on both sides (`call_rows_per_cpu_s` is our whole call, with its result). A whole program is a
 fresh process from its start to its first result, data on disk in each side's own format; our kernels come from the
-cache on disk, hftbacktest compiles at each start. `--case feed` reads the book every 100 ms and sends nothing.
+cache on disk, hftbacktest compiles at each start. `--case feed` reads the book every 100 ms and sends nothing, and
+`--case trades` does that on a tape of nothing but trades. NautilusTrader is slower by so much that it gets the first
+`nautilus` rows only (0 leaves it out); its fills follow other rules, so only its rate is shown.
 """
 
 import json
@@ -24,7 +26,15 @@ from quantai.strategy.fields import state
 from tests.bench import gen_ticks
 
 N = 2_000_000
-ARGS = {"case": "mm", "queue": "power_prob", "exchange": "no_partial", "offset": 0, "runs": 5, "peers": True}
+ARGS = {
+    "case": "mm",
+    "queue": "power_prob",
+    "exchange": "no_partial",
+    "offset": 0,
+    "runs": 5,
+    "peers": True,
+    "nautilus": 100_000,
+}
 REPO = Path(__file__).parents[2]
 PEER_PYTHON = REPO / ".venv-bench" / "bin" / "python"
 COMPARED = ("submits", "cancels", "fills", "position", "balance", "fee")
@@ -39,11 +49,12 @@ def run(
     offset: int = 0,
     runs: int = 5,
     peers: bool = True,
+    nautilus: int = 100_000,
 ) -> dict[str, Any]:
     """Return rates, whole-program times and what both sides did; `fills_equal` says whether all of it is the same."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, n, seed)
+        write(folder, n, seed, case == "trades")
         said = {"folder": name, "case": case, "queue": queue, "exchange": exchange, "offset": offset, "runs": runs}
         ours = said | {"case": "mm" if case == "mm" else "tests.bench.replay:Feed"}
         program(sys.executable, "_quantai_mm.py", ours | {"runs": 1})  # fills the cache of compiled kernels
@@ -56,9 +67,12 @@ def run(
             depth: program(PEER_PYTHON, "_hftbacktest_mm.py", said | {"depth": depth}) for depth in ("roi", "hash")
         }
         best = max(p["rows_per_cpu_s"] for p in theirs.values())
+        rates = {f"hftbacktest_{depth}": p["rows_per_cpu_s"] for depth, p in theirs.items()}
+        if nautilus:
+            rates["nautilus_cython"] = program(PEER_PYTHON, "_nautilus_mm.py", said | {"n": nautilus})["rows_per_cpu_s"]
         cold = program(PEER_PYTHON, "_hftbacktest_mm.py", said | {"depth": "roi", "runs": 1})["process_s"]
         return out | {
-            "peers": {f"hftbacktest_{depth}": p["rows_per_cpu_s"] for depth, p in theirs.items()},
+            "peers": rates,
             "ratio": round(mine["rows_per_cpu_s"] / best, 2),
             "peers_whole_program_s": {"hftbacktest_roi": cold},
             "whole_program_ratio": round(cold / whole, 2),
@@ -74,9 +88,9 @@ def compared(case: str, exchange: str) -> tuple[str, ...]:
     return COMPARED if exchange == "no_partial" else tuple(k for k in COMPARED if k != "fills")
 
 
-def write(folder: Path, n: int, seed: int) -> None:
+def write(folder: Path, n: int, seed: int, trades_only: bool = False) -> None:
     """Write the ticks to `folder` in both formats."""
-    tape = gen_ticks.tape(n, seed)
+    tape = gen_ticks.tape(n, seed, trades_only)
     tape.save(folder / "ticks.tape")
     events, snapshot = tape.to_hftbacktest()
     np.save(folder / "events.npy", events)
