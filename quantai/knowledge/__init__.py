@@ -11,6 +11,13 @@
 | `answers` | answers from passages alone or by a chat model, every claim cited |
 """
 
-from quantai.knowledge.knowledge import Knowledge
+from quantai.core.errors import MissingExtra
+
+try:
+    from quantai.knowledge.knowledge import Knowledge
+except ModuleNotFoundError as error:
+    if (error.name or "").startswith("quantai"):
+        raise
+    raise MissingExtra(error.name or "a package", "knowledge") from None
 
 __all__ = ["Knowledge"]

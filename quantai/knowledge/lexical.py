@@ -1,5 +1,6 @@
 """The lexical index: BM25 over the words of all passages, in memory."""
 
+import logging
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +9,8 @@ import bm25s
 import numpy as np
 
 Scores = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG and tells of every index
 
 K1, B = 0.9, 0.4
 """How fast a repeated word stops counting, and how much a long passage is held against it: Anserini's defaults."""

@@ -36,9 +36,9 @@ class Model(ThreadingHTTPServer):
 
 
 class Completion(BaseHTTPRequestHandler):
-    server: Model
+    server: Model  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def do_POST(self) -> None:

@@ -75,7 +75,7 @@ def test_markdown_is_cut_at_its_headings() -> None:
     assert [chunk.heading for chunk in reading.chunks] == ["", "Guide", "Guide > Setup", "Guide > Underlined"]
     for chunk in reading.chunks:
         assert MARKDOWN[chunk.start : chunk.end] == chunk.text
-        assert MARKDOWN.splitlines()[chunk.line - 1] == chunk.text.splitlines()[0]
+        assert MARKDOWN.splitlines()[(chunk.line or 0) - 1] == chunk.text.splitlines()[0]
     assert "# not a heading" in reading.chunks[1].text
 
 
@@ -133,7 +133,7 @@ def test_python_is_read_by_symbol_and_no_line_is_lost() -> None:
     assert {"read_python", "_parts", "read_notebook"} <= names
     for chunk in reading.chunks:
         assert text[chunk.start : chunk.end] == chunk.text
-        assert text.splitlines()[chunk.line - 1].strip() == chunk.text.splitlines()[0].strip()
+        assert text.splitlines()[(chunk.line or 0) - 1].strip() == chunk.text.splitlines()[0].strip()
     assert sum(len(chunk.text.split()) for chunk in reading.chunks) == len(text.split())
 
 

@@ -40,7 +40,7 @@ def test_what_is_added_is_found_with_its_place(kb: Knowledge, tmp_path: Path) ->
     best = hits[0]
     assert "deflated sharpe" in best.text
     assert Path(best.source).read_text()[best.start : best.end] == best.text
-    assert Path(best.source).read_text().splitlines()[best.line - 1] == best.text.splitlines()[0]
+    assert Path(best.source).read_text().splitlines()[(best.line or 0) - 1] == best.text.splitlines()[0]
     assert best.citation.startswith("Note ")
     assert best.link.endswith(f":{best.line}")
     assert "**deflated**" in best.marked()
