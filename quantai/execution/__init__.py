@@ -50,4 +50,5 @@ Trading:
 - `rehearsal`: every compiled path once, before rows wait for it
 - `playback`: rows of the past through the loop
 - `retrace`: a journal run again: the same rows, the same intents
+- `explain`: its executions beside the simulator's
 """

@@ -10,6 +10,7 @@ from quantai.core.errors import DataError, UnknownName
 from quantai.core.rows import EVENT, LAST, SEC, Action, Kind, OrderType, Status, zeros
 from quantai.execution.agree import at_work, differing_money
 from quantai.execution.controls import Control
+from quantai.execution.explain import explain
 from quantai.execution.loop import Loop
 from quantai.execution.playback import RowClock
 from quantai.execution.retrace import FLOOR, manifest_of, retrace, seats_of, stand, walk
@@ -37,6 +38,19 @@ def test_a_paper_run_decides_the_same_when_run_again(tmp_path: Path) -> None:
     fills = int(loop.oms.table.executions.used[0])
     assert int(me.record["fills"][0]) == fills > 0
     assert me.world.positions["qty"][0] == pytest.approx(loop.oms.portfolio.books.positions["qty"][0, 0])
+
+
+def test_a_paper_run_explained_is_the_simulator_itself(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 6)
+
+    loop = drive(path, [Maker()], steps)
+    found = explain(path)
+    assert found.realised == found.simulated == int(loop.oms.table.executions.used[0]) > 0
+    assert (found.missed, found.extra, found.slippage_bps) == (0, 0, 0.0)
+    assert "the same" in found.words
 
 
 def test_what_the_strategy_sees_of_its_money_is_what_the_venue_says(tmp_path: Path) -> None:
