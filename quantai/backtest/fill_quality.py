@@ -42,9 +42,12 @@ def markouts_of(result: "ReplayResult", horizons_ns: Sequence[int] | None = None
     horizon.
     """
     tape, fills = tape_of(result), result.fill_rows
-    horizons = np.array(HORIZONS_NS if horizons_ns is None else horizons_ns, np.int64)
-    if not len(horizons) or horizons.min() < 0:
-        raise InputError("horizons_ns are nanoseconds after a fill, not negative: for example [qa.MS, qa.SEC]")
+    asked = np.asarray(HORIZONS_NS if horizons_ns is None else horizons_ns)
+    if asked.ndim != 1 or not asked.size or asked.dtype.kind not in "iu" or asked.min() < 0:
+        raise InputError(
+            f"horizons_ns are whole nanoseconds after a fill, not negative, such as [qa.SEC]; got {horizons_ns!r}"
+        )
+    horizons = asked.astype(np.int64)
     which = fills["instrument"].astype("i8")
     until = fills["ts_exch"][:, None] + horizons
     marks = marks_at(tape, np.broadcast_to(which[:, None], until.shape), until)
@@ -59,8 +62,9 @@ def markouts_of(result: "ReplayResult", horizons_ns: Sequence[int] | None = None
 def split_of(result: "ReplayResult", horizon_ns: int = SEC) -> PnlSplit:
     """Return the P&L of a result in parts; `horizon_ns` is where adverse selection ends and inventory begins."""
     tape, fills = tape_of(result), result.fill_rows
-    if horizon_ns < 0:
-        raise InputError(f"horizon_ns is how long after a fill adverse selection lasts, not negative; got {horizon_ns}")
+    given: Any = horizon_ns
+    if not isinstance(given, int | np.integer) or given < 0:
+        raise InputError(f"horizon_ns is whole nanoseconds after a fill, not negative, such as qa.SEC; got {given!r}")
     which = fills["instrument"].astype("i8")
     insts = result.instruments.rows()[which]
     paid = unit_values(insts, fills["px"])

@@ -69,9 +69,9 @@ def _check_asked(strategy: Any, tape: Any, venue: Any, cash: Any, sample_ns: Any
             raise InputError(f"latency of SimVenue is a Latency(entry_ns=…, response_ns=…), got {latency!r}")
     if not (isinstance(cash, int | float | np.number) and 0 < cash < np.inf):
         raise InputError(f"cash must be a positive amount, got {cash!r}")
-    if not isinstance(sample_ns, int | np.integer):
-        raise InputError(f"sample_ns is a whole number of nanoseconds, got {sample_ns!r}")
-    samples = int(tape.rows["ts_recv"][-1] - tape.rows["ts_recv"][0]) // max(sample_ns, 1) if len(tape) else 0
+    if not isinstance(sample_ns, int | np.integer) or sample_ns < 1:
+        raise InputError(f"sample_ns is how often equity is sampled, in whole nanoseconds; got {sample_ns!r}")
+    samples = int(tape.rows["ts_recv"][-1] - tape.rows["ts_recv"][0]) // sample_ns if len(tape) else 0
     if samples > _MOST_SAMPLES:
         raise InputError(f"sample_ns={sample_ns} would sample equity {samples:,} times: take a longer step")
 

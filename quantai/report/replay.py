@@ -51,7 +51,7 @@ def replay_figure(
 
     `levels` as `book_history` takes them, or None where the tape has none: then the fills stand on our quotes alone.
     `fills`: ts, side, px, qty, fee of one instrument. `equity` and `curve` (the parts of `pnl_split`): of the account.
-    All of them are cut to `window_ns`, the inventory keeps what was held before it.
+    All of them are cut to `window_ns`; the inventory keeps what was held before it, P&L by cause begins at zero.
     """
     figure = make_subplots(rows=4, cols=1, shared_xaxes=True, vertical_spacing=0.03, row_heights=[0.5, 0.14, 0.16, 0.2])
     first, last = window_ns
@@ -65,7 +65,10 @@ def replay_figure(
     at = instants(equity.index)
     shown = (at >= first) & (at <= last)
     notes.append(panels.add_equity(figure, equity.loc[shown], at[shown], currency, row=3))
-    add_split(figure, curve.loc[shown], row=4, col=1)
+    parts = curve.loc[shown]
+    if shown.any() and not shown[0]:
+        parts = parts - parts.iloc[0]
+    add_split(figure, parts, row=4, col=1)
     dress(figure, title, " · ".join(n for n in notes if n), theme, height=980)
     form = "%H:%M:%S.%3f" if last - first < 60_000 * MS else "%Y-%m-%d %H:%M:%S"
     edges = screen_x(np.array([first, last])).tolist()

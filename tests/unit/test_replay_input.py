@@ -23,8 +23,8 @@ TAPE = gen_ticks.tape(1_000, 1)
         (Quote(), TAPE, {"cash": -1.0}, "cash must be a positive amount, got -1.0"),
         (Quote(), TAPE, {"cash": np.nan}, "cash must be a positive amount, got nan"),
         (Quote(), TAPE, {"cash": "a"}, "cash must be a positive amount, got 'a'"),
-        (Quote(), TAPE, {"sample_ns": 0}, "sample_ns"),
-        (Quote(), TAPE, {"sample_ns": 1.5}, "whole number of nanoseconds, got 1.5"),
+        (Quote(), TAPE, {"sample_ns": 0}, "whole nanoseconds; got 0"),
+        (Quote(), TAPE, {"sample_ns": 1.5}, "whole nanoseconds; got 1.5"),
         (Quote(), TAPE, {"sample_ns": 1}, "would sample equity .* times: take a longer step"),
     ],
 )

@@ -65,6 +65,8 @@ def test_the_horizon_moves_pnl_between_adverse_selection_and_inventory_only():
     assert short.total == long.total
     with pytest.raises(qa.InputError, match="not negative"):
         r.pnl_split(-1)
+    with pytest.raises(qa.InputError, match="got '1s'"):
+        r.pnl_split("1s")
 
 
 def test_pnl_split_of_an_inverse_contract_is_in_the_coin():
@@ -82,7 +84,7 @@ def test_markouts_by_hand():
     assert found["count"].tolist() == [1, 1, 1, 0]
     assert found["bps"].iloc[0] == pytest.approx(50.0)
     assert np.isnan(found["se"].iloc[0]), "one fill has no spread"
-    for wrong in ([], [-1]):
+    for wrong in ([], [-1], "1s", 5, [0.5]):
         with pytest.raises(qa.InputError, match="horizons_ns"):
             play(BUY, *STORY).markouts(wrong)
 
@@ -233,6 +235,7 @@ def test_a_part_of_a_long_replay_can_be_drawn():
     ts = r.equity.index
     figure = r.plot(start=ts[3], end=ts[8])
     assert trace(figure, "Buy").x.min() >= ts[3].value / 1e6
+    assert (trace(figure, "total").y[0], trace(figure, "total").x[0]) == (0.0, ts[3].value / 1e6)
     assert trace(figure, "Inventory").x.tolist()[-1] == pytest.approx(ts[8].value / 1e6)
     whole = trace(r.plot(), "our bid")
     assert len(whole.x) > 0
