@@ -22,6 +22,7 @@ from quantai.feeds.venues import check_channels, describe, exchange
 from quantai.feeds.watch import Pace, Watch
 
 _RETRIES = 5  # cryptofeed doubles its delay each time without a bound: after a minute of failures it is started anew
+_JITTER = 0.25  # of each delay: a venue that was down is not stormed by all its clients at once
 _LOOK_S = 0.25
 _CLOSING_S = 15.0  # a venue that is gone does not answer the closing handshake, which takes 10 s to time out
 
@@ -172,7 +173,7 @@ class CryptoFeed:
 
         def used(connection: Any) -> Any:
             made = self._prepared(connection)
-            pace = Pace(self._venue, first_s=self._pace_s)
+            pace = Pace(self._venue, first_s=self._pace_s, jitter=_JITTER)
             before_opening(made, lambda c: self._wait(c, pace))
             self._watch.add(made)
             return outlet.paced(made)

@@ -8,6 +8,7 @@ becomes a ban.
 
 from collections import deque
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from quantai.core.errors import VenueError
@@ -103,7 +104,8 @@ class Pace:
     """How fast one connection may be opened again.
 
     The first `free` openings within `window_s` are immediate, each further one waits twice as long as the one before,
-    from `first_s` up to `most_s`. After `hopeless` openings in a row that the venue closed without having sent
+    from `first_s` up to `most_s`, and up to the fraction `jitter` of that longer, so that many clients do not come back
+    at one instant. After `hopeless` openings in a row that the venue closed without having sent
     anything, opening again is refused.
 
     >>> pace = Pace("BINANCE", first_s=1.0)
@@ -120,9 +122,12 @@ class Pace:
         free: int = 3,
         window_s: float = 60.0,
         hopeless: int = 10,
+        jitter: float = 0.0,
+        seed: int | None = None,
     ) -> None:
         self._venue, self._first_s, self._most_s = venue, first_s, most_s
         self._free, self._window_s, self._hopeless = free, window_s, hopeless
+        self._jitter, self._random = jitter, Random(seed)
         self._opened: deque[float] = deque()
         self._received = -1
         self._fruitless = 0
@@ -145,4 +150,6 @@ class Pace:
             self._opened.popleft()
         extra = len(self._opened) - self._free
         self._opened.append(now_s)
-        return min(self._most_s, self._first_s * 2.0**extra) if extra >= 0 else 0.0
+        if extra < 0:
+            return 0.0
+        return min(self._most_s, self._first_s * 2.0**extra) * (1.0 + self._jitter * self._random.random())

@@ -161,3 +161,15 @@ def test_connections_that_we_closed_for_their_silence_do_not_count() -> None:
     pace = Pace("TEST", hopeless=2)
     for n in range(50):
         pace.delay(n * 120.0, received=0, ours=True)
+
+
+def test_delays_are_spread_so_that_clients_do_not_come_back_together() -> None:
+    def delays(seed: int) -> list[float]:
+        pace = Pace("TEST", first_s=1.0, most_s=4.0, free=0, jitter=0.5, seed=seed)
+        return [pace.delay(0.0, n, ours=False) for n in range(6)]
+
+    plain = [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+    one, two = delays(1), delays(2)
+    assert one == delays(1)
+    assert one != two
+    assert all(low <= got <= 1.5 * low for low, got in zip(plain, one, strict=True))
