@@ -25,7 +25,7 @@ COMMANDS = {
     "backtest": "Run a strategy over bars and write what it would have done.",
     "replay": "Run a recorded run again and show where it decides differently.",
     "venue": "Serve a local exchange that speaks Binance's protocol.",
-    "pipeline": "Run notebooks by themselves: on a schedule, after another, over past days.",
+    "pipeline": "Run notebooks on a schedule, after one another, over past days.",
     "kb": "Search and ask a knowledge base of files and pages.",
     "tools": "List, call and serve the tools an assistant may use.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
