@@ -1,7 +1,10 @@
-"""What a replay's fills were worth, where its P&L came from, and how its orders fared in the queue."""
+"""What a replay's fills were worth, where its P&L came from, and how its orders fared in the queue.
+
+`result` is a ReplayResult everywhere: naming it here would make a cycle, since its methods call these.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +20,6 @@ from quantai.report.pnl_split import Fills, PnlSplit, pnl_split
 from quantai.report.queue_stats import QueueStats, queue_stats
 from quantai.report.returns import Floats
 
-if TYPE_CHECKING:
-    from quantai.backtest.replay_result import ReplayResult
-
 
 def unit_values(insts: Rows, px: Any) -> Floats:
     """Return what one unit of each instrument is worth at `px`, settlement currency; negative for inverse contracts."""
@@ -28,14 +28,14 @@ def unit_values(insts: Rows, px: Any) -> Floats:
     return np.where(insts["payoff"] == Payoff.INVERSE, inverse, insts["multiplier"] * px)
 
 
-def tape_of(result: "ReplayResult") -> Tape:
+def tape_of(result: Any) -> Tape:
     """Return the tape of a result, or say that it has none."""
     if result.tape is None:
         raise InputError("this result does not know its tape: make it with qa.replay(strategy, tape)")
     return result.tape
 
 
-def markouts_of(result: "ReplayResult", horizons_ns: Sequence[int] | None = None) -> Markouts:
+def markouts_of(result: Any, horizons_ns: Sequence[int] | None = None) -> Markouts:
     """Return the markouts of a result's fills, on the exchange's clock.
 
     A fill whose horizon ends after the last row of the tape is not counted there. Raises InputError for a negative
@@ -59,7 +59,7 @@ def markouts_of(result: "ReplayResult", horizons_ns: Sequence[int] | None = None
     return markouts(fills["side"], qty, paid, worth, fills["maker"], horizons, result.currency)
 
 
-def split_of(result: "ReplayResult", horizon_ns: int = SEC) -> PnlSplit:
+def split_of(result: Any, horizon_ns: int = SEC) -> PnlSplit:
     """Return the P&L of a result in parts; `horizon_ns` is where adverse selection ends and inventory begins."""
     tape, fills = tape_of(result), result.fill_rows
     given: Any = horizon_ns
@@ -87,14 +87,14 @@ def split_of(result: "ReplayResult", horizon_ns: int = SEC) -> PnlSplit:
     return pnl_split(facts, result.equity, result.cash, horizon_ns, result.currency)
 
 
-def lives_of(result: "ReplayResult") -> Rows:
+def lives_of(result: Any) -> Rows:
     """Return a LIFE row for every order of a result."""
     tape = tape_of(result)
     end = int(result.equity_rows["ts"][-1]) if len(result.equity_rows) else 0
     return order_lives(result.intents, result.order_rows, result.fill_rows, result.venues, tape, end)
 
 
-def queue_stats_of(result: "ReplayResult") -> QueueStats:
+def queue_stats_of(result: Any) -> QueueStats:
     """Return what became of a result's orders: fills by place in the queue, time to fill, both latencies.
 
     Arrivals follow from the decisions and the venue's latency, draws included; nothing is estimated but the end of an

@@ -15,14 +15,12 @@ from quantai.report.replay import Quotes, replay_figure
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from quantai.backtest.replay_result import ReplayResult
-
 MOST_ROWS = 5_000_000
 """More levels than this are not drawn without being asked for by a start and an end."""
 
 
 def plot_of(
-    result: "ReplayResult", symbol: str | None = None, start: Instant | None = None, end: Instant | None = None
+    result: Any, symbol: str | None = None, start: Instant | None = None, end: Instant | None = None
 ) -> "go.Figure":
     """Return the figure of one instrument; raises InputError for an unknown symbol or a window without rows."""
     tape = tape_of(result)
