@@ -16,6 +16,14 @@ PATIENCE_S = 60.0
 TERMS = ("instrument", "side", "type", "tif", "flags", "qty_lots", "px_ticks", "trigger_ticks", "expire_ts")
 
 
+def _compile() -> None:
+    """Compile the automaton before anything is under way: that can take longer than a request may."""
+    order, intent, report = zeros(1, TRACKED), zeros(1, INTENT), zeros(1, REPORT)
+    submit(order[0], intent[0])
+    apply(order[0], executions(), report[0])
+    status(order[0])
+
+
 class Follower:
     """A venue's user: it numbers orders, sends requests, and believes the venue alone."""
 
@@ -28,6 +36,7 @@ class Follower:
         self.answers: list[Answer] = []
         self.links: list[Status] = []
         self.last = 0
+        _compile()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
