@@ -127,8 +127,8 @@ def take(t: Any, x: Any, d: Any, q: Any, k: int) -> None:
             if found >= need:
                 break
             found += int(np.floor(to_lots(d, qty)))
-    if laid == MOST_LAID:
-        x.lost = 1
+    if laid == MOST_LAID or d.quotes:
+        x.lost = 1  # in a book made of quotes, what a quote replaces depends on what was eaten
     answer(x, q, x.at_depth, x.at_cells, True)
     px = first
     for _ in range(laid):
