@@ -99,8 +99,11 @@ class VectorIndex:
     def close(self) -> None:
         """Let go of the folder, so that another process may open it."""
         self._open.clear()
+        session = getattr(getattr(self._client, "_server", None), "_session", None)
         with contextlib.suppress(AttributeError, *self._errors):
             self._client.close()
+        if session is not None:  # chromadb 1.5 leaves the connections to a server open
+            session.close()
 
 
 def to_bytes(vector: Any) -> bytes:
