@@ -29,7 +29,7 @@ COMMANDS = {
     "kb": "Search and ask a knowledge base of files and pages.",
     "tools": "List, call and serve the tools an assistant may use.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
-    "explain": "Compare the executions of a run that traded with the simulator's.",
+    "explain": "Compare a run's executions with the simulator's.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",
 }
 """Every command with the line that `quantai --help` shows for it."""

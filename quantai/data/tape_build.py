@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from quantai.data.tape import Tape, refuse_bad_rows, tape_head
 from quantai.ops import durable, make_folder, progress, sync_folder
 
 if TYPE_CHECKING:
-    from quantai.data.lake import Lake
+    from quantai.data.book import Book
 
 FOLDER = "tapes"
 """Where a lake keeps the tapes built from it; nothing is lost with it."""
@@ -32,8 +32,18 @@ _PIECE = 1 << 18  # rows of one stream in memory at a time
 _VERSION = 1
 
 
+class Booked(Protocol):
+    """What of a `Lake` a tape is built from, beside its parts."""
+
+    root: Path
+
+    def book(self, venue: str, symbol: str, at: int | None = None) -> "Book":
+        """Return the order book as it was known at an instant."""
+        ...
+
+
 def tape_of(
-    lake: "Lake",
+    lake: Booked,
     parts: dict[tuple[str, str], list[Part]],
     instruments: Sequence[Instrument],
     span: tuple[int | None, int | None],
@@ -53,7 +63,7 @@ def _fingerprint(parts: dict[Any, list[Part]], instruments: Sequence[Instrument]
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def _build(lake: "Lake", path: Path, parts: Any, instruments: Sequence[Instrument], span: Any, quiet: bool) -> None:
+def _build(lake: Booked, path: Path, parts: Any, instruments: Sequence[Instrument], span: Any, quiet: bool) -> None:
     numbers = {i.symbol: n for n, i in enumerate(instruments)}
     offset = len(tape_head(0, instruments, {}, room=len(instruments)))
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -95,7 +105,7 @@ def _finish(fresh: Path, offset: int, n: int, instruments: Sequence[Instrument])
         durable(file.fileno())
 
 
-def _books_before(lake: "Lake", parts: Any, instruments: Sequence[Instrument], span: Any) -> Rows:
+def _books_before(lake: Booked, parts: Any, instruments: Sequence[Instrument], span: Any) -> Rows:
     """Return the books as they were known before the first row of a tape that does not begin with the lake."""
     found = [zeros(0, EVENT)]
     for (table, symbol), of in parts.items():

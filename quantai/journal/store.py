@@ -277,8 +277,7 @@ class EventStore:
         cause = int(rows["seq"].max())
         if cause >= next_seq:
             raise DataError(
-                f"{self.path}: rows end before {next_seq}, but one is said to follow from {cause}:"
-                " append that first"
+                f"{self.path}: rows end before {next_seq}, but one is said to follow from {cause}: append that first"
             )
 
     def _write(self, more: Backlog | None = None, *, note: Callable[[int, int], Frame] | None = None) -> None:

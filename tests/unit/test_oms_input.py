@@ -114,7 +114,7 @@ def test_an_adjustment_that_cannot_be_is_refused_whole(row: Any) -> None:
 
 def test_limits_and_margins_for_symbols_that_are_not_traded_are_errors() -> None:
     spy = Instruments([Instrument.parse("SPY")])
-    with pytest.raises(UnknownName, match="SPX.*did you mean 'SPY'"):
+    with pytest.raises(UnknownName, match=r"SPX.*did you mean 'SPY'"):
         Setup(desks=(Desk("a"),), instruments=spy, limits=limits(position={"SPX": 5}))
     market = Market()
     typo = limits(position={"BTC-USD": 5}).text()
