@@ -87,10 +87,12 @@ async def test_python_binance(exchange: LoopbackExchange, monkeypatch: pytest.Mo
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:binance_.*", "ignore::pydantic.PydanticDeprecatedSince20")
 async def test_binances_own_software_kit(exchange: LoopbackExchange) -> None:
     spot = pytest.importorskip("binance_sdk_spot.spot", reason="binance-sdk-spot is not installed")
-    from binance_common.configuration import ConfigurationRestAPI
+    common = pytest.importorskip("binance_common.configuration", reason="binance-sdk-spot is not installed")
 
     def trade() -> tuple[Any, Any]:
-        settings = ConfigurationRestAPI(api_key=exchange.key, api_secret=exchange.secret, base_path=exchange.http)
+        settings = common.ConfigurationRestAPI(
+            api_key=exchange.key, api_secret=exchange.secret, base_path=exchange.http
+        )
         rest = spot.Spot(config_rest_api=settings).rest_api
         order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "time_in_force": "GTC"}
         placed = rest.new_order(**order, quantity=0.01, price=45_000.0).data()
