@@ -105,8 +105,7 @@ def ours(path: str, variants: int, repeats: int, fee_bps: float) -> dict[str, An
     chosen = [{"fast": fast, "slow": slow} for fast, slow in pairs(variants)]
     sweep = lambda some: qa.sweep(Crossover, bars, variants=some, cash=CASH, fee_bps=fee_bps)  # noqa: E731
     sweep(chosen[:2])
-    # a tenth of a second each: more of them, so that one of them meets no other load, as one of the peer's does
-    best, cpu, swept = _best(lambda: sweep(chosen), 5 * repeats)
+    best, cpu, swept = _best(lambda: sweep(chosen), repeats)
     return {"seconds": best, "cpu_seconds": cpu, "total_return": swept.frame()["total_return"].tolist()}
 
 
