@@ -90,7 +90,8 @@ def test_the_same_rows_and_requests_make_the_same_executions(rows, rules) -> Non
     replayed = [
         (int(f["ts"]), int(f["order"]), int(f["lots"]), int(f["px_ticks"]), bool(f["maker"])) for f in run.rows("fills")
     ]
-    assert told == replayed
+    # a replay lists executions as they happened, a venue tells them as they arrive, after latencies of their own
+    assert sorted(told) == sorted(replayed)
     refused = [(int(r["ts_recv"]), int(r["order"]), int(r["kind"])) for r in run.rows("refusals")]
     said = [(int(a.reports["ts"][0]), int(a.reports["order"][0]), int(a.reports["kind"][0])) for a in answers]
     assert [row for row in said if row[2] in (Kind.REJECT, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT)] == refused
