@@ -128,6 +128,8 @@ class TickLanes:
         s["max_orders"], s["n_instruments"], s["ring"] = self._max_orders, self.own.shape[1], RING
         s["entry_least"] = self._rules["entry_least"].min(axis=1)[which]
         s["response_least"] = self._rules["response_least"].min(axis=1)[which]
+        s["round_trip"] = (self._rules["entry_ns"] + self._rules["response_ns"]).max(axis=1)[which]
+        s["closing"] = s["round_trip"] + max(int(m.rows_x["ts_exch"][-1]), int(m.rows["ts_recv"][-1]))
         s["done"], s["last"], s["next_expiry"] = self._start - 1, m.rows_x["ts_exch"][-1], NEVER
         s["n_rows"], s["next_recv"], s["next_book"] = len(m.rows), m.head, m.head
         s["n_cells"] = len(m.cells)

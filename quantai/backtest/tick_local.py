@@ -58,7 +58,6 @@ LOCAL = np.dtype(
         ("next_sample", "i8"),
         ("sample_ns", "i8"),
         ("final", "i8"),  # 1 = no more rows will be fed
-        ("closing", "i8"),  # beyond this instant no timer fires: the market has ended; 0 = it has not
         ("unplaced", "i8"),  # intents that found no room, or no order to act on
         ("n_fill_reports", "i8"),
         ("volume", "f8"),  # units traded
@@ -124,12 +123,10 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         timer_at = c.next_timer if c.timer_ns > 0 else NEVER
         sample_at = p.next_sample
         due_at = next_due(p, NEVER) if p.n_due > 0 else NEVER
-        if not more and p.final and x.done >= x.last:
+        ended = not more and p.final and x.done >= x.last
+        if ended and ((report_at == NEVER and request_at == NEVER) or min(timer_at, sample_at, due_at) > x.closing):
             # the clock stops with what was on its way when the market ended, not with what is sent in answer to it
-            if p.closing == 0:
-                p.closing = last_expected(x)
-            if (report_at == NEVER and request_at == NEVER) or min(timer_at, sample_at, due_at) > p.closing:
-                timer_at, sample_at, due_at = NEVER, NEVER, NEVER
+            timer_at, sample_at, due_at = NEVER, NEVER, NEVER
         told_at = report_at if wants & _ON_REPORT or wants & _BY_ROW else NEVER
         t = min(row_at, told_at, timer_at, sample_at, due_at)
         if t == NEVER:
@@ -182,17 +179,6 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
             p.next_sample = t + p.sample_ns
         elif (x.next_recv == x.n_rows or t == x.horizon - 1) and not (p.final and x.next_recv == x.n_rows):
             return NOTHING
-
-
-@uncounted
-def last_expected(x: Any) -> int:
-    """Return when the last of what is on its way now should be told; 1 when nothing is."""
-    latest, requests, reports = 1, requests_of(x), reports_of(x)
-    for k in range(x.first_request, x.end_request):
-        latest = max(latest, requests[k].at + rules_of(x)[requests[k].instrument].response_ns)
-    for k in range(x.first_report, x.end_report):
-        latest = max(latest, reports[k].ts_recv)
-    return latest
 
 
 @uncounted

@@ -36,8 +36,8 @@ Venues = SimVenue | Mapping[str, SimVenue]
 class TickRun:
     """One strategy stepping over a tape; feeding it at once or in pieces gives the same bytes.
 
-    A run knows everything before its horizon: the exchange instant of the last row fed, since rows not yet fed can be
-    of that instant or later. `finish` says that none will come.
+    A run knows everything before its horizon: the instant of the last row fed, on the clock that is behind, since rows
+    not yet fed can be of that instant or later. `finish` says that none will come.
 
     >>> from quantai.core.instruments import Instrument, Instruments
     >>> from quantai.strategy.examples import Quote
@@ -90,6 +90,7 @@ class TickRun:
         s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
         s["entry_least"], s["response_least"] = self._rules["entry_least"].min(), self._rules["response_least"].min()
         s["done"], s["last"], s["next_expiry"] = -1, -1, NEVER
+        s["round_trip"] = (self._rules["entry_ns"] + self._rules["response_ns"]).max()
         self.local["sample_ns"], self.local["log_size"] = sample_ns, LOG
         self._wire()
         self.world.ctx["n_orders"] = 0  # handlers see the slots ever used, not the whole table
@@ -145,7 +146,8 @@ class TickRun:
                 raise DataError(f"rows go back in time by {clock}: feed them in order, or replay a Tape of them")
         self._learn(rows)
         whole = np.concatenate([self._tail, rows]) if len(self._tail) else rows
-        self._feed(whole, whole, None, int(whole["ts_exch"][-1]))
+        # a row can be received before it happened, when a clock is wrong: then receipt says what is complete
+        self._feed(whole, whole, None, int(min(whole["ts_exch"][-1], whole["ts_recv"][-1])))
 
     def feed_tape(self, tape: Tape) -> None:
         """Process a whole tape, both clocks in their own order; nothing can be fed after it."""
@@ -176,6 +178,7 @@ class TickRun:
         s["one_order"], s["horizon"] = alike, horizon
         if len(rows):
             s["last"] = rows_x["ts_exch"][-1]
+            s["closing"] = max(int(rows_x["ts_exch"][-1]), int(rows["ts_recv"][-1])) + s["round_trip"]
         if not self.local["started"][0] and not self._begin(rows):
             self._tail = self._tail_x = rows
             return
@@ -213,6 +216,7 @@ class TickRun:
             p["seq"] = p["rows"] = 0
         if s["at_rows"][0] != s["at_rows_x"][0] or not s["one_order"][0]:
             self._part()
+            s["consumed"] = 1  # it is not what we see and what is on its way: a snapshot has to keep it
         p["next_sample"] = start + self.sample_ns
         s["done"] = start - 1
         return True

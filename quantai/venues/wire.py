@@ -89,6 +89,8 @@ SIM = np.dtype(
         ("next_scan", "i8"),  # first row our resting orders have not met; of no meaning while none rests
         ("next_book", "i8"),  # first row not in the exchange's own book, once there is one
         ("last", "i8"),  # the latest exchange instant of the rows fed
+        ("round_trip", "i8"),  # the longest there and back, as the rules have it
+        ("closing", "i8"),  # one round trip beyond the last row fed: no timer fires later
         ("horizon", "i8"),  # rows before this instant have all been fed
         ("done", "i8"),  # the exchange has processed everything up to here, inclusive
         ("next_expiry", "i8"),

@@ -324,3 +324,18 @@ def test_funding_is_charged_when_it_falls_due(rows, paid):
     pieces.finish()
     assert pieces.world.ctx["cash"][0] == result.equity["cash"].iloc[-1]
     assert pieces.local["funding"][0] == pytest.approx(paid, abs=1e-9)
+
+
+class Restless(qa.Strategy):
+    """Sends something at every tick of a clock that is faster than the venue answers."""
+
+    def on_start(self, ctx):
+        ctx.every(3)
+
+    def on_timer(self, ctx):
+        ctx.buy(0.001, instrument=0)
+
+
+def test_a_strategy_that_never_rests_ends_with_its_tape():
+    result = replay(Restless().python(), tape([(40, 100.1)]), FAST)
+    assert 9_005 // 3 <= result.submits <= 9_030 // 3

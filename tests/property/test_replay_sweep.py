@@ -1,0 +1,219 @@
+"""A replay sweep is the replays it stands for: variants that share a market end in the same state, to the byte."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import quantai as qa
+from quantai.backtest import tick_market
+from quantai.backtest.tick_lanes import TickLanes, tick_kernel
+from quantai.backtest.tick_run import TickRun
+from quantai.core.rows import TIF, Kind
+from quantai.data.tape import Tape
+from quantai.strategy.base import fields_of
+from quantai.strategy.examples import Quote
+from quantai.venues import Latency, SimVenue, cells
+from tests.bench import gen_ticks
+from tests.property.test_replay_run import TWO, tick_rows, venues
+
+
+class Busy(qa.Strategy):
+    """Hears of everything and uses every verb, in its own rhythm."""
+
+    every: int = 3
+    size: float = 0.004
+    seen: int = qa.state(0)
+    last: int = qa.state(0)
+    filled: float = qa.state(0.0)
+    ended: int = qa.state(0)
+    top: int = qa.state(0)
+
+    def on_start(self, ctx):
+        ctx.every(700)
+
+    def on_trade(self, ctx, trade):
+        self.seen += 1
+        self.top += ctx.seq
+        if self.seen % self.every == 0:
+            self.last = ctx.buy(self.size, limit=trade.px, post_only=True)
+        if self.seen % 5 == 0:
+            ctx.cancel(self.last)
+        if self.seen % 7 == 0:
+            ctx.replace(self.last, 0.006, limit=trade.px + 0.2)
+
+    def on_book(self, ctx, book):
+        self.top += book.bid_ticks
+        self.filled += book.ask_qty
+        if book.valid and book.ask_ticks % 4 == 0:
+            ctx.sell(self.size, limit=book.bid - 0.3, tif=TIF.IOC)
+
+    def on_timer(self, ctx):
+        if abs(ctx.position()) > 0.01:
+            ctx.target(0.0)
+        ctx.buy(0.002, limit=ctx.price() + 0.3, expire_ts=ctx.now + 900)
+
+    def on_fill(self, ctx, fill):
+        self.filled += fill.side * fill.qty * ctx.now
+
+    def on_order(self, ctx, order):
+        self.ended += order.state
+
+
+class Taker(qa.Strategy):
+    """Only a timer: quotes on both instruments, and takes over several levels, all or nothing too."""
+
+    every: int = 3
+    size: float = 0.02
+    n: int = qa.state(0)
+    sum: float = qa.state(0.0)
+
+    def on_start(self, ctx):
+        ctx.every(130)
+
+    def on_timer(self, ctx):
+        self.n += 1
+        i = self.n % 2
+        book = ctx.book(i)
+        self.sum += book.bid_qty - book.ask_qty + ctx.equity
+        if book.valid:
+            ctx.quote(i, qa.BUY, book.bid_ticks, 0.003)
+            ctx.quote(i, qa.SELL, book.ask_ticks, 0.003)
+        if self.n % self.every == 0:
+            ctx.buy(self.size, instrument=i)
+        if self.n % 4 == 1:
+            ctx.sell(self.size, limit=max(book.bid, 0.1), tif=TIF.FOK, instrument=i)
+        if self.n % 7 == 2:
+            ctx.sell(2 * self.size, limit=max(book.bid - 0.2, 0.1), instrument=i)
+
+
+GRID = [{"every": every, "size": size} for every, size in ((1, 0.02), (5, 0.003))]
+
+
+def shared(strategy, tape, venues_, variants):
+    """Run every variant at every venue over one shared market; returns the lanes."""
+    fields = fields_of(strategy)
+    dtype = fields.dtype(fields.capacities([{}]))
+    by_instrument = [TickRun(strategy(), tape.instruments, v, sample_ns=1000).venues for v in venues_]
+    which = [k for k in range(len(venues_)) for _ in variants]
+    lanes = TickLanes(
+        tape, by_instrument, tick_kernel(strategy, dtype), dtype, len(which), 100_000.0, 64, 1000
+    )  # fmt: skip
+    lanes.start(which)
+    for k, params in enumerate(variants * len(venues_)):
+        lanes.records[k] = strategy(**params).record()[0]
+    for horizon in lanes.horizons():
+        lanes.move(horizon, len(which))
+    lanes.lost = lanes.sim["lost"].copy()
+    lanes.sim["lost"] = 0  # the lanes themselves are looked at here, not what replaces them
+    lanes.finished(len(which), 1.0, lambda k: pytest.fail("a variant was lost"))
+    return lanes
+
+
+def state_of(run, k=None):
+    """All that a strategy, its account and the venue know of a run, as bytes by name."""
+    at = 0 if k is None else k
+    out = {}
+    if k is None:
+        record, ctx, local, sim = run.record, run.world.ctx, run.local, run.sim
+        tables = {"positions": run.world.positions, "books": run.world.books, "orders": run.world.orders}
+        tables |= {"own": run._own, "resting": run._resting[: run.sim["n_orders"][0]]}
+    else:
+        record, ctx, local, sim = run.records, run.ctx, run.local, run.sim
+        tables = {"positions": run.positions[k], "books": run._books[k], "orders": run.orders[k]}
+        tables |= {"own": run.own[k], "resting": run.resting[k][: sim["n_orders"][k]]}
+    out["record"] = record[at].tobytes()
+    for name in ctx.dtype.names:
+        if not name.startswith("at_"):
+            out[f"ctx {name}"] = ctx[name][at].tobytes()
+    for name in local.dtype.names:
+        if not name.startswith(("at_", "n_")) or name == "n_fill_reports":
+            out[name] = local[name][at].tobytes()
+    for name in ("next_expiry", "n_orders", "sent", "reported"):
+        out[name] = sim[name][at].tobytes()
+    return out | {name: rows.tobytes() for name, rows in tables.items()}
+
+
+def assert_same(strategy, tape, venues_, variants):
+    lanes = shared(strategy, tape, venues_, variants)
+    fills = 0
+    for k, (venue, params) in enumerate((v, p) for v in venues_ for p in variants):
+        alone = TickRun(strategy(**params), tape.instruments, venue, sample_ns=1000)
+        alone.feed_tape(tape)
+        fills += len(alone.rows("fills"))
+        if lanes.lost[k]:
+            continue
+        assert state_of(alone) == state_of(lanes, k), params
+        equity = alone.rows("equity")["equity"]
+        assert lanes.stats["last"][k] == equity[-1]
+        assert lanes.stats["bars"][k] == len(equity) + 1
+    return fills, int(lanes.lost.sum())
+
+
+@pytest.mark.parametrize("strategy", [Busy, Taker])
+@given(rows=tick_rows(min_size=20, max_size=300), venue=venues, tile=st.integers(1, 90), data=st.data())
+@settings(max_examples=25)
+def test_shared_books_change_nothing(strategy, rows, venue, tile, data):
+    if data.draw(st.booleans(), label="exchange in another order"):
+        rows["ts_exch"] -= np.random.default_rng(1).integers(0, 300, len(rows))
+    if data.draw(st.booleans(), label="one made of quotes"):
+        of = (rows["instrument"] == 1) & (rows["kind"] == Kind.LEVEL)
+        rows["kind"][of] = Kind.QUOTE
+    tape = Tape.from_events(rows, TWO)
+    other = SimVenue(latency=Latency(entry_ns=310, response_ns=20), queue="front", self_trade="cancel_oldest")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tick_market, "TILE_ROWS", tile)
+        if data.draw(st.booleans(), label="hashed"):
+            patch.setattr(cells, "DENSE_TICKS", 0)
+        assert_same(strategy, tape, [venue, other], GRID)
+
+
+@pytest.mark.parametrize("exchange", ["partial", "no_partial"])
+def test_generated_ticks(exchange):
+    tape = gen_ticks.tape(20_000, 11)
+    venue = SimVenue(queue="power_prob", exchange=exchange, maker_bps=-0.5, taker_bps=7.0)
+    fills, lost = assert_same(Quote, tape, [venue], [{"offset": k, "qty": q} for k in (0, 1, 7) for q in (0.01, 0.5)])
+    assert (fills > 500, lost) == (True, 0)
+
+
+class Eater(qa.Strategy):
+    """Takes ten times a second, more than the touch has."""
+
+    size: float = 2.0
+    side: int = qa.state(1)
+
+    def on_start(self, ctx):
+        ctx.every(100 * qa.MS)
+
+    def on_timer(self, ctx):
+        self.side = -self.side
+        if self.side > 0:
+            ctx.buy(self.size)
+        else:
+            ctx.sell(self.size)
+
+
+def test_what_one_variant_takes_the_others_still_find():
+    tape = gen_ticks.tape(20_000, 4)
+    fills, lost = assert_same(Eater, tape, [SimVenue()], [{"size": s} for s in (0.01, 0.3, 2.0)])
+    assert (fills > 1000, lost) == (True, 0)
+
+
+def test_a_variant_that_eats_more_than_is_remembered_runs_by_itself(monkeypatch):
+    from quantai.backtest import tick_variants
+
+    tape = gen_ticks.tape(4_000, 4)
+    alone = []
+    run = tick_variants.TickVariants._alone
+
+    def noted(self, *args):
+        inner = run(self, *args)
+        return lambda k: alone.append(k) or inner(k)
+
+    monkeypatch.setattr(tick_variants.TickVariants, "_alone", noted)
+    swept = qa.sweep(Eater, tape, size=(0.01, 5_000.0), threads=1)
+    assert alone == [1]
+    for k in (0, 1):
+        result, row = swept.run(k), swept.frame().iloc[k]
+        assert (len(result.fill_rows), result.positions["BTC-USDT-PERP"]) == (row["fills"], row["position"])
+        assert result.equity["equity"].iloc[-1] - result.cash == row["pnl"]
