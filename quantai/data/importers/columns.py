@@ -49,7 +49,7 @@ def match(
     {'time': 'Open Time', 'px': 'Price', 'qty': 'Size'}
     >>> match("x.csv", ["date", "time", "price", "size"], TRADES, {})
     Traceback (most recent call last):
-    quantai.core.errors.DataError: x.csv: 'date' and 'time' could both be the time: pass columns={'time': ...} (--column time=NAME)
+    quantai.core.errors.DataError: x.csv: 'date' and 'time' could both be the time: pass columns=...
     """
     for part, column in given.items():
         if part not in parts:
