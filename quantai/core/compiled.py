@@ -2,8 +2,8 @@
 
 numba's own cache asks whether the file of a function has changed, not whether the functions and constants it uses have.
 After `git pull` a caller would go on running the old code of what it calls. Here the machine code of all engine
-functions lives in the user's cache folder under one stamp of all our sources: any change of any of them compiles
-afresh.
+functions lives in the user's cache folder under one stamp of all sources they can depend on: any change of any of
+them compiles afresh.
 """
 
 # numba types its cache as returning None, and knows no `_nrt`
@@ -12,6 +12,7 @@ afresh.
 import atexit
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -50,13 +51,37 @@ def cache_folder() -> Path:
 @cache
 def engine_stamp() -> str:
     """Return a hash of what machine code is made from besides a strategy: our sources, numba, numpy, Python."""
-    root = Path(__file__).parents[1]
     h = hashlib.blake2b(f"{numba.__version__} {np.__version__} {sys.version}".encode(), digest_size=8)
-    for room in ("core", "data", "strategy", "report", "venues", "portfolio", "backtest", "execution"):
-        for path in sorted((root / room).rglob("*.py")):
-            h.update(path.relative_to(root).as_posix().encode())
-            h.update(path.read_bytes())
+    for name, text in engine_sources().items():
+        h.update(name.encode())
+        h.update(text)
     return h.hexdigest()
+
+
+def engine_sources() -> dict[str, bytes]:
+    """Return the sources machine code can depend on, by module: those that compile, and all that they import of ours.
+
+    The trade loop, venues of the network or the pages of a report can then change without compiling anything again.
+    Modules and names are found by pattern, not by parsing: this runs in every process, before its first strategy.
+    """
+    root = Path(__file__).parents[1]
+    names = (Path(folder, name) for folder, _, files in os.walk(root) for name in files if name.endswith(".py"))
+    texts = {_module(os.path.relpath(name, root.parent)): name.read_bytes() for name in names}
+    compiles = (b"core.compiled import", b"\nimport numba", b"\nfrom numba")
+    imports = re.compile(rf"^ *from ({root.name}(?:\.\w+)*) import (\([^)]*\)|.*)$", re.MULTILINE)
+    open_ = [module for module, text in texts.items() if any(way in text for way in compiles)]
+    found: set[str] = set()
+    while open_:
+        module = open_.pop()
+        if module in texts and module not in found:
+            found.add(module)
+            for room, items in imports.findall(texts[module].decode()):
+                open_ += [room, *(f"{room}.{item}" for item in re.findall(r"\w+", items))]
+    return {module: texts[module] for module in sorted(found)}
+
+
+def _module(name: str) -> str:
+    return name.removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
 
 
 @cache

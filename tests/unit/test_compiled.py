@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from quantai.core.compiled import engine_sources
+
 REPO = Path(__file__).parents[2]
 
 PROGRAM = """
@@ -45,3 +47,10 @@ def test_a_changed_callee_is_noticed(tmp_path):
     assert run(10) == ["11", "0"]
     assert run(10) == ["11", "1"], "the same sources must not be compiled twice"
     assert run(20) == ["21", "0"], "a changed callee must be compiled again"
+
+
+def test_only_what_can_reach_machine_code_compiles_it_again():
+    sources = engine_sources()
+    assert {"quantai.core.orders", "quantai.venues.book", "quantai.execution.risk"} <= set(sources)
+    assert "quantai.core.rows" in sources, "its constants are frozen into machine code"
+    assert not {"quantai.execution.loop", "quantai.feeds.crypto", "quantai.venues.ccxt.venue"} & set(sources)
