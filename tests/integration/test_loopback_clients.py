@@ -1,6 +1,6 @@
 """Binance clients that are neither ours nor ccxt trade on the loopback exchange; only the address is changed.
 
-They are not among our dependencies: each test runs where its client is installed. `freqtrade` is looked for on the PATH
+python-binance is installed for this; the others run where they are installed. `freqtrade` is looked for on the PATH
 and in $QUANTAI_FREQTRADE, because it lives best in an environment of its own.
 """
 
@@ -52,8 +52,10 @@ async def exchange() -> AsyncIterator[LoopbackExchange]:
 # the client's own use of an aiohttp that warns about it
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:binance.*", "ignore::DeprecationWarning:websockets.*")
 async def test_python_binance(exchange: LoopbackExchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    binance = pytest.importorskip("binance", reason="python-binance is not installed")
-    client_class, sockets_class = binance.AsyncClient, binance.BinanceSocketManager
+    import binance  # warns when imported, which the mark above allows only here
+
+    client_class: Any = binance.AsyncClient
+    sockets_class: Any = binance.BinanceSocketManager
     addresses = exchange.addresses()
     monkeypatch.setattr(client_class, "API_URL", f"{exchange.http}/api")
     monkeypatch.setattr(client_class, "FUTURES_URL", f"{exchange.http}/fapi")
