@@ -29,7 +29,9 @@ COMMANDS = {
     "kb": "Search and ask a knowledge base of files and pages.",
     "tools": "List, call and serve the tools an assistant may use.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
+    "control": "Pause, resume, flatten, kill or change a run that trades.",
     "explain": "Compare a run's executions with the simulator's.",
+    "config": "Show the settings, and where each of them is from.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",
 }
 """Every command with the line that `quantai --help` shows for it."""

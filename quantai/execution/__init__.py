@@ -36,6 +36,8 @@ Trading:
 - `plan`: what is traded where, by which strategies, under which limits
 - `loop`: the trade loop: one task that decides the order of rows
 - `inbox`: what waits for it
+- `reception`: what people and programs tell a run while it trades
+- `remote`: a run from outside: its status, decisions about it
 - `sources`: feeds and lakes as rows of the run
 - `bar_maker`: bars from its trades
 - `floor`: the strategies of all desks, in step with the order management

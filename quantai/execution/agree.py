@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+import numpy as np
+
 from quantai.core.instruments import Contract
+from quantai.core.transitions import ENDED
 from quantai.execution.client_ids import client_id, read_client_id, run_tag
 from quantai.execution.oms import OMS
 from quantai.execution.order_table import ASKED, SENT, is_finished
@@ -16,23 +19,25 @@ CASH_TOLERANCE = 1e-6
 
 def unresolved(oms: OMS) -> list[str]:
     """Return the client ids of orders that the venue was asked about and has not answered."""
-    found: list[str] = []
-    for slot in range(len(oms.table)):
-        entry = oms.table.entries[slot]
-        if entry["flags"] & SENT and entry["flags"] & ASKED and not is_finished(oms.table.tracked[slot]):
-            found.append(_id(oms, slot))
-    return found
+    return [_id(oms, slot) for slot in _alive(oms, SENT | ASKED)]
 
 
 def at_work(oms: OMS, venue: str = "") -> list[str]:
     """Return the client ids of orders that were sent and have not ended, of one venue or of all."""
     found: list[str] = []
-    for slot in range(len(oms.table)):
-        tracked = oms.table.tracked[slot]
-        name = oms.setup.instruments[int(tracked["instrument"])].venue
-        if oms.table.entries[slot]["flags"] & SENT and not is_finished(tracked) and venue in ("", name):
+    for slot in _alive(oms, SENT):
+        name = oms.setup.instruments[int(oms.table.tracked[slot]["instrument"])].venue
+        if venue in ("", name):
             found.append(_id(oms, slot))
     return found
+
+
+def _alive(oms: OMS, flags: int) -> list[int]:
+    """Return the rows of orders with all of these flags that have not ended; a run can have very many that have."""
+    n = len(oms.table)
+    t = oms.table.tracked[:n]
+    likely = (oms.table.entries["flags"][:n] & flags == flags) & (t["life"] < ENDED)
+    return [int(slot) for slot in np.flatnonzero(likely) if not is_finished(t[slot])]
 
 
 def differing_orders(oms: OMS, venue: str, theirs: Iterable[OpenOrder]) -> list[str]:

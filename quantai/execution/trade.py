@@ -21,11 +21,11 @@ from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.controls import Control
 from quantai.execution.fees import fee_row
 from quantai.execution.floor import Floor
-from quantai.execution.inbox import Command
 from quantai.execution.loop import NO_BARS, Loop, Pace
 from quantai.execution.oms import OMS
 from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.playback import RowClock, answered, play
+from quantai.execution.reception import Reception
 from quantai.execution.recovery import MANIFEST
 from quantai.execution.rehearsal import rehearse
 from quantai.execution.retrace import ENGINE, SEATS, manifest_of, seats_of, stand, walk
@@ -281,7 +281,8 @@ class Trading:
             if on_status is not None:
                 tasks.append(asyncio.create_task(_tell(loop, on_status)))
             try:
-                await loop.run(seconds=self.plan.seconds, how=AT_END[self.plan.at_end])
+                async with Reception(loop, self.plan.mode):
+                    await loop.run(seconds=self.plan.seconds, how=AT_END[self.plan.at_end])
             finally:
                 for feed in self._feeds:
                     await feed.close()
@@ -423,12 +424,3 @@ def _signals(loop: Loop) -> Generator[None]:
         for number in numbers:
             running.remove_signal_handler(number)
 
-
-def commands(loop: Loop) -> Callable[..., None]:
-    """Return a function that gives the loop a command from any thread: what, desk, text."""
-    running = asyncio.get_running_loop()
-
-    def give(what: Control, desk: int = -1, text: str = "") -> None:
-        running.call_soon_threadsafe(loop.inbox.put, Command(what, desk, text))
-
-    return give

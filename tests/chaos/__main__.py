@@ -1,7 +1,7 @@
 """Run a chaos test: `python -m tests.chaos NAME [--n N] [--seed S]`; one JSON line, exit code 1 when it failed.
 
 A chaos test is a module of this folder with `run(n, seed) -> dict`, which raises AssertionError at the first thing
-that went wrong.
+that went wrong, or counts `failures`. `ARGS` are the further arguments it takes, with their defaults.
 """
 
 import argparse
@@ -18,14 +18,19 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--n", type=int, default=20, help="how often to do the worst")
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()
+    module = import_module(f"{__package__}.{args.name}")
+    more = argparse.ArgumentParser(prog=f"python -m tests.chaos {args.name}", description=module.__doc__)
+    for key, default in getattr(module, "ARGS", {}).items():
+        more.add_argument(f"--{key}", type=type(default), default=default)
+    extra = vars(more.parse_args(rest))
     try:
-        figures = import_module(f"{__package__}.{args.name}").run(args.n, args.seed)
+        figures = module.run(args.n, args.seed, **extra)
     except AssertionError as error:
         print(f"{args.name} failed: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({"chaos": args.name, "n": args.n, "seed": args.seed, **figures}))
-    return 0
+    print(json.dumps({"chaos": args.name, "n": args.n, "seed": args.seed, **extra, **figures}))
+    return int(bool(figures.get("failures")))
 
 
 if __name__ == "__main__":
