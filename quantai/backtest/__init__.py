@@ -4,12 +4,13 @@
 - `sweep`         many parameters at once
 - `swept`         what can be asked of any sweep
 - `replay_sweep`  ReplaySweep: the variants over one tape
-- `tick_variants` all cores over them, blocks that share a pass
+- `tick_variants` what they share; those of a block share a pass
 - `tick_lanes`    the memory of such a block
 - `tick_market`   the books that it shares
 - `tick_funding`  funding in a replay
 - `search`        which of them: a grid, a sample, or what Optuna suggests
-- `variants`      all cores over them, a block at a time
+- `variants`      what the variants of a sweep share
+- `blocks`        all cores over the variants of any sweep, a block at a time
 - `lanes`         the memory of a block
 - `result`        Result: frames, statistics, plots, tear sheet
 - `recorded`      a run written to a journal, and run again from it

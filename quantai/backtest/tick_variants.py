@@ -1,14 +1,12 @@
-"""Variants of one strategy over one tape: all cores, each a block of variants that share a pass and its books."""
+"""Variants of one strategy over one tape; those of a block share a pass and its books."""
 
-import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.blocks import Columns, run_blocks
 from quantai.backtest.tick_lanes import TickLanes, columns_of, tick_kernel
 from quantai.backtest.tick_run import TickRun
 from quantai.core.errors import DataError, InputError
@@ -66,54 +64,25 @@ class TickVariants:
         """Return parameters and statistics, one row a variant; after Ctrl-C (`interrupted`) only those finished."""
         filled = [self._fields.values(self.strategy.__name__, _params(v)) for v in variants]
         which = [self._venue_of(v) for v in variants]
-        out = {name: np.zeros(len(filled), kind) for name, kind in columns_of(self.tape.instruments).items()}
-        done = np.zeros(len(filled), bool)
-        rounds = math.ceil(len(filled) / (self._threads * LANES))
-        size = math.ceil(len(filled) / (self._threads * rounds))
-        blocks = iter([(at, min(at + size, len(filled))) for at in range(0, len(filled), size)])
-        stop = threading.Event()
-        args = (blocks, size, filled, which, out, done, advance, stop)
-        with ThreadPoolExecutor(self._threads) as pool:
-            jobs = [pool.submit(self._work, *args) for _ in range(min(self._threads, math.ceil(len(filled) / size)))]
-            try:
-                for job in jobs:
-                    job.result()
-            except KeyboardInterrupt:
-                self.interrupted = True
-            finally:
-                stop.set()
-        params = {name: [v[name] for v, is_done in zip(filled, done, strict=True) if is_done] for name in filled[0]}
-        venue = {"venue": np.array(which)[done]} if self.several_venues else {}
-        return pd.DataFrame(params | venue | {name: column[done] for name, column in out.items()})
-
-    def _work(
-        self,
-        blocks: Iterator[tuple[int, int]],
-        size: int,
-        variants: list[dict[str, Any]],
-        which: list[int],
-        out: dict[str, Any],
-        done: Any,
-        advance: Callable[[float], None],
-        stop: threading.Event,
-    ) -> None:
-        lanes = self._lanes(size)
         per_year = _YEAR_NS / self.settings["sample_ns"]
-        for first, end in blocks:  # an iterator over a list: shared by the threads, each block goes to one
-            n, at = end - first, 0
+
+        def block(lanes: TickLanes, first: int, end: int) -> Generator[float, None, Columns]:
+            n = end - first
             lanes.start(which[first:end])
             for k in range(n):
-                lanes.records[k] = self._fields.record(self._dtype, variants[first + k])[0]
+                lanes.records[k] = self._fields.record(self._dtype, filled[first + k])[0]
             for horizon in lanes.horizons():
-                if stop.is_set():
-                    return
                 lanes.move(horizon, n)
-                reached = int(lanes.market.tiles["first"][0] + lanes.market.tiles["n"][0])
-                advance(n * (reached - at) / len(self.tape))
-                at = reached
-            for name, column in lanes.finished(n, per_year, self._alone(variants[first:end], which[first:end])).items():
-                out[name][first:end] = column
-            done[first:end] = True
+                yield int(lanes.market.tiles["first"][0] + lanes.market.tiles["n"][0]) / len(self.tape)
+            return lanes.finished(n, per_year, self._alone(filled[first:end], which[first:end]))
+
+        named = filled
+        if self.several_venues:
+            named = [v | {"venue": venue} for v, venue in zip(filled, which, strict=True)]
+        table, self.interrupted = run_blocks(
+            named, columns_of(self.tape.instruments), self._threads, LANES, self._lanes, block, advance
+        )
+        return table
 
     def _alone(self, variants: list[dict[str, Any]], which: list[int]) -> Callable[[int], TickRun]:
         """Return what runs one variant by itself: for those that a shared market cannot serve."""

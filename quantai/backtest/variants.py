@@ -1,15 +1,13 @@
-"""Variants of one strategy run over the same bars by all cores, a block at a time."""
+"""Variants of one strategy run over the same bars."""
 
-import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quantai.backtest.bar_run import bar_kernel
+from quantai.backtest.blocks import Columns, run_blocks
 from quantai.backtest.lanes import Lanes, tiles
 from quantai.backtest.settings import Settings
 from quantai.core.errors import InputError
@@ -59,51 +57,17 @@ class Variants:
     def run(self, variants: Sequence[Mapping[str, Any]], advance: Callable[[float], None]) -> pd.DataFrame:
         """Return parameters and statistics, one row a variant; after Ctrl-C (`interrupted`) only those finished."""
         filled = [self._fields.values(self.strategy.__name__, v) for v in variants]
-        out = {name: np.zeros(len(filled), kind) for name, kind in _COLUMNS.items()}
-        done = np.zeros(len(filled), bool)
-        # as many blocks for each thread, none larger than ABREAST
-        rounds = math.ceil(len(filled) / (self._threads * ABREAST))
-        size = math.ceil(len(filled) / (self._threads * rounds) / 2) * 2  # lanes run in pairs
-        blocks = iter([(at, min(at + size, len(filled))) for at in range(0, len(filled), size)])
-        stop = threading.Event()
-        with ThreadPoolExecutor(self._threads) as pool:
-            jobs = [
-                pool.submit(self._work, blocks, size, filled, out, done, advance, stop) for _ in range(self._threads)
-            ]
-            try:
-                for job in jobs:
-                    job.result()
-            except KeyboardInterrupt:
-                self.interrupted = True
-            finally:
-                stop.set()
-        params = {name: [v[name] for v, is_done in zip(filled, done, strict=True) if is_done] for name in filled[0]}
-        return pd.DataFrame(params | {name: column[done] for name, column in out.items()})
 
-    def _work(
-        self,
-        blocks: Iterator[tuple[int, int]],
-        size: int,
-        variants: list[dict[str, Any]],
-        out: dict[str, Any],
-        done: Any,
-        advance: Callable[[float], None],
-        stop: threading.Event,
-    ) -> None:
-        lanes = self._lanes(size)
-        for first, end in blocks:  # an iterator over a list: shared by the threads, each block goes to one
-            n, at = end - first, 0
+        def block(lanes: Lanes, first: int, end: int) -> Generator[float, None, Columns]:
             lanes.start()
-            self._write(lanes.records[:n], variants[first:end])
-            for stop_bar in self._tiles:
-                if stop.is_set():
-                    return
-                lanes.feed(self._rows, stop_bar, n)
-                advance(n * (stop_bar - at) / len(self._rows))
-                at = stop_bar
-            for name, column in lanes.finished(n, self._per_year).items():
-                out[name][first:end] = column
-            done[first:end] = True
+            self._write(lanes.records[: end - first], filled[first:end])
+            for stop in self._tiles:
+                lanes.feed(self._rows, stop, end - first)
+                yield stop / len(self._rows)
+            return lanes.finished(end - first, self._per_year)
+
+        table, self.interrupted = run_blocks(filled, _COLUMNS, self._threads, ABREAST, self._lanes, block, advance)
+        return table
 
     def _lanes(self, size: int) -> Lanes:
         return Lanes(self.bars.instruments, self.settings, self._kernel, self._dtype, size)
