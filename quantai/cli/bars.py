@@ -26,7 +26,7 @@ def bars(
     start: Annotated[str | None, typer.Option(help="First opening: 2024-08-08, or 2024-08-08T12:00:00Z.")] = None,
     end: Annotated[str | None, typer.Option(help="First opening that is left out.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write them to this .parquet or .csv file as well.")] = None,
-    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; $QUANTAI_LAKE or datasets/lake.")] = None,
+    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; the setting lake when not given.")] = None,
     json: Json = False,
 ) -> None:
     """Build bars from trades and store them in the lake, where backtests find them; the same bars are stored once.

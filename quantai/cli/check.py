@@ -17,7 +17,7 @@ quantai check --lake ~/lake --quarantine
 
 
 def check(
-    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; $QUANTAI_LAKE or datasets/lake.")] = None,
+    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; the setting lake when not given.")] = None,
     table: Annotated[str | None, typer.Option(help="Only this table: trades, levels, quotes, bars, …")] = None,
     venue: Annotated[str | None, typer.Option(help="Only this venue.")] = None,
     symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,

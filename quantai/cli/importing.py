@@ -39,7 +39,7 @@ def importing(
     ] = "open",
     sort: Annotated[bool, typer.Option("--sort", help="Sort rows that are not in order of time.")] = False,
     dedupe: Annotated[bool, typer.Option("--dedupe", help="Drop rows that are there twice.")] = False,
-    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; $QUANTAI_LAKE or datasets/lake.")] = None,
+    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; the setting lake when not given.")] = None,
     json: Json = False,
 ) -> None:
     """Import files of bars or trades, or LEAN archives; what the lake has already is not stored again.

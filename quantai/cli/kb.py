@@ -20,7 +20,7 @@ quantai kb eval ../shared/data/knowledge/tatqa --json
 quantai kb list --json | jq '.documents[].source'
 """
 
-Store = Annotated[Path | None, typer.Option(help="Folder of the store; $QUANTAI_KNOWLEDGE or datasets/knowledge.")]
+Store = Annotated[Path | None, typer.Option(help="Folder of the store; the setting knowledge.path when not given.")]
 Collection = Annotated[str | None, typer.Option(help="Only this collection.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be given several times.", metavar="TAG")]
 Since = Annotated[str, typer.Option(help="First day, 2024-01-31.", metavar="DATE")]

@@ -12,9 +12,10 @@ import typer
 
 from quantai.cli.output import Json, console, emit
 from quantai.core.errors import InputError
+from quantai.ops.config import settings as configured
 
 if TYPE_CHECKING:
-    from quantai.notebook import Pipeline, Run
+    from quantai.notebook import Pipeline, Run, RunTable
     from quantai.notebook.runner import OnProgress
 
 EXAMPLES = """
@@ -28,23 +29,22 @@ quantai pipeline diff 12 15
 """
 
 File = Annotated[Path, typer.Argument(help="A schedule (.toml), or a single notebook (.ipynb).")]
-Folder = Annotated[Path, typer.Option(help="Where the run table and the runs are kept.", envvar="QUANTAI_PIPELINES")]
+Folder = Annotated[Path | None, typer.Option(help="Of the run table and the runs; by default the setting pipelines.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A parameter for this run; may be repeated.", metavar="NAME=VALUE")
 ]
 Jobs = Annotated[int, typer.Option(help="How many runs may go on at a time.", min=1)]
-HOME = Path("out/pipelines")
 
 
 def pipeline() -> None:
     """Pipelines are notebooks that run by themselves: at a time, after another one, or when files change."""
 
 
-def listing(file: File, folder: Folder = HOME, json: Json = False) -> None:
+def listing(file: File, folder: Folder = None, json: Json = False) -> None:
     """List the pipelines of a schedule with when they run and how they last ended."""
-    from quantai.notebook import RunTable, Schedule
+    from quantai.notebook import Schedule
 
-    schedule, table = Schedule.load(file), RunTable(folder)
+    schedule, table = Schedule.load(file), _run_table(folder)
     rows = [_listed(p, table.latest(1, p.name)) for p in schedule.pipelines.values()]
     if json:
         emit({"pipelines": rows}, json)
@@ -60,17 +60,17 @@ def run(
     given: Settings = None,
     at: Annotated[str | None, typer.Option(help="The instant the run is for, UTC; now if not given.")] = None,
     jobs: Jobs = 2,
-    folder: Folder = HOME,
+    folder: Folder = None,
     json: Json = False,
 ) -> None:
     """Run pipelines now, and those that come after them; exit code 1 unless all succeed.
 
     Each run is kept in a folder: the notebook as it ran, a report that opens without a network, and a log.
     """
-    from quantai.notebook import RunTable, Schedule
+    from quantai.notebook import Schedule
     from quantai.notebook.runner import Runner
 
-    schedule, table = Schedule.load(file), RunTable(folder)
+    schedule, table = Schedule.load(file), _run_table(folder)
     chosen = schedule.named(names) if names else [p for p in schedule.pipelines.values() if not p.after]
     settings, instant = _parameters(given), _instant(at)
 
@@ -86,21 +86,21 @@ def run(
     _emit_runs(done, json)
 
 
-def serve(file: File, jobs: Jobs = 2, folder: Folder = HOME) -> None:
+def serve(file: File, jobs: Jobs = 2, folder: Folder = None) -> None:
     """Start pipelines when they are due, until Ctrl-C; runs that go on then are stopped and keep what they have."""
     import logging
 
-    from quantai.notebook import RunTable, Schedule
+    from quantai.notebook import Schedule
     from quantai.notebook.runner import Runner
     from quantai.notebook.scheduler import serve as serving
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    schedule, table = Schedule.load(file), RunTable(folder)
+    schedule, table = Schedule.load(file), _run_table(folder)
 
     async def work() -> None:
         await serving(Runner(schedule, table, jobs=jobs))
 
-    console().print(f"{len(schedule.pipelines)} pipelines of {file}; runs are kept in {folder}")
+    console().print(f"{len(schedule.pipelines)} pipelines of {file}; runs are kept in {table.folder}")
     asyncio.run(work())
 
 
@@ -111,14 +111,14 @@ def backfill(
     end: Annotated[str, typer.Option(help="First day that is left out.")],
     given: Settings = None,
     jobs: Jobs = 2,
-    folder: Folder = HOME,
+    folder: Folder = None,
     json: Json = False,
 ) -> None:
     """Run a pipeline once for each day of a span, several at a time."""
-    from quantai.notebook import RunTable, Schedule
+    from quantai.notebook import Schedule
     from quantai.notebook.runner import Runner
 
-    schedule, table = Schedule.load(file), RunTable(folder)
+    schedule, table = Schedule.load(file), _run_table(folder)
     (chosen,) = schedule.named([name])
     first, last = _instant(start), _instant(end)
     if first is None or last is None or last <= first:
@@ -136,13 +136,11 @@ def backfill(
 def runs(
     name: Annotated[str, typer.Option("--pipeline", help="Only this one.")] = "",
     most: Annotated[int, typer.Option(help="How many, the latest first.", min=1)] = 20,
-    folder: Folder = HOME,
+    folder: Folder = None,
     json: Json = False,
 ) -> None:
     """List the latest runs with how they ended."""
-    from quantai.notebook import RunTable
-
-    found = RunTable(folder).latest(most, name)
+    found = _run_table(folder).latest(most, name)
     if json:
         emit({"runs": [r.as_dict() for r in found]}, json)
     else:
@@ -152,14 +150,13 @@ def runs(
 def diff(
     a: Annotated[int, typer.Argument(help="A run's number.")],
     b: Annotated[int, typer.Argument(help="Another's.")],
-    folder: Folder = HOME,
+    folder: Folder = None,
     json: Json = False,
 ) -> None:
     """Show what differs between two runs: parameters, notebook, metrics."""
-    from quantai.notebook import RunTable
     from quantai.notebook.differences import compare_runs
 
-    table = RunTable(folder)
+    table = _run_table(folder)
     emit(compare_runs(table.get(a), table.get(b)), json)
 
 
@@ -171,6 +168,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "runs": runs,
     "diff": diff,
 }
+
+
+def _run_table(folder: Path | None) -> "RunTable":
+    from quantai.notebook import RunTable
+
+    return RunTable(folder or configured().pipelines)
 
 
 def _listed(one: "Pipeline", latest: "list[Run]") -> dict[str, Any]:

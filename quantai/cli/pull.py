@@ -21,7 +21,7 @@ def pull(
     end: Annotated[str | None, typer.Option(help="First instant that is left out; now if not given.")] = None,
     what: Annotated[Literal["bars", "trades"], typer.Option(help="What to download.")] = "bars",
     interval: Annotated[str, typer.Option(help="Length of a bar: 1m, 5m, 1h, 1d, …")] = "1m",
-    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; $QUANTAI_LAKE or datasets/lake.")] = None,
+    lake: Annotated[Path | None, typer.Option(help="Folder of the lake; the setting lake when not given.")] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="Send the requests to this URL instead, such as a proxy.", metavar="URL")
     ] = None,

@@ -22,7 +22,7 @@ quantai tools mcp --stdio
 quantai tools mcp --port 8765
 """
 
-Lake = Annotated[Path | None, typer.Option(help="Folder of the lake; $QUANTAI_LAKE or datasets/lake.")]
+Lake = Annotated[Path | None, typer.Option(help="Folder of the lake; the setting lake when not given.")]
 Folder = Annotated[Path, typer.Option(help="Where plots, proposals and the audit are written.")]
 Strategies = Annotated[
     list[str] | None,

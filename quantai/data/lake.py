@@ -1,6 +1,5 @@
 """The lake: every row ever recorded or imported, in Parquet files that any tool can read, behind one object."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 class Lake:
     """A folder of market data: Parquet files split by venue, symbol and date, and the manifest that lists them.
 
-    `root` is a local folder, by default `$QUANTAI_LAKE` or `datasets/lake`; it is created by the first writer. Any
+    `root` is a local folder, by default the setting `lake`, `datasets/lake`; it is created by the first writer. Any
     number of processes may read while others write: a reader sees whole commits, and only those. Rows come back in
     the order of `seq`, the only authority on order; [start, end) selects by the venue's clock `ts_exch` (bars: by
     `ts_open`).
@@ -59,7 +58,11 @@ class Lake:
     """
 
     def __init__(self, root: str | Path | None = None) -> None:
-        self.root = Path(root or os.environ.get("QUANTAI_LAKE") or "datasets/lake").absolute()
+        if not root:
+            from quantai.ops.config import settings  # 0.2 s, and only where nobody names a folder
+
+            root = settings().lake
+        self.root = Path(root).absolute()
         self._manifest = Manifest(self.root)
 
     def writer(self, source: str) -> Writer:

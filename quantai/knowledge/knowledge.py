@@ -17,17 +17,16 @@ from quantai.knowledge.search import STAGES, Filter, Reranker, Search
 from quantai.knowledge.store import close_store, open_store
 from quantai.knowledge.web import Fetcher, WebPolicy
 from quantai.ops import progress
-
-DEFAULT_PATH = "datasets/knowledge"
+from quantai.ops.config import settings
 
 
 class Knowledge:
     """A knowledge base in a folder: add documents, search them, ask questions; every answer says where it stands.
 
-    `path` is $QUANTAI_KNOWLEDGE or datasets/knowledge when not given. `embedding` is "minilm" (offline), "none",
+    `path` is the setting `knowledge.path` when not given. `embedding` is "minilm" (offline), "none",
     "provider:model" or a LangChain Embeddings; `chat` a ChatSettings, "provider:model" or a LangChain chat model, by
-    default what $QUANTAI_CHAT_MODEL says, and without one the passages are the answer. `reranker` orders the first 50
-    passages again. `web` holds the limits of fetching. `server` is the URL of a Chroma server for several processes.
+    default what the setting `chat.model` says, and without one the passages are the answer. `reranker` orders the first
+    50 passages again. `web` holds the limits of fetching. `server` is the URL of a Chroma server for several processes.
 
     >>> import tempfile
     >>> with Knowledge(tempfile.mkdtemp(), embedding="none") as kb:
@@ -48,11 +47,12 @@ class Knowledge:
         web: WebPolicy | None = None,
         server: str | None = None,
     ) -> None:
-        self.path = Path(path or os.environ.get("QUANTAI_KNOWLEDGE") or DEFAULT_PATH).expanduser()
+        configured = settings().knowledge
+        self.path = Path(path or configured.path).expanduser()
         embedder, self.note = choose(embedding)
         self._web = web or WebPolicy()
         self._chat = chat
-        self._store = open_store(self.path, embedder, server or os.environ.get("QUANTAI_KNOWLEDGE_SERVER") or None)
+        self._store = open_store(self.path, embedder, server or configured.server or None)
         self.close = weakref.finalize(self, close_store, self._store)
         self._search = Search(self._store, self.note, reranker)
 
@@ -170,7 +170,7 @@ class Knowledge:
         return Conversation(self.ask, **settings)
 
     def _model(self) -> tuple[Any, ChatSettings | None]:
-        chat = self._chat if self._chat is not None else ChatSettings.from_environment()
+        chat = self._chat if self._chat is not None else ChatSettings.configured()
         if isinstance(chat, str):
             chat = ChatSettings(chat)
         if chat is None or isinstance(chat, tuple):

@@ -2,11 +2,11 @@
 
 import hmac
 import ipaddress
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quantai.core.errors import InputError, MissingExtra
+from quantai.ops.secrets import find_secret
 from quantai.tools.permissions import Request
 from quantai.tools.ready import ready_tools
 from quantai.tools.workspace import Workspace
@@ -45,7 +45,7 @@ def serve_http(workspace: Workspace, host: str, port: int) -> None:
 
     Raises InputError without one.
     """
-    key = os.environ.get(KEY, "")
+    key = find_secret("tools_key")
     if not key and not _is_loopback(host):
         raise InputError(f"{host} can be reached from elsewhere: put a key into ${KEY}, or use 127.0.0.1")
     mcp_server(workspace, key=key or None).run(

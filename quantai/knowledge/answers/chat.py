@@ -10,6 +10,7 @@ from quantai.core.errors import InputError
 from quantai.knowledge.answers.answer import NOT_FOUND, Answer, from_passages
 from quantai.knowledge.answers.claims import UNCITED, claims_of, mark_uncited
 from quantai.knowledge.passages import Hits, Passage
+from quantai.ops.config import settings
 
 REFUSAL = "NOT_FOUND"
 
@@ -41,10 +42,10 @@ class ChatSettings:
     price_out: float | None = None
 
     @classmethod
-    def from_environment(cls) -> "ChatSettings | None":
-        """Return what QUANTAI_CHAT_MODEL and QUANTAI_CHAT_URL say, None when the first is not set."""
-        model = os.environ.get("QUANTAI_CHAT_MODEL", "")
-        return cls(model, os.environ.get("QUANTAI_CHAT_URL") or None) if model else None
+    def configured(cls) -> "ChatSettings | None":
+        """Return what the settings `chat.model` and `chat.url` say, None when there is no model."""
+        chat = settings().chat
+        return cls(chat.model, chat.url or None) if chat.model else None
 
     def connect(self) -> Any:
         """Return the LangChain chat model; raises InputError when it cannot be made."""

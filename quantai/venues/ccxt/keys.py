@@ -1,15 +1,15 @@
 """Keys of an account: from the environment or the keyring, and kept out of every text.
 
 `QUANTAI_BINANCE_KEY`, `QUANTAI_BINANCE_SECRET` and, where the exchange wants one, `QUANTAI_OKX_PASSWORD`; or the same
-entries (`BINANCE` / `key`, `secret`, `password`) of the system's keyring under the service `quantai`.
+entries (`BINANCE_key`, `BINANCE_secret`, …) of the system's keyring under the service `quantai`.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantai.core.errors import VenueError
+from quantai.ops.secrets import find_secret, variable
 
 _SIGNED = re.compile(r"((?:signature|sign|apiKey|listenKey)[\"']?\s*[=:]\s*[\"']?)[^&\s\"',}]+", re.IGNORECASE)
 
@@ -36,13 +36,12 @@ class Keys:
         >>> Keys.find("BINANCE", environment={"QUANTAI_BINANCE_KEY": "k", "QUANTAI_BINANCE_SECRET": "s"})
         Keys(key, secret)
         """
-        places = os.environ if environment is None else environment
         found: dict[str, str] = {}
         for name in ("key", "secret", "password")[: 3 if password else 2]:
-            variable = f"QUANTAI_{venue}_{name}".upper().replace(".", "_")
-            found[name] = places.get(variable, "") or ("" if environment is not None else _from_keyring(venue, name))
+            secret = f"{venue}_{name}"
+            found[name] = find_secret(secret, environment)
             if not found[name]:
-                raise VenueError(f"{venue} needs its {name}: set {variable}, or `keyring set quantai {venue}_{name}`")
+                raise VenueError(f"{venue} needs its {name}: set {variable(secret)}, or `keyring set quantai {secret}`")
         return cls(**found)
 
     def redact(self, text: str) -> str:
@@ -55,15 +54,3 @@ class Keys:
             if len(value) >= 4:  # shorter ones are words of tests, and would blacken every text
                 text = text.replace(value, "***")
         return _SIGNED.sub(r"\1***", text)
-
-
-def _from_keyring(venue: str, name: str) -> str:
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
-        return ""
-    try:
-        return keyring.get_password("quantai", f"{venue}_{name}") or ""
-    except keyring.errors.KeyringError:
-        return ""

@@ -1,0 +1,12 @@
+"""What every room may use and none owns.
+
+- `files`: files that outlive a power cut: `durable`, `sync_folder`, `make_folder`
+- `bar`: `progress`, the bar that long work shows
+- `config`: `settings`, from defaults, files and the environment; `origins` tells which
+- `secrets`: keys from the environment or the system's keyring
+"""
+
+from quantai.ops.bar import progress
+from quantai.ops.files import durable, make_folder, sync_folder
+
+__all__ = ["durable", "make_folder", "progress", "sync_folder"]
