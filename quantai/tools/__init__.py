@@ -7,6 +7,7 @@
 - `forms`             the same tool for OpenAI's API, LangChain and the Model Context Protocol
 - `server`            all of them as an MCP server
 - `audit`             every call in a journal
+- `assistant`         a chat model that works with the tools: `qa.Assistant`
 - `lake`, `research`, `runs`, `reading`, `orders`   the ready tools; `ready_tools()` registers them
 """
 

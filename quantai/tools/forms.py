@@ -1,9 +1,11 @@
 """The forms of a tool: one schema, as JSON, for OpenAI's API, for LangChain and for the Model Context Protocol."""
 
+import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from quantai.core.errors import MissingExtra
-from quantai.tools.permissions import Permission
+from quantai.tools.permissions import Approver, Permission
 from quantai.tools.registry import Tool
 
 if TYPE_CHECKING:
@@ -19,18 +21,31 @@ def to_openai(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": said}
 
 
-def to_langchain(tool: Tool, workspace: "Workspace") -> "StructuredTool":
-    """Return the tool for LangChain; its calls go through the workspace. Raises MissingExtra."""
+def to_langchain(
+    tool: Tool, workspace: "Workspace", approve: Approver | None = None, one: asyncio.Lock | None = None
+) -> "StructuredTool":
+    """Return the tool for LangChain; its calls go through the workspace. Raises MissingExtra.
+
+    What it returns is text for the model; the `Answer` itself is the artifact of LangChain's message. `approve` is
+    asked instead of the policy's; calls that share the lock `one` run one after another.
+    """
     try:
         from langchain_core.tools import StructuredTool
     except ImportError:
         raise MissingExtra("langchain", "knowledge") from None
 
-    async def call(**arguments: Any) -> str:
-        return (await workspace.call(tool.name, arguments)).text()
+    async def call(**arguments: Any) -> tuple[str, Any]:
+        async with one or nullcontext():
+            answer = await workspace.call(tool.name, arguments, approve=approve)
+        return answer.text(), answer
 
     return StructuredTool(
-        name=tool.name, description=tool.description, args_schema=dict(tool.schema), func=None, coroutine=call
+        name=tool.name,
+        description=tool.description,
+        args_schema=dict(tool.schema),
+        func=None,
+        coroutine=call,
+        response_format="content_and_artifact",
     )
 
 

@@ -1,7 +1,10 @@
 """Tools for data: what is in the lake, bars by name, bars made from trades, read-only SQL."""
 
+import re
 import threading
 from contextlib import closing
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,18 +15,27 @@ from quantai.data import Bars, Lake, samples
 from quantai.tools.registry import tool
 from quantai.tools.workspace import Workspace
 
+MARKET = re.compile(r"[A-Z0-9][A-Z0-9.]{0,9}([-_][A-Z0-9.]{1,12}){0,4}")
+"""Names of venues and symbols that say no more than which market it is."""
+
 _SQL_SECONDS = 30.0
 _SQL_MEMORY = "1GB"
 
 
 def lake_of(workspace: Workspace) -> Lake:
-    """Return the workspace's lake, opening the default one when it has none."""
+    """Return the workspace's lake, opening the default one when it has none.
+
+    Names in it that are more than a market's may have been written by somebody who wants something: they taint.
+    """
     if workspace.lake is None:
         workspace.lake = Lake()
-    return workspace.lake
+    lake = workspace.lake
+    if not workspace.tainted and not all(MARKET.fullmatch(name) for pair in lake.symbols() for name in pair):
+        workspace.tainted = True
+    return lake
 
 
-@tool(permission="read", category="data", examples=[{}])
+@tool(permission="read", category="data", foreign=False, examples=[{}])
 def describe_data(workspace: Workspace) -> dict[str, Any]:
     """Say what data there is: what the lake has of each symbol, the samples, and what is loaded under which name."""
     lake = lake_of(workspace)
@@ -37,6 +49,7 @@ def describe_data(workspace: Workspace) -> dict[str, Any]:
 @tool(
     permission="read",
     category="data",
+    foreign=False,
     examples=[{"sample": "sp500"}, {"venue": "BINANCE", "symbol": "BTC-USDT", "interval": "1m", "start": "2024-08-08"}],
 )
 def load_data(
@@ -65,6 +78,7 @@ def load_data(
 @tool(
     permission="compute",
     category="data",
+    foreign=False,
     examples=[
         {"venue": "BINANCE", "symbol": "BTC-USDT", "by": "5m"},
         {"venue": "OKX", "symbol": "ETH-USDT", "by": "100 ticks"},
@@ -86,6 +100,7 @@ def make_bars(
 @tool(
     permission="read",
     category="data",
+    foreign=False,
     timeout_s=_SQL_SECONDS + 5,
     examples=[{"query": "select symbol, count(*) as n from trades group by symbol"}],
 )
@@ -118,10 +133,22 @@ def run_sql(
         except duckdb.InterruptException:
             raise InputError(f"SQL: took longer than {_SQL_SECONDS:g} s: ask for less") from None
         except duckdb.Error as error:
+            if not isinstance(error, duckdb.ParserException | duckdb.BinderException | duckdb.CatalogException):
+                workspace.tainted = True  # it may quote a cell
             raise InputError(f"SQL: {' '.join(str(error).split())}") from None
         finally:
             stop.cancel()
-    return {"columns": names, "rows": [[_cell(v) for v in row] for row in found[:rows]], "more": len(found) > rows}
+    cells = [[_cell(v) for v in row] for row in found[:rows]]
+    if not all(_is_data(value) for row in found[:rows] for value in row):
+        workspace.tainted = True
+    return {"columns": names, "rows": cells, "more": len(found) > rows}
+
+
+def _is_data(value: Any) -> bool:
+    """Tell numbers, instants and names of markets from text, which somebody may have written to be obeyed."""
+    if isinstance(value, str):
+        return MARKET.fullmatch(value) is not None
+    return isinstance(value, int | float | Decimal | datetime | date | time | timedelta | None)
 
 
 def _lock(con: Any, root: Path) -> None:

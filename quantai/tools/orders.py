@@ -17,6 +17,7 @@ from quantai.tools.workspace import Workspace
 @tool(
     permission="trade",
     category="orders",
+    foreign=False,
     examples=[{"venue": "BINANCE", "symbol": "BTC-USDT", "side": "buy", "qty": "0.01", "limit": "50000", "why": "…"}],
 )
 def propose_order(

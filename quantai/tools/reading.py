@@ -15,8 +15,17 @@ def search_knowledge(
     query: Annotated[str, "what to look for, in words"],
     most: Annotated[int, Field(ge=1, le=20, description="passages to return")] = 5,
 ) -> list[dict[str, Any]]:
-    """Search the knowledge base; returns passages with where they are from, to be cited."""
+    """Search the knowledge base; returns passages, each with the number to cite it by, such as [2]."""
     if workspace.knowledge is None:
         raise InputError("this workspace has no knowledge base: pass knowledge=qa.Knowledge()")
-    found: list[dict[str, Any]] = [hit.as_dict() for hit in workspace.knowledge.search(query, most)]
-    return found
+    hits = workspace.knowledge.search(query, most)
+    return [
+        {
+            "cite": workspace.cite(hit),
+            "where": hit.citation,
+            "link": hit.link,
+            "match": round(hit.match, 2),
+            "text": hit.text,
+        }
+        for hit in hits
+    ]

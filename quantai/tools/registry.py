@@ -31,8 +31,12 @@ class Tool:
     timeout_s: float | None
     takes_workspace: bool
     """Whether it has a parameter `workspace`, which callers do not see."""
-    foreign: bool
-    """Whether its answer holds text that somebody else wrote."""
+    foreign: bool | None
+    """Whether its answer holds text that somebody else wrote; None: it does when it holds any text, or fails."""
+
+    def wrote(self, ok: bool, content: Any) -> bool:
+        """Tell whether an answer may hold text that somebody else wrote."""
+        return self.foreign is True or (self.foreign is None and (not ok or _has_text(content)))
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments, checked and with defaults; raises InputError that names what is wrong with each."""
@@ -68,7 +72,7 @@ def tool(
     category: str = ...,
     examples: Sequence[Mapping[str, Any]] = ...,
     timeout_s: float | None = ...,
-    foreign: bool = ...,
+    foreign: bool | None = ...,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -78,14 +82,15 @@ def tool(
     category: str = "yours",
     examples: Sequence[Mapping[str, Any]] = (),
     timeout_s: float | None = None,
-    foreign: bool = False,
+    foreign: bool | None = None,
 ) -> Any:
     """Register a function, async or not, as a tool and return it unchanged; a second one of a name replaces the first.
 
     Its parameters need types, its docstring says what it is for. `Annotated[int, "what it means"]` describes a
     parameter; pydantic's `Field(ge=1)` bounds it. A parameter called `workspace` is given the workspace. A tool that
-    does not say what it may do is asked about before it runs: that is what WRITE, the default, means. `foreign` tells
-    that the answer holds text somebody else wrote, which must not lead to anything.
+    does not say what it may do is asked about before it runs: that is what WRITE, the default, means. Text in its
+    answer counts as somebody else's, which must not lead to anything, unless `foreign=False` says that all of it is the
+    tool's own; with `foreign=True` the answer counts as such whatever it holds.
 
     >>> @tool(permission="compute", category="doc", examples=[{"prices": [1.0, 2.0], "window": 2}])
     ... def doc_mean(prices: Annotated[list[float], "closes, oldest first"], window: int = 3) -> float:
@@ -151,7 +156,7 @@ def _made(
     category: str,
     examples: tuple[Mapping[str, Any], ...],
     timeout_s: float | None,
-    foreign: bool,
+    foreign: bool | None,
 ) -> Tool:
     name = function.__name__
     if not NAME.fullmatch(name):
@@ -186,6 +191,12 @@ def _fields(name: str, function: Callable[..., Any]) -> tuple[dict[str, Any], bo
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (_described(hints[parameter.name]), default)
     return fields, takes_workspace
+
+
+def _has_text(content: Any) -> bool:
+    if isinstance(content, dict):
+        return any(not str(key).isidentifier() or _has_text(value) for key, value in content.items())
+    return any(map(_has_text, content)) if isinstance(content, list) else isinstance(content, str)
 
 
 def _described(hint: Any) -> Any:

@@ -32,9 +32,11 @@ def strategy_of(workspace: Workspace, name: str) -> type[Strategy]:
     return found[name]
 
 
-@tool(permission="read", category="research", examples=[{}])
+@tool(permission="read", category="research", foreign=False, examples=[{}])
 def list_strategies(workspace: Workspace) -> list[dict[str, Any]]:
     """List the strategies that can be run, with their parameters and what they do."""
+    if not all(home.startswith("quantai.") for home in workspace.strategies):
+        workspace.tainted = True  # their docstrings are somebody's text
     return [
         {"name": name, "does": (cls.__doc__ or "").strip().split("\n")[0], "parameters": cls().params}
         for name, cls in sorted(_listed(workspace).items())
@@ -48,7 +50,10 @@ def read_source(workspace: Workspace, strategy: str) -> str:
 
 
 @tool(
-    permission="compute", category="research", examples=[{"strategy": "Cross", "bars": "bars-1", "params": {"fast": 5}}]
+    permission="compute",
+    category="research",
+    foreign=False,
+    examples=[{"strategy": "Cross", "bars": "bars-1", "params": {"fast": 5}}],
 )
 def backtest(
     workspace: Workspace, strategy: str, bars: Named, params: Params | None = None, fee_bps: Fee = 5.0
@@ -62,6 +67,7 @@ def backtest(
 @tool(
     permission="compute",
     category="research",
+    foreign=False,
     timeout_s=600,
     examples=[{"strategy": "Cross", "bars": "bars-1", "grid": {"fast": [5, 10, 20], "slow": [50, 100]}}],
 )
@@ -87,14 +93,14 @@ def sweep(
     return {"name": workspace.keep("sweep", swept), "variants": len(swept), "best": best.to_dict("records")}
 
 
-@tool(permission="compute", category="research", timeout_s=600, examples=[{"sweep": "sweep-1"}])
+@tool(permission="compute", category="research", foreign=False, timeout_s=600, examples=[{"sweep": "sweep-1"}])
 def validate(workspace: Workspace, sweep: Named) -> dict[str, Any]:
     """Judge the best variant of a sweep in the light of all that were tried: say whether it is more than luck."""
     judged = qa.verdict(workspace.find(sweep, Sweep))
     return {"passed": judged.passed, "checks": judged.checks, "params": judged.params, "verdict": judged.text}
 
 
-@tool(permission="compute", category="research", examples=[{"name": "result-1"}])
+@tool(permission="compute", category="research", foreign=False, examples=[{"name": "result-1"}])
 def analyze_result(workspace: Workspace, name: Named) -> dict[str, Any]:
     """Return everything measured about a backtest: statistics, fill rules, warnings, its worst and best trades."""
     result = workspace.find(name, Result)
@@ -113,7 +119,7 @@ def analyze_result(workspace: Workspace, name: Named) -> dict[str, Any]:
     }
 
 
-@tool(permission="compute", category="research", examples=[{"names": ["result-1", "result-2"]}])
+@tool(permission="compute", category="research", foreign=False, examples=[{"names": ["result-1", "result-2"]}])
 def compare_results(
     workspace: Workspace,
     names: Annotated[list[str], Field(min_length=2, max_length=20, description="results to compare")],
@@ -128,7 +134,7 @@ def compare_results(
     }
 
 
-@tool(permission="write", category="research", examples=[{"name": "result-1", "kind": "tearsheet"}])
+@tool(permission="write", category="research", foreign=False, examples=[{"name": "result-1", "kind": "tearsheet"}])
 def plot(workspace: Workspace, name: Named, kind: Literal["tearsheet", "figure"] = "tearsheet") -> dict[str, Any]:
     """Write a page about a backtest into the workspace's folder and return its path; it opens without a network."""
     result = workspace.find(name, Result)

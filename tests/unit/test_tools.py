@@ -325,6 +325,7 @@ def test_a_plot_is_written_into_the_folder_when_a_person_agrees(workspace):
         ("select * from 'https://example.com/x.parquet'", "Cannot|disabled|not found|does not exist"),
         ("set enable_external_access = true", "exactly one SELECT"),
         ("install httpfs", "exactly one SELECT"),
+        ("pivot trades on id using sum(px)", "exactly one SELECT"),
         ("select * from nothing", "nothing does not exist"),
         ("selec 1", "SQL: "),
     ],

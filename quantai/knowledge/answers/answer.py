@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from html import escape
 from typing import Any
 
+from quantai.knowledge.answers.page import answer_html, numbered
 from quantai.knowledge.passages import Hits, Passage
 
 NOT_FOUND = "Not found: nothing in the knowledge base fits this question well enough."
@@ -55,9 +55,8 @@ class Answer:
         sources = [f"[{number}] {passage.citation} <{passage.link}>" for number, passage in enumerate(self.passages, 1)]
         return "\n".join([self.text, *([""] if sources else []), *sources, *(f"({note})" for note in self.notes)])
 
-    def _repr_markdown_(self) -> str:
-        sources = [f"{n}. [{escape(p.citation)}]({p.link}) · {p.match:.2f}" for n, p in enumerate(self.passages, 1)]
-        return "\n".join([self.text, "", *sources, *(f"\n*{escape(note)}*" for note in self.notes)])
+    def _repr_html_(self) -> str:
+        return answer_html(self.text, numbered(self.passages), self.notes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer for JSON."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from quantai.core.errors import InputError
 from quantai.knowledge.answers.answer import NOT_FOUND, Answer, from_passages
-from quantai.knowledge.answers.claims import UNCITED, claims_of, mark_uncited
+from quantai.knowledge.answers.claims import claims_of, mark_uncited
+from quantai.knowledge.answers.page import UNCITED
 from quantai.knowledge.passages import Hits, Passage
 from quantai.ops.config import settings
 

@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 
 from quantai.knowledge.answers.answer import Claim
+from quantai.knowledge.answers.page import UNCITED
 from quantai.knowledge.passages import Passage
 from quantai.knowledge.words import words
-
-UNCITED = "[uncited]"
 
 SUPPORT = 0.5
 """Share of a claim's words that the passages it cites must hold; its numbers they must hold all."""
