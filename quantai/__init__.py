@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from quantai.knowledge import Knowledge
     from quantai.strategy import Strategy, ind, state
     from quantai.tools import Workspace, tool
+    from quantai.tools.assistant import Assistant
     from quantai.venues import Latency, SimVenue
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "SEC",
     "SELL",
     "US",
+    "Assistant",
     "Bars",
     "DataError",
     "InputError",
@@ -107,6 +109,7 @@ _HOMES = {
     "quantai.knowledge": "Knowledge",
     "quantai.strategy": "Strategy ind state",
     "quantai.tools": "Workspace tool",
+    "quantai.tools.assistant": "Assistant",
     "quantai.venues": "Latency SimVenue",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
