@@ -6,11 +6,8 @@ an order. What stops it is the policy, not its good sense.
 
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from quantai.tools import TOOLS, Permission, Request, Workspace, get, ready_tool
 from quantai.tools.assistant import Assistant, Playback, says
 from quantai.tools.audit import read_audit
 from tests.knowledge_setting import HashEmbedder
+from tests.local_server import Handler, LocalServer, serving
 from tests.unit.test_knowledge_readers import pdf
 
 ready_tools()
@@ -67,19 +65,12 @@ class Place:
         return SEARCH
 
 
-class Page(BaseHTTPRequestHandler):
+class Page(Handler):
     site: dict[str, bytes]
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         body = self.site.get(self.path)
-        self.send_response(404 if body is None else 200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body or b"")))
-        self.end_headers()
-        self.wfile.write(body or b"")
+        self.answer(body or b"", status=404 if body is None else 200)
 
 
 def in_a_document(text: str, name: str = "paper.md") -> Callable[[Place], AIMessage]:
@@ -233,21 +224,16 @@ INJECTIONS: dict[str, Callable[[Place], AIMessage]] = {
 def place(tmp_path: Path) -> Iterator[Place]:
     before = dict(TOOLS)
     site: dict[str, bytes] = {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Site", (Page,), {"site": site}))
-    thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.05))
-    thread.start()
-    host = f"127.0.0.1:{server.server_port}"
-    web = WebPolicy(allow=frozenset({host}), pause_s=0.0, timeout_s=60.0)
+    server = LocalServer(type("Site", (Page,), {"site": site}))
+    web = WebPolicy(allow=frozenset({server.host}), pause_s=0.0, timeout_s=60.0)
     with (
+        serving(server),
         Knowledge(tmp_path / "kb", embedding=HashEmbedder(), web=web) as kb,
         Workspace(
             qa.Lake(tmp_path / "lake"), kb, folder=tmp_path / "out", runs=tmp_path / "runs", limits=Limits.example()
         ) as workspace,
     ):
-        yield Place(tmp_path, workspace, site, f"http://{host}")
-    server.shutdown()
-    thread.join()
-    server.server_close()
+        yield Place(tmp_path, workspace, site, server.url())
     TOOLS.clear()
     TOOLS.update(before)
 

@@ -1,9 +1,6 @@
 """Answers by a chat model: a server on this machine speaks OpenAI's protocol, well and badly."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,97 +9,28 @@ import quantai as qa
 from quantai.knowledge import Knowledge
 from quantai.knowledge.answers import ChatSettings
 from quantai.knowledge.answers.chat import messages
+from tests.chat_server import ChatServer
 from tests.knowledge_setting import HashEmbedder, write_notes
+from tests.local_server import serving
 
 QUESTION = "how is the deflated sharpe ratio corrected?"
 GOOD = "The deflated sharpe ratio corrects for the number of trials [1]. It also corrects for the skew of returns [1]."
 
 
-class Model(ThreadingHTTPServer):
-    """Says `script`, one entry for each request: a text, a status, or a way to misbehave."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.script: list[str | int] = []
-        self.requests: list[dict] = []
-        self.stop = threading.Event()
-        super().__init__(("127.0.0.1", 0), Completion)
-
-    @property
-    def settings(self) -> ChatSettings:
-        url = f"http://127.0.0.1:{self.server_port}/v1"
-        return ChatSettings("scripted-1", url, timeout_s=60.0, retries=0, price_in=1.0, price_out=2.0)
-
-
-class Completion(BaseHTTPRequestHandler):
-    server: Model  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        self.server.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        say = self.server.script[min(len(self.server.requests), len(self.server.script)) - 1]
-        if isinstance(say, int):
-            body = json.dumps({"error": {"message": "scripted", "type": "server_error"}}).encode()
-            self.send_response(say)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.end_headers()
-        if say == "<stall>":
-            self.event({"content": "The deflated "})
-            self.server.stop.wait()
-            return
-        if say == "<malformed>":
-            self.wfile.write(b'data: {"choices": [{"delta": {"content": "x"\n\n')
-            return
-        if say == "<cut>":
-            self.event({"content": "The deflated "})
-            return
-        for word in say.split(" ") if say else []:
-            self.event({"content": f"{word} "})
-        self.event({}, finish="stop")
-        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        self.line(
-            {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [], "usage": usage}
-        )
-        self.wfile.write(b"data: [DONE]\n\n")
-
-    def event(self, delta: dict, finish: str | None = None) -> None:
-        choice = {"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": finish}
-        self.line({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
-
-    def line(self, chunk: dict) -> None:
-        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-        self.wfile.flush()
+@pytest.fixture
+def model() -> Iterator[ChatServer]:
+    with serving(ChatServer()) as server:
+        yield server
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
-    server = Model()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.stop.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def kb(model: Model, tmp_path: Path) -> Iterator[Knowledge]:
+def kb(model: ChatServer, tmp_path: Path) -> Iterator[Knowledge]:
     with Knowledge(tmp_path / "store", embedding=HashEmbedder(), chat=model.settings) as base:
         base.add(*write_notes(tmp_path / "notes", 5), quiet=True)
         yield base
 
 
-def test_an_answer_is_streamed_cited_and_counted(kb: Knowledge, model: Model) -> None:
+def test_an_answer_is_streamed_cited_and_counted(kb: Knowledge, model: ChatServer) -> None:
     model.script = [GOOD]
     stream = kb.stream(QUESTION)
     pieces = list(stream)
@@ -121,7 +49,7 @@ def test_an_answer_is_streamed_cited_and_counted(kb: Knowledge, model: Model) ->
     assert sent[-1]["content"].endswith(f"Question: {QUESTION}")
 
 
-def test_claims_without_citation_are_marked_and_wrong_ones_noted(kb: Knowledge, model: Model) -> None:
+def test_claims_without_citation_are_marked_and_wrong_ones_noted(kb: Knowledge, model: ChatServer) -> None:
     model.script = [
         "The ratio corrects for the number of trials [1]. Bananas are yellow. It was 42 in 1999 [1]. See [99]."
     ]
@@ -132,21 +60,21 @@ def test_claims_without_citation_are_marked_and_wrong_ones_noted(kb: Knowledge, 
     assert "1 of 4 claims are not in the passages" in answer.notes[0]
 
 
-def test_a_refusal_is_not_found(kb: Knowledge, model: Model) -> None:
+def test_a_refusal_is_not_found(kb: Knowledge, model: ChatServer) -> None:
     model.script = ["NOT_FOUND"]
     answer = kb.ask(QUESTION)
     assert not answer.found
     assert answer.text.startswith("Not found")
 
 
-def test_a_model_is_not_asked_what_the_passages_do_not_hold(kb: Knowledge, model: Model) -> None:
+def test_a_model_is_not_asked_what_the_passages_do_not_hold(kb: Knowledge, model: ChatServer) -> None:
     model.script = ["Paris."]
     assert not kb.ask("recipe for apple pie with cinnamon").found
     assert model.requests == []
 
 
 @pytest.mark.parametrize("failure", [429, 500, 401, "<malformed>", ""])
-def test_when_the_model_fails_the_passages_answer(kb: Knowledge, model: Model, failure: str | int) -> None:
+def test_when_the_model_fails_the_passages_answer(kb: Knowledge, model: ChatServer, failure: str | int) -> None:
     model.script = [failure]
     answer = kb.ask(QUESTION)
     assert answer.found
@@ -156,7 +84,7 @@ def test_when_the_model_fails_the_passages_answer(kb: Knowledge, model: Model, f
     assert answer.passages
 
 
-def test_a_model_that_stalls_is_given_up(kb: Knowledge, model: Model) -> None:
+def test_a_model_that_stalls_is_given_up(kb: Knowledge, model: ChatServer) -> None:
     model.script = ["<stall>"]
     kb._chat = None
     kb._chat = ChatSettings("scripted-1", model.settings.url, timeout_s=2.0, retries=0)
@@ -167,14 +95,14 @@ def test_a_model_that_stalls_is_given_up(kb: Knowledge, model: Model) -> None:
     assert "**deflated**" in stream.answer.text
 
 
-def test_a_busy_model_is_asked_again(kb: Knowledge, model: Model) -> None:
+def test_a_busy_model_is_asked_again(kb: Knowledge, model: ChatServer) -> None:
     model.script = [429, GOOD]
     kb._chat = ChatSettings("scripted-1", model.settings.url, timeout_s=60.0, retries=2)
     assert kb.ask(QUESTION).text == GOOD
     assert len(model.requests) == 2
 
 
-def test_a_conversation_remembers(kb: Knowledge, model: Model) -> None:
+def test_a_conversation_remembers(kb: Knowledge, model: ChatServer) -> None:
     model.script = [GOOD, "It is also about skew [1]."]
     talk = kb.conversation(k=3)
     talk.ask(QUESTION)
@@ -199,7 +127,7 @@ def test_a_passage_cannot_end_itself(kb: Knowledge, tmp_path: Path) -> None:
     assert sent.count("</passage>") == len(hits)
 
 
-def test_settings_come_from_the_environment(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment(model: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUANTAI_CHAT_MODEL", "scripted-2")
     monkeypatch.setenv("QUANTAI_CHAT_URL", model.settings.url)
     model.script = [GOOD]
@@ -216,7 +144,7 @@ def test_a_model_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
             kb.ask(QUESTION)
 
 
-def test_an_answer_that_breaks_off_is_not_relied_on(kb: Knowledge, model: Model) -> None:
+def test_an_answer_that_breaks_off_is_not_relied_on(kb: Knowledge, model: ChatServer) -> None:
     model.script = ["<cut>"]
     answer = kb.ask(QUESTION)
     assert answer.text == "The deflated [uncited]"

@@ -2,10 +2,8 @@
 
 import asyncio
 import gzip
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,51 +12,30 @@ import quantai as qa
 from quantai.knowledge import Knowledge
 from quantai.knowledge.web import Fetcher, WebPolicy, check_url
 from tests.knowledge_setting import TOPICS, HashEmbedder
+from tests.local_server import Handler, LocalServer, serving
 from tests.unit.test_knowledge_readers import pdf
 
 
-class Site(ThreadingHTTPServer):
+class Site(LocalServer):
     """A web site whose pages are functions of the request; counts what was asked."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.pages: dict[str, bytes] = {}
         self.robots = "User-agent: *\nDisallow: /private/\n"
-        self.stop = threading.Event()
-        super().__init__(("127.0.0.1", 0), Page)
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.server_port}"
-
-    def url(self, path: str) -> str:
-        return f"http://{self.host}{path}"
+        super().__init__(Page)
 
 
-class Page(BaseHTTPRequestHandler):
+class Page(Handler):
     server: Site  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self.server.asked.append(self.path)
         name = self.path.strip("/").split("/")[0].split("?")[0].replace(".", "_").replace("-", "_")
         try:
             getattr(self, f"page_{name}", self.page)()
         except (BrokenPipeError, ConnectionResetError):
             pass
-
-    def answer(self, body: bytes, kind: str = "text/html", status: int = 200, **headers: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        for key, value in headers.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
 
     def page(self) -> None:
         body = self.server.pages.get(self.path)
@@ -144,14 +121,8 @@ def html(text: str, title: str = "Page") -> bytes:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    server = Site()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.stop.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Site()) as server:
+        yield server
 
 
 def policy(site: Site, **settings) -> WebPolicy:

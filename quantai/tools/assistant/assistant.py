@@ -1,6 +1,7 @@
 """The assistant: asks a chat model, runs the tools it asks for through the workspace, and writes all of it down."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -234,7 +235,9 @@ class _Run:
     def _notes(self, text: str, stopped: str) -> list[str]:
         cited = self.assistant.workspace.cited
         notes = [f"ended early: {stopped}"] if stopped else []
-        claims = [claim for claim in claims_of(text, cited) if claim.cites]
+        names = "|".join(map(re.escape, self.assistant.workspace.things)) or "$^"
+        bare = re.sub(names, "", text)  # the 1 of result-1 is no figure of a passage
+        claims = [claim for claim in claims_of(bare, cited) if claim.cites]
         if wrong := [claim for claim in claims if not claim.supported]:
             notes.append(f"{len(wrong)} of {len(claims)} cited sentences are not in the passages that they cite")
         if unknown := [n for n in cited_numbers(text) if n > len(cited)]:
