@@ -5,6 +5,8 @@ delays nobody but the publishers it was given the right to delay, and a failing 
 """
 
 import asyncio
+import inspect
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
@@ -72,6 +74,8 @@ class Bus:
         self._subscriptions: dict[str, Subscription] = {}
         self._by_stream: dict[Stream, tuple[Subscription, ...]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unnamed: set[str] = set()
+        self._numbers = itertools.count(1)
         self._closed = False
         self.published_rows = 0
 
@@ -109,15 +113,14 @@ class Bus:
         holds one array more). patience_s: how long a full BLOCK queue may make publishing wait before the subscriber is
         detached; None = for ever.
 
-        Raises InputError for a condition or policy that the stream does not allow, or a name that is taken.
+        Raises InputError for a condition or policy that the stream does not allow, or the name of one that is there.
         """
         if self._closed:
             raise InputError("the bus is closed: subscribe before close()")
-        name = name or f"{stream.name.lower()}-{len(self._subscriptions) + 1}"
-        if name in self._subscriptions:
+        if name in self._subscriptions and not self._subscriptions[name].closed:
             raise InputError(f"there is a subscriber {name!r} already: choose another name")
-        self._subscriptions[name] = subscription = Subscription(
-            name,
+        subscription = Subscription(
+            name or f"{Stream(stream).name.lower()}-{next(self._numbers)}",
             stream,
             kinds=kinds,
             instruments=instruments,
@@ -125,7 +128,12 @@ class Bus:
             capacity_rows=capacity_rows,
             patience_s=patience_s,
         )
-        self._by_stream[stream] = (*self._by_stream.get(stream, ()), subscription)
+        self._forget_unnamed()
+        self._subscriptions[subscription.name] = subscription
+        heard = [one for one in self._by_stream.get(subscription.stream, ()) if not one.closed]
+        self._by_stream[subscription.stream] = (*heard, subscription)
+        if not name:
+            self._unnamed.add(subscription.name)
         return subscription
 
     async def attach(
@@ -146,7 +154,10 @@ class Bus:
 
         retries: how often the same rows are given again after an exception, each time after twice the delay; after the
         last the subscriber is detached, its error kept in `Subscription.error` and logged. Nobody else notices.
+
+        Raises InputError as `subscribe` does, and for a handler that is no async function.
         """
+        check_handler(handler, retries)
         subscription = await self.subscribe(
             stream,
             name=name,
@@ -161,7 +172,7 @@ class Bus:
         return subscription
 
     def counters(self) -> dict[str, Counters]:
-        """What was counted so far, by subscriber; detached and closed ones are still there."""
+        """What was counted so far, by subscriber; detached and closed ones stay until their name is taken again."""
         return {name: subscription.counters for name, subscription in self._subscriptions.items()}
 
     async def close(self, *, drain_s: float = 10) -> dict[str, Counters]:
@@ -184,6 +195,14 @@ class Bus:
                     if subscription.name in self._tasks:
                         self._tasks[subscription.name].cancel()
         return self.counters()
+
+    def _forget_unnamed(self) -> None:
+        # nobody asks for their counts by name, and a process may make one for each page that somebody opens
+        over = [name for name in self._unnamed if self._subscriptions[name].closed and self._finished(name)]
+        for name in over:
+            self._unnamed.remove(name)
+            del self._subscriptions[name]
+            self._tasks.pop(name, None)
 
     def _finished(self, name: str) -> bool:
         return name not in self._tasks or (self._tasks[name].done() and not self._tasks[name].cancelled())
@@ -208,31 +227,41 @@ async def deliver(
             rows = await subscription.take()
             if rows is None:
                 return
-        try:
-            await handler(rows)
-        except Exception as error:  # noqa: BLE001 -- whatever a subscriber raises is its own affair
-            last = await _retry(subscription, handler, rows, error, retries, retry_delay_s)
-            if last is not None:
-                _log.error("bus: subscriber %s is detached", subscription.name, exc_info=last)
-                subscription.detach(last)
-                return
+        error = await _handle(subscription, handler, rows)
+        for attempt in range(retries):
+            if error is None:
+                break
+            await asyncio.sleep(retry_delay_s * 2**attempt)
+            error = await _handle(subscription, handler, rows)
+        if error is not None:
+            _log.error("bus: subscriber %s is detached", subscription.name, exc_info=error)
+            subscription.detach(error)
+            return
         handled += 1
         if handled % _BURST == 0:
             await asyncio.sleep(0)
 
 
-async def _retry(
-    subscription: Subscription, handler: Handler, rows: Rows, error: Exception, retries: int, delay_s: float
-) -> Exception | None:
-    """Try again as often as allowed; the error of the last try, or None once it went well."""
-    subscription.count_failure()
-    for attempt in range(retries):
-        await asyncio.sleep(delay_s * 2**attempt)
-        try:
-            await handler(rows)
-        except Exception as again:  # noqa: BLE001 -- as above
-            subscription.count_failure()
-            error = again
-        else:
-            return None
-    return error
+async def _handle(subscription: Subscription, handler: Handler, rows: Rows) -> BaseException | None:
+    """Give rows to a handler; what it raised, which is its own affair, or None."""
+    try:
+        await handler(rows)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        subscription.count_failure()  # it was something of the handler's own that was canceled
+        return error
+    except Exception as error:  # noqa: BLE001 -- as above
+        subscription.count_failure()
+        return error
+    return None
+
+
+def check_handler(handler: Handler, retries: int) -> None:
+    """Raise InputError for what cannot be called with rows and awaited."""
+    call = getattr(handler, "__call__", None)  # noqa: B004 -- an object may have an async one
+    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)):
+        raise InputError(f"{handler!r} is no async function: define it with `async def`")
+    if retries < 0:
+        raise InputError(f"retries must be 0 or more, not {retries}")

@@ -129,10 +129,12 @@ def stream_of(rows: Rows) -> Stream:
     >>> stream_of(np.zeros(1, INTENT)).name
     'INTENT'
     """
+    found = getattr(rows, "dtype", None)  # whatever else is passed is told in the same words
     for stream, dtype in ROWS.items():
-        if rows.dtype == dtype:
+        if found == dtype:
             return stream
-    raise InputError(f"the journal holds EVENT, BAR, INTENT and REPORT rows, not {rows.dtype}: convert them first")
+    what = found or type(rows).__name__
+    raise InputError(f"the journal holds EVENT, BAR, INTENT and REPORT rows, not {what}: convert them first")
 
 
 def pack_rows(n: int, stream: Stream, rows: Rows, *, seq: int = 0, ts_ns: int = 0) -> Frame:

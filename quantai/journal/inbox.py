@@ -1,6 +1,7 @@
 """Consuming from JetStream in order, without holes, and acknowledging what the subscriber is done with."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 
@@ -8,12 +9,14 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from quantai.core.errors import DataError
 from quantai.core.rows import EVENT, Kind, zeros
 from quantai.journal.frames import Stream
 from quantai.journal.subscription import Policy, Subscription
 from quantai.journal.wire import decode
 
 _FETCH = 16  # messages asked for at a time
+_log = logging.getLogger(__name__)
 
 
 class Inbox:
@@ -84,8 +87,7 @@ class Inbox:
         while (message := self._held.pop(self._expected, None)) is not None:
             self._expected += 1
             self._held_since = 0.0
-            _, rows = decode(message.data)
-            full = self._subscription.push(rows)
+            full = self._push(message.data)
             # a subscriber that may lose rows need not see them to be done with them
             done_at = self._subscription.counters.received if self._subscription.policy is Policy.BLOCK else 0
             self._handed.append((done_at, message))
@@ -95,6 +97,25 @@ class Inbox:
             self._held_since = time.monotonic()
         if self._held and time.monotonic() > self._held_since + 2 * self._ack_wait_s:
             await self._skip_deleted()
+
+    def _push(self, body: bytes) -> bool:
+        """Queue the rows of a message; a foreign or damaged one is counted, and must not hold up those behind it."""
+        try:
+            stream, rows = decode(body)
+            if stream is not self._subscription.stream:
+                raise DataError(f"{stream.name} rows do not belong there")
+        except DataError as error:
+            _log.error("a message of NATS stream %s was left out: %s", self._stream, error)
+            self._subscription.count_failure()
+            self._push_gap()
+            return False
+        return self._subscription.push(rows)
+
+    def _push_gap(self) -> None:
+        if self._subscription.stream is Stream.EVENT:
+            gap = zeros(1, EVENT)
+            gap["kind"] = Kind.GAP  # aux stays 0: nobody knows how many rows they held
+            self._subscription.push_gap(gap)
 
     async def _skip_deleted(self) -> None:
         """Go on after messages that the stream has deleted; a GAP row says so where there can be one."""
@@ -107,7 +128,4 @@ class Inbox:
             return
         self._expected = info.state.first_seq
         self._held = {seq: message for seq, message in self._held.items() if seq >= self._expected}
-        if self._subscription.stream is Stream.EVENT:
-            gap = zeros(1, EVENT)
-            gap["kind"] = Kind.GAP  # aux stays 0: nobody knows how many rows they held
-            self._subscription.push_gap(gap)
+        self._push_gap()

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from quantai.core.errors import InputError, MissingExtra, StorageError
 from quantai.core.rows import Rows
-from quantai.journal.bus import Handler, deliver
+from quantai.journal.bus import Handler, check_handler, deliver
 from quantai.journal.frames import Stream, stream_of
 from quantai.journal.subscription import Counters, Policy, Subscription
 from quantai.journal.wire import MESSAGE_ROWS, encode, message_id
@@ -36,7 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 class NatsBus:
     """Publish and subscribe to the rows of one run through a NATS server with JetStream; made by `connect`.
 
-    A run has one publisher at a time for each stream of rows, as it has one journal; it may have many subscribers.
+    A run has one publisher at a time for each stream of rows, as it has one journal: the last one that began. One that
+    was overtaken learns it with its next message. A run may have many subscribers.
     """
 
     def __init__(self, run: str, client: Client, *, window: int, ack_wait_s: float) -> None:
@@ -45,6 +46,7 @@ class NatsBus:
         self._jetstream = client.jetstream()
         self._window, self._ack_wait_s = window, ack_wait_s
         self._outboxes: dict[Stream, Outbox] = {}
+        self._opening = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
         self._inboxes: dict[str, Inbox] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -141,7 +143,7 @@ class NatsBus:
         if name and not _NAME.fullmatch(name):
             raise InputError(f"name {name!r} cannot be that of a NATS consumer: use letters, digits, _ and -")
         durable = name or f"once-{secrets.token_hex(8)}"
-        if durable in self._subscriptions:
+        if durable in self._subscriptions and not self._subscriptions[durable].closed:
             raise InputError(f"there is a subscriber {durable!r} already: choose another name")
         subscription = Subscription(
             durable,
@@ -192,6 +194,7 @@ class NatsBus:
         retries and the rest are those of `Bus.attach`. Rows of a handler that failed for good are not acknowledged: the
         next subscriber of that name gets them again.
         """
+        check_handler(handler, retries)
         subscription = await self.subscribe(stream, **where)
         serve = deliver(subscription, handler, retries=retries, retry_delay_s=retry_delay_s)
         self._tasks.append(asyncio.create_task(serve, name=f"bus {subscription.name}"))
@@ -260,16 +263,18 @@ class NatsBus:
         return name
 
     async def _open_outbox(self, stream: Stream) -> Outbox:
-        name = await self._open_stream(stream)
-        self._outboxes[stream] = outbox = Outbox(
-            self._client,
-            self._jetstream,
-            stream=name,
-            subject=self._subject(stream),
-            window=self._window,
-            ack_wait_s=self._ack_wait_s,
-        )
-        return outbox
+        async with self._opening:  # by one of those who publish first
+            if stream not in self._outboxes:
+                name = await self._open_stream(stream)
+                self._outboxes[stream] = Outbox(
+                    self._client,
+                    self._jetstream,
+                    stream=name,
+                    subject=self._subject(stream),
+                    window=self._window,
+                    ack_wait_s=self._ack_wait_s,
+                )
+            return self._outboxes[stream]
 
     async def _disconnect(self) -> None:
         for task in self._tasks:

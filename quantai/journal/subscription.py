@@ -1,6 +1,7 @@
 """One subscriber's queue on a bus, and what happens when it fills."""
 
 import asyncio
+import operator
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from quantai.core.errors import InputError
+from quantai.core.errors import InputError, UnknownName
 from quantai.core.rows import DERIVED, EVENT, Kind, Rows, zeros
-from quantai.journal.frames import KIND, Stream
+from quantai.journal.frames import KIND, ROWS, Stream
 
 
 class Policy(Enum):
@@ -69,7 +70,8 @@ class Subscription:
         capacity_rows: int,
         patience_s: float | None,
     ) -> None:
-        _check(name, stream, kinds, instruments, policy, capacity_rows)
+        policy = _policy(policy)
+        _check(name, stream, kinds, instruments, policy, capacity_rows, patience_s)
         self.name, self.stream, self.policy, self.capacity_rows = name, stream, policy, capacity_rows
         self.patience_s = patience_s
         self.error: BaseException | None = None
@@ -262,6 +264,13 @@ class Subscription:
         self._counters.conflated -= self._rows - before
 
 
+def _policy(policy: Policy) -> Policy:
+    try:
+        return Policy(policy)
+    except ValueError:
+        raise UnknownName("policy", policy, [known.value for known in Policy]) from None
+
+
 def _check(
     name: str,
     stream: Stream,
@@ -269,9 +278,16 @@ def _check(
     instruments: Collection[int] | None,
     policy: Policy,
     capacity_rows: int,
+    patience_s: float | None,
 ) -> None:
+    if stream not in ROWS:
+        raise UnknownName("stream of rows", stream, [known.name for known in ROWS])
     if capacity_rows < 1:
         raise InputError(f"subscriber {name!r}: capacity_rows must be 1 or more, not {capacity_rows}")
+    if patience_s is not None and not patience_s >= 0:
+        raise InputError(f"subscriber {name!r}: patience_s must be 0 or more, or None for ever, not {patience_s}")
+    _check_numbers(name, "kinds", kinds, 255)
+    _check_numbers(name, "instruments", instruments, 2**32 - 1)
     if kinds is not None and stream not in KIND:
         raise InputError(f"subscriber {name!r}: {stream.name} rows have no kinds to choose from")
     if instruments is not None and stream is Stream.REPORT:
@@ -284,6 +300,17 @@ def _check(
         if stream is Stream.EVENT and (kinds is None or not STATES.issuperset(kinds)):
             known = ", ".join(sorted(kind.name for kind in STATES))
             raise InputError(f"subscriber {name!r}: say which kinds to conflate, of {known}")
+
+
+def _check_numbers(name: str, what: str, values: Any, most: int) -> None:
+    if values is None:
+        return
+    try:
+        wrong = [value for value in values if not 0 <= operator.index(value) <= most]
+    except TypeError:
+        raise InputError(f"subscriber {name!r}: {what} must be a collection of numbers, not {values!r}") from None
+    if wrong:
+        raise InputError(f"subscriber {name!r}: {what} cannot be {wrong[0]}: they are from 0 to {most}")
 
 
 def _table(values: Collection[int], size: int) -> Any:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantai.core.errors import DataError, InputError, StorageError
+from quantai.core.errors import InputError, StorageError
 from quantai.core.rows import BAR, EVENT, INTENT, Kind, Rows, zeros
 from quantai.journal.frames import Stream
 from quantai.journal.nats import NatsBus
 from quantai.journal.subscription import Policy, Subscription
+from quantai.journal.wire import encode
 from tests.nats_server import NatsServer, find_server
 
 pytestmark = pytest.mark.skipif(
@@ -152,7 +153,7 @@ async def test_policies_that_drop_do_not_hold_the_server_up(url: str, run: str, 
             pass
 
 
-async def test_a_second_publisher_is_refused(url: str, run: str) -> None:
+async def test_the_last_publisher_is_the_one_and_the_one_before_learns_it(url: str, run: str) -> None:
     one, two = await NatsBus.connect(run, url), await NatsBus.connect(run, url)
     for at, bus in enumerate([one, two], start=1):
         await bus.publish(events(at, 1))
@@ -168,12 +169,28 @@ async def test_a_second_publisher_is_refused(url: str, run: str) -> None:
         await one.close()
 
 
-async def test_a_strange_message_detaches_with_a_reason(url: str, run: str) -> None:
+async def test_strange_messages_are_counted_and_hold_up_nothing(url: str, run: str) -> None:
+    intents = zeros(1, INTENT)
+    for attempt in range(2):  # the second subscriber of the name starts behind them
+        async with await NatsBus.connect(run, url) as bus:
+            subscription = await bus.subscribe(name="reader")
+            if attempt == 0:
+                await bus._jetstream.publish(bus._subject(Stream.EVENT), b"hello")
+                await bus._jetstream.publish(bus._subject(Stream.EVENT), encode(intents))
+            await bus._jetstream.publish(bus._subject(Stream.EVENT), encode(events(1 + attempt, 1)))
+            rows = await read(subscription, 1 if attempt else 3)
+            assert (rows["kind"] == Kind.GAP).tolist() == [True, True, False][2 * attempt :]
+            assert rows["seq"][-1] == 1 + attempt
+            assert subscription.counters.failures == (0 if attempt else 2)
+
+
+async def test_those_who_publish_first_at_once_share_one_outbox(url: str, run: str) -> None:
     async with await NatsBus.connect(run, url) as bus:
         subscription = await bus.subscribe()
-        await bus._jetstream.publish(bus._subject(Stream.EVENT), b"hello")
-        with pytest.raises(DataError, match="holds no rows"):
-            await read(subscription, 1)
+        await asyncio.gather(*(bus.publish(events(at, 1)) for at in range(1, 6)))
+        await bus.flush(30)
+        assert sorted((await read(subscription, 5))["seq"].tolist()) == [1, 2, 3, 4, 5]
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("outbox")]
 
 
 async def test_what_cannot_work_is_refused(url: str) -> None:

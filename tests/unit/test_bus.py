@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -298,12 +298,60 @@ async def test_a_handler_that_never_waits_leaves_others_their_turn() -> None:
     assert ticks >= 2000 // 256
 
 
+async def test_a_policy_may_be_named() -> None:
+    bus = Bus()
+    subscription = await bus.subscribe(policy=cast(Any, "drop_oldest"), capacity_rows=5)
+    await bus.publish(events(1, 49))
+    assert subscription.counters.queued == 5
+
+
+async def test_a_handler_canceled_from_within_is_detached_and_holds_up_nobody() -> None:
+    bus, log = Bus(), Log()
+
+    async def cancels(rows: Rows) -> None:
+        raise asyncio.CancelledError
+
+    failing = await bus.attach(cancels, capacity_rows=1)
+    await bus.attach(log)
+    for at in range(1, 11):
+        await bus.publish(events(at))
+        await asyncio.sleep(0)
+    await bus.close()
+    assert isinstance(failing.error, asyncio.CancelledError)
+    assert failing.counters.failures == 1
+    assert log.seqs == list(range(1, 11))
+
+
+async def test_names_of_closed_subscribers_are_free_and_unnamed_ones_are_forgotten() -> None:
+    bus = Bus()
+    for _ in range(3):
+        (await bus.subscribe(name="page")).close()
+        (await bus.subscribe()).close()
+    last = await bus.subscribe()
+    assert list(bus.counters()) == ["page", last.name]
+    await bus.publish(events(1))
+    assert last.counters.received == 1
+
+
 async def test_what_cannot_work_is_refused() -> None:
     bus = Bus()
-    with pytest.raises(InputError, match="EVENT, BAR, INTENT and REPORT rows"):
-        await bus.publish(zeros(1, ORDER))
+    for rows in (zeros(1, ORDER), None, [1]):
+        with pytest.raises(InputError, match="EVENT, BAR, INTENT and REPORT rows"):
+            await bus.publish(cast(Any, rows))
+    for handler in (None, print, lambda rows: None):
+        with pytest.raises(InputError, match="is no async function"):
+            await bus.attach(cast(Any, handler))
+    with pytest.raises(InputError, match="retries must be 0 or more"):
+        await bus.attach(Log(), retries=-1)
     refused: list[tuple[Stream, dict[str, Any], str]] = [
         (Stream.EVENT, {"capacity_rows": 0}, "capacity_rows must be 1 or more"),
+        (Stream.EVENT, {"policy": "drop"}, "unknown policy 'drop': did you mean 'drop_oldest'"),
+        (Stream.EVENT, {"kinds": ["TRADE"]}, "kinds must be a collection of numbers"),
+        (Stream.EVENT, {"kinds": 3}, "kinds must be a collection of numbers, not 3"),
+        (Stream.EVENT, {"kinds": [300]}, "kinds cannot be 300: they are from 0 to 255"),
+        (Stream.EVENT, {"instruments": [-1]}, "instruments cannot be -1"),
+        (Stream.EVENT, {"patience_s": -1.0}, "patience_s must be 0 or more"),
+        (Stream.TEXT, {}, "unknown stream of rows"),
         (Stream.BAR, {"kinds": [1]}, "BAR rows have no kinds"),
         (Stream.REPORT, {"instruments": [1]}, "REPORT rows name an order"),
         (Stream.INTENT, {"policy": Policy.DROP_OLDEST}, "INTENT rows need BLOCK"),
