@@ -1,4 +1,4 @@
-"""Notebooks that run by themselves.
+"""Notebooks: those that run by themselves, and magics for those that people work in.
 
 - `schedule`      which notebooks run when, with which parameters: one TOML file
 - `runner`        each run in a process of its own, with a time-out, tried again where that is asked for
@@ -10,6 +10,7 @@
 - `webhook`       who is told
 - `execute`       the process of one run
 - `holding`       locks that tell whether a process lives
+- `magics`        `%load_ext quantai`: %%ask, %%research, %kb and %%sql; `shown`, `sql_completion` are theirs
 """
 
 from quantai.notebook.metrics import record_metrics

@@ -81,6 +81,7 @@ class Workspace:
     """The passages that were found so far; a citation [3] is the third of them."""
 
     def __post_init__(self) -> None:
+        self.folder, self.runs = Path(self.folder), Path(self.runs)
         if self.audit is None:
             self.audit = Audit(self.folder / "audit")
 

@@ -55,6 +55,9 @@ class Answer:
         sources = [f"[{number}] {passage.citation} <{passage.link}>" for number, passage in enumerate(self.passages, 1)]
         return "\n".join([self.text, *([""] if sources else []), *sources, *(f"({note})" for note in self.notes)])
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         return answer_html(self.text, numbered(self.passages), self.notes)
 

@@ -80,14 +80,16 @@ class Assistant:
         """Answer a question; returns when all is done."""
         return self.start(question).report
 
-    def start(self, question: str) -> Research:
+    def start(self, question: str, *, ask: Ask | None = None) -> Research:
         """Begin to answer a question; iterate over what is returned for the steps, then take its `.report`.
 
-        Raises InputError for an empty question.
+        `ask` is asked where neither the assistant nor its workspace has anybody to ask. Raises InputError for an empty
+        question.
         """
         if not question.strip():
             raise InputError("the question is empty")
-        return Research(lambda tell, approve: self._answer(question, tell, approve), self._ask)
+        asked = self._ask or (None if self.workspace.policy.approve else ask)
+        return Research(lambda tell, approve: self._answer(question, tell, approve), asked)
 
     def forget(self) -> None:
         """Begin a new conversation. What was read stays read: only `workspace.trust()` says otherwise."""

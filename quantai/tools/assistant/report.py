@@ -85,6 +85,9 @@ class Report:
         made = [f"{name}: {type(thing).__name__}" for name, thing in self.things.items()]
         return "\n".join([self.text, *sources, *made, *(f"({note})" for note in self.notes)])
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         done = "".join(f"<li><code>{escape(str(step))}</code></li>" for step in self.steps if step.kind != "text")
         made = "".join(
