@@ -25,6 +25,8 @@ class WriterLock:
     """
 
     def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder: give the journal a name in it")
         self._path = path.with_name(path.name + ".lock")
         try:
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -3,13 +3,14 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterator
+from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack, cast
 
 import numpy as np
 
-from quantai.core.errors import DataError, InputError
+from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.rows import Rows
 from quantai.journal import schema
 from quantai.journal.frames import (
@@ -54,6 +55,8 @@ class StoreReader:
 
     def __init__(self, path: str | Path, *, damage: Literal["raise", "skip"] = "raise") -> None:
         self.path = Path(path)
+        if damage not in ("raise", "skip"):
+            raise UnknownName("way to treat damage", damage, ["raise", "skip"])
         self.passed_over: list[str] = []
         self._raise = damage == "raise"
         self._db = schema.open_reader(self.path)
@@ -308,7 +311,16 @@ def _keep(stream: Stream, rows: Rows, frame: Frame, where: Where) -> Any:
 
 def _check_where(stream: Stream, where: Where) -> None:
     if stream not in ROWS:
-        raise InputError(f"{stream.name} frames hold no rows: read EVENT, BAR, INTENT or REPORT")
+        name = getattr(stream, "name", repr(stream))
+        raise InputError(f"{name} frames hold no rows: read EVENT, BAR, INTENT or REPORT")
+    for name, value in where.items():
+        if name not in Where.__annotations__:
+            raise UnknownName("condition", name, Where.__annotations__)
+        many = name in ("kinds", "instruments")
+        try:
+            _ = [index(one) for one in cast(Any, value)] if many else index(cast(Any, value))
+        except TypeError:
+            raise InputError(f"{name} must be {'a collection of numbers' if many else 'a number'}: {value!r}") from None
     if ("kinds" in where and stream not in KIND) or ("instruments" in where and stream is Stream.REPORT):
         raise InputError(f"{stream.name} rows have no {'kinds' if stream not in KIND else 'instruments'} to ask for")
 

@@ -5,12 +5,13 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from quantai.core.errors import DataError, InputError, StorageError
+from quantai.core.errors import DataError, InputError, StorageError, UnknownName
 from quantai.core.reports import REPORT
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Kind, Rows, zeros
 from quantai.journal import EventStore, Snapshot, StoreReader, Stream, Text, describe_run
@@ -216,6 +217,8 @@ def test_a_store_is_made_once_and_opened_only_where_it_is(path: Path) -> None:
         EventStore.open(path.with_name("other"), {})
     with pytest.raises(InputError, match="there is no journal"):
         StoreReader(path.with_name("other"))
+    with pytest.raises(StorageError, match="is a folder: give the journal a name in it"):
+        EventStore.create(path.parent, {})
     with pytest.raises(StorageError, match="choose a writable folder"):
         EventStore.create(path / "in a file", {})
 
@@ -287,6 +290,16 @@ def test_conditions_a_stream_does_not_have_are_refused(path: Path) -> None:
             reader.rows(Stream.REPORT, instruments=[1])
         with pytest.raises(InputError, match="TEXT frames hold no rows"):
             reader.rows(Stream.TEXT)
+        with pytest.raises(UnknownName, match="unknown condition 'since': did you mean 'since_ns'"):
+            reader.rows(**cast(Any, {"since": 1}))
+        with pytest.raises(InputError, match="kinds must be a collection of numbers"):
+            reader.rows(kinds=cast(Any, ["TRADE"]))
+        with pytest.raises(InputError, match="start must be a number: 'x'"):
+            reader.rows(start=cast(Any, "x"))
+        with pytest.raises(InputError, match="99 frames hold no rows"):
+            reader.rows(cast(Any, 99))
+    with pytest.raises(UnknownName, match="did you mean 'raise'"):
+        StoreReader(path, damage=cast(Any, "raisse"))
 
 
 async def test_a_tail_follows_the_writer_to_the_end(path: Path) -> None:
