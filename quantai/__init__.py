@@ -131,6 +131,20 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Register %%ask, %%research, %kb and %%sql: `%load_ext quantai`."""
+    from quantai.notebook.magics import load_ipython_extension as load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take back what can be taken back: `%unload_ext quantai`."""
+    from quantai.notebook.magics import unload_ipython_extension as unload
+
+    unload(shell)
+
+
 class _Package(ModuleType):
     """Keeps `quantai.backtest` the function: importing the room of that name would put the room in its place."""
 
