@@ -1,5 +1,6 @@
 """The plan of a run that trades: what is traded where, by which strategies, under which limits; checked before all."""
 
+import math
 import os
 import re
 import time
@@ -83,6 +84,8 @@ class Plan:
             raise InputError("no strategy: name one, such as quantai.strategy.examples:Quote")
         if not any(self.venues.values()):
             raise InputError("nothing to trade: name a venue and symbols, such as BINANCE and BTC-USDT")
+        if not 0 <= self.cash < math.inf:
+            raise InputError(f"cash is {self.cash}: give an amount of 0 or more")
         if self.mode == "live":
             if not self.understood:
                 raise InputError("a live run sends real orders: say --i-understand, once you do")

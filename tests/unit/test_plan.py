@@ -32,6 +32,8 @@ def plan(**fields: Any) -> Plan:
         ({"mode": "live"}, "--i-understand"),
         ({"mode": "live", "understood": True}, "needs limits: --limits FILE"),
         ({"mode": "replay"}, "--lake DIR"),
+        ({"cash": -5.0}, "cash is -5.0: give an amount of 0 or more"),
+        ({"cash": float("nan")}, "cash is nan"),
         ({"strategies": []}, "no strategy"),
         ({"venues": {"BINANCE": []}}, "nothing to trade"),
         ({"strategies": [(Idle(), "x:Idle")]}, "Idle has no handler"),
