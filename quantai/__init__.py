@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from quantai.data import Bars, Lake, samples, synth
     from quantai.data.tape import Tape
     from quantai.knowledge import Knowledge
+    from quantai.notebook.promote import promote
     from quantai.strategy import Strategy, ind, state
     from quantai.tools import Workspace, tool
     from quantai.tools.assistant import Assistant
@@ -84,6 +85,7 @@ __all__ = [
     "compare",
     "data_snooping",
     "ind",
+    "promote",
     "replay",
     "samples",
     "state",
@@ -107,6 +109,7 @@ _HOMES = {
     "quantai.data": "Bars Lake samples synth",
     "quantai.data.tape": "Tape",
     "quantai.knowledge": "Knowledge",
+    "quantai.notebook.promote": "promote",
     "quantai.strategy": "Strategy ind state",
     "quantai.tools": "Workspace tool",
     "quantai.tools.assistant": "Assistant",

@@ -28,6 +28,7 @@ COMMANDS = {
     "pipeline": "Run notebooks on a schedule, after one another, over past days.",
     "kb": "Search and ask a knowledge base of files and pages.",
     "tools": "List, call and serve the tools an assistant may use.",
+    "promote": "Take a strategy through the gates and store a version.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
     "control": "Pause, resume, flatten, kill or change a run that trades.",
     "explain": "Compare a run's executions with the simulator's.",

@@ -45,8 +45,8 @@ def backtest(
 
     with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not the answer
         cls = load_strategy(strategy)
-    bars = _bars(data, lake, venue, symbol, interval, tz, start, end)
-    instance = cls(**_params(params, param or []))
+    bars = bars_of(data, lake, venue, symbol, interval, tz, start, end)
+    instance = cls(**params_of(params, param or []))
     settings: dict[str, Any] = {"cash": cash, "fee_bps": fee_bps, "slip_bps": slip_bps, "leverage": leverage}
     if journal is None:
         result = run(instance, bars, **settings)
@@ -60,7 +60,8 @@ def backtest(
     emit(answer | {name: path for name, path in written_to.items() if path}, json)
 
 
-def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, tz: str, start: str, end: str) -> Any:
+def bars_of(data: str, lake: Path | None, venue: str, symbol: str, interval: str, tz: str, start: str, end: str) -> Any:
+    """Return the bars that the options name; raises InputError where they name none, or two."""
     if bool(data) == (lake is not None):
         raise InputError(
             "say where the bars are: either --data sp500 | nasdaq | FILE, or --lake DIR with --venue and --symbol"
@@ -84,7 +85,8 @@ def _bars(data: str, lake: Path | None, venue: str, symbol: str, interval: str, 
     return bars.between(start or "1678", end or "2262") if start or end else bars
 
 
-def _params(text: str, pairs: list[str]) -> dict[str, Any]:
+def params_of(text: str, pairs: list[str]) -> dict[str, Any]:
+    """Return parameters given as a JSON object and as name=value; raises InputError."""
     try:
         given = jsonlib.loads(text)
     except ValueError as e:

@@ -1,0 +1,134 @@
+"""`quantai promote`: a strategy through the gates and into the model store; its champion, and the way back."""
+
+import contextlib
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from quantai.cli.backtest import bars_of, params_of
+from quantai.cli.output import Json, console, emit
+from quantai.core.errors import InputError
+
+EXAMPLES = """
+quantai promote my_strategy.py:Cross --params '{"fast": 5}' --name btc-cross --lake lake --venue BINANCE --symbol BTC-USDT --interval 1m
+quantai promote quantai.strategy.examples:Cross --name spx-cross --grid '{"fast": [5, 10], "slow": [50, 100]}' --limits limits.toml
+quantai promote my_strategy.py:Cross --name btc-cross --data bars.csv --interval 1h --override drawdown="half the size of the old one"
+quantai promote --name btc-cross --diff
+quantai promote --name btc-cross --champion 20260102t030405-0a1b2c3d
+quantai promote --name btc-cross --rollback
+"""  # noqa: E501
+
+
+def promote(
+    strategy: Annotated[str, typer.Argument(help="module:Class or file.py:Class; none: what is stored")] = "",
+    name: Annotated[str, typer.Option(help="What it is called from now on, such as btc-cross.")] = "",
+    params: Annotated[str, typer.Option(help="Parameters as JSON, for example '{\"fast\": 5}'.")] = "{}",
+    param: Annotated[list[str] | None, typer.Option(help="A parameter, name=value; may be repeated.")] = None,
+    grid: Annotated[str, typer.Option(help="Values to sweep, as JSON; the best variant goes on.")] = "",
+    data: Annotated[str, typer.Option(help="sp500, nasdaq, or a csv or Parquet file of bars [default: sp500]")] = "",
+    lake: Annotated[Path | None, typer.Option(help="Take bars from this lake instead of --data.")] = None,
+    venue: Annotated[str, typer.Option(help="Venue in the lake, for example BINANCE.")] = "",
+    symbol: Annotated[str, typer.Option(help="Symbol in the lake, for example BTC-USDT.")] = "",
+    interval: Annotated[str, typer.Option(help="Bar interval, for example 1m or 1d.")] = "",
+    tz: Annotated[str, typer.Option(help="Zone of the times in the file when they carry none.")] = "",
+    start: Annotated[str, typer.Option(help="First instant, ISO 8601; default: all there is.")] = "",
+    end: Annotated[str, typer.Option(help="End, exclusive, ISO 8601.")] = "",
+    fee_bps: Annotated[float, typer.Option(help="Fee on notional, basis points.")] = 5.0,
+    slip_bps: Annotated[float, typer.Option(help="Slippage of market and stop fills, basis points.")] = 0.0,
+    warmup: Annotated[int | None, typer.Option(help="Bars a service shows it before it may trade.")] = None,
+    limits: Annotated[Path | None, typer.Option(help="Limits of risk (TOML); needed to be served live.")] = None,
+    override: Annotated[list[str] | None, typer.Option(help="Let a gate fail, gate=reason; may be repeated.")] = None,
+    alias: Annotated[str, typer.Option(help="champion or challenger [default: champion if there is none].")] = "",
+    max_drawdown: Annotated[float, typer.Option(help="Worst loss from a peak that passes, a fraction.")] = 0.5,
+    least_trades: Annotated[int, typer.Option(help="Fewest trades that pass.")] = 30,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what differs from the champion.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Make the champion before champion again.")] = False,
+    champion: Annotated[str, typer.Option(help="Make this stored version the champion.")] = "",
+    json: Json = False,
+) -> None:
+    """Take a strategy through the gates and store an exact version of it; exit code 1 when a gate refuses.
+
+    The gates: compiles, deterministic, parity, lookahead, warmup, costs, trades, drawdown, validation, limits.
+    """
+    if not name:
+        raise InputError("say what it is called: --name btc-cross")
+    if not strategy:
+        _stored(name, diff=diff, rollback=rollback, champion=champion, json=json)
+        return
+    if rollback or champion:
+        raise InputError("--rollback and --champion are about stored versions: leave the strategy out")
+    from quantai.backtest import sweep
+    from quantai.notebook.promote import Thresholds
+    from quantai.notebook.promote import promote as run
+    from quantai.notebook.promote.store import alias_of
+    from quantai.strategy.load import load_strategy
+
+    with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not the answer
+        cls = load_strategy(strategy)
+    bars = bars_of(data if data or lake else "sp500", lake, venue, symbol, interval, tz, start, end)
+    costs: dict[str, Any] = {"fee_bps": fee_bps, "slip_bps": slip_bps}
+    given = params_of(params, param or [])
+    common: dict[str, Any] = {
+        "name": name, "warmup": warmup, "limits": limits, "override": _reasons(override or []),
+        "alias": cast("Any", alias or None),
+        "thresholds": Thresholds(max_drawdown=max_drawdown, least_trades=least_trades),
+    }  # fmt: skip
+    before = alias_of(name, "champion")
+    if grid:
+        done = run(sweep(cls, bars, **given, **_grid(grid), **costs), **common)
+    else:
+        done = run(cls(**given), bars, **common, **costs)
+    if not json:
+        console().print(done.report, markup=False)
+    answer: dict[str, Any] = {"name": name, "version": done.version, "gates": {g.name: g.outcome for g in done.gates}}
+    if json:
+        answer |= {"alias": done.alias, "reasons": {g.name: g.reason for g in done.gates}, "overrides": done.overrides}
+    if diff and done.version and before:
+        answer["diff"] = _difference(before, done.tag)
+    emit(answer, json)
+    if done.version is None:
+        raise InputError(f"{name} is refused: {done.refusal}")
+
+
+def _stored(name: str, *, diff: bool, rollback: bool, champion: str, json: bool) -> None:
+    from quantai.notebook.promote import store
+
+    if rollback:
+        emit({"name": name, "champion": store.rollback(name)}, json)
+    elif champion:
+        store.set_alias(name, "champion", champion, "by hand")
+        emit({"name": name, "champion": store.resolve(name)}, json)
+    elif diff:
+        emit({"diff": _difference(store.resolve(name), store.resolve(f"{name}:challenger"))}, json)
+    else:
+        roles = {alias: store.alias_of(name, alias) for alias in store.ALIASES}
+        emit({"name": name, **roles, "versions": store.versions(name)}, json)
+
+
+def _difference(before: str, after: str) -> str:
+    from quantai.notebook.promote import difference, get
+
+    return str(difference(get(before), get(after)))
+
+
+def _grid(text: str) -> dict[str, list[Any]]:
+    try:
+        said: Any = jsonlib.loads(text)
+    except ValueError as error:
+        raise InputError(f"--grid is not JSON: {error}") from None
+    if not isinstance(said, dict) or not all(isinstance(v, list) for v in cast("dict[str, Any]", said).values()):
+        raise InputError("--grid is a JSON object of lists, for example '{\"fast\": [5, 10]}'")
+    return cast("dict[str, list[Any]]", said)
+
+
+def _reasons(pairs: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        gate, equals, reason = pair.partition("=")
+        if not equals:
+            raise InputError(f"--override is gate=reason, not {pair!r}")
+        found[gate] = reason
+    return found
