@@ -54,6 +54,7 @@ class Counts:
     reconnects: int = 0
     quarantined: int = 0
     fees_left_out: int = 0
+    raised: int = 0  # alarms ever
     alarms: list[str] = field(default_factory=list[str])
 
 
@@ -406,6 +407,7 @@ class Loop:
     def _alarm(self, line: str) -> None:
         if line not in self.counts.alarms:
             self.counts.alarms.append(line)
+            self.counts.raised += 1
             _log.error("%s", line)
 
 

@@ -82,13 +82,21 @@ class Trading:
         plan.check()
         self.plan = plan
         self._feeds: list[CryptoFeed] = []
-        self._venues: dict[str, Venue] = {}
+        self.venues: dict[str, Venue] = {}
         self._watchers: list[Callable[[Rows], None]] = []
+        self.store: EventStore | None = None
         self.clock = RowClock(0)
         self._fresh, self._begun = not plan.journal.exists(), False
 
     async def open(self) -> Loop:
         """Reach everybody, open the journal, bring strategies to where it ends; raises a QuantaiError if not."""
+        try:
+            return await self._opened()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _opened(self) -> Loop:
         plan = self.plan
         manifest = None if self._fresh else _continued(plan)
         strategies = [strategy for strategy, _ in plan.strategies]
@@ -106,26 +114,22 @@ class Trading:
         else:
             said, floor, left = manifest, *_recovered(plan, manifest)
             self._begun = _has_begun(plan.journal)
-        self.store = (EventStore.create if manifest is None else EventStore.open)(plan.journal, said)
-        try:
-            return await self._loop(floor, left, instruments)
-        except BaseException:
-            self.store.close()
-            raise
+        self.store = store = (EventStore.create if manifest is None else EventStore.open)(plan.journal, said)
+        return await self._loop(store, floor, left, instruments)
 
-    async def _loop(self, floor: Floor, left: list[Rows], instruments: Instruments) -> Loop:
+    async def _loop(self, store: EventStore, floor: Floor, left: list[Rows], instruments: Instruments) -> Loop:
         plan = self.plan
         rest = [rows for rows in left if len(rows)]
         if rest:  # asked for at the last row before a crash: in the journal now, and never sent
-            self.store.append_intents(np.concatenate([zeros(0, INTENT), *rest]))
-        session = Session(floor.oms, self.store, ByInstrument(instruments, self._venues))
+            store.append_intents(np.concatenate([zeros(0, INTENT), *rest]))
+        session = Session(floor.oms, store, ByInstrument(instruments, self.venues))
         wanted = [
             (i, seat.interval) for seat in floor.seats if seat.interval
             for i in seat.instruments or range(len(instruments))
         ]  # fmt: skip
         replaying = plan.mode == "replay"
         loop = Loop(
-            session, floor, self._venues, bars=BarMaker(wanted, instruments), watchers=self._watchers,
+            session, floor, self.venues, bars=BarMaker(wanted, instruments), watchers=self._watchers,
             pace=Pace(snapshot_s=0 if replaying else plan.snapshot_s, reconcile_s=0 if replaying else plan.reconcile_s),
             **({"clock": self.clock} if replaying else {}),
         )  # fmt: skip
@@ -133,7 +137,7 @@ class Trading:
             await self._resume(loop, instruments)
         else:
             await self._begin(loop, instruments)
-        self.store.flush()
+        store.flush()
         return loop
 
     async def _reach(self, manifest: Mapping[str, Any] | None) -> Instruments:
@@ -157,12 +161,12 @@ class Trading:
         if plan.mode == "live":
             from quantai.execution.real import real_venues
 
-            self._venues, instruments = await real_venues(plan, instruments, fixed=known is not None)
+            self.venues, instruments = await real_venues(plan, instruments, fixed=known is not None)
         else:
             for venue in plan.venues:
                 paper = self._paper(venue, instruments)
                 await paper.connect()
-                self._venues[venue] = paper
+                self.venues[venue] = paper
                 self._watchers.append(paper.see)
         return instruments
 
@@ -210,7 +214,7 @@ class Trading:
                 more = float(amount) - float(oms.portfolio.books.flows[0, oms.portfolio.number(name)])
                 await loop.adjust(oms.portfolio.deposit(0, more, name, ts=ts))
         held = [
-            f"{amount:g} {s}" for v in self._venues.values() for s, amount in (await v.positions()).items() if amount
+            f"{amount:g} {s}" for v in self.venues.values() for s, amount in (await v.positions()).items() if amount
         ]
         ours = [h for h in held if h.split()[1] in {i.symbol for i in instruments}]
         if ours:
@@ -221,7 +225,7 @@ class Trading:
 
     async def _money(self) -> dict[str, Decimal]:
         found: dict[str, Decimal] = {}
-        for venue in self._venues.values():
+        for venue in self.venues.values():
             for name, amount in (await venue.balances()).items():
                 found[name] = found.get(name, Decimal(0)) + amount
         return found
@@ -308,10 +312,11 @@ class Trading:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Let go of venues and the journal."""
-        for venue in self._venues.values():
-            await venue.close()
-        self.store.close()
+        """Let go of feeds, venues and the journal, as far as they were opened."""
+        for source in (*self._feeds, *self.venues.values()):
+            await source.close()
+        if self.store is not None:
+            self.store.close()
 
     def outcome(self, loop: Loop) -> Traded:
         """Return what came of it."""
@@ -423,4 +428,3 @@ def _signals(loop: Loop) -> Generator[None]:
     finally:
         for number in numbers:
             running.remove_signal_handler(number)
-

@@ -96,10 +96,20 @@ class Market:
 
         return self._call(ask())
 
+    def fault(self, text: str) -> None:
+        self._call(self.exchange.fault(text))
+
+    def heal(self) -> None:
+        async def forget() -> None:
+            self.exchange.heal()
+
+        self._call(forget())
+
     def close(self) -> None:
         self._call(self.exchange.__aexit__())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
 
 class Nursery:

@@ -153,6 +153,20 @@ async def test_who_waits_is_served_by_priority() -> None:
     assert served == ["cancel", "order", "query", "poll"]
 
 
+async def test_a_question_is_answered_even_while_orders_want_everything() -> None:
+    limiter = RateLimiter(2.0, 0.2)
+    assert limiter.take(2.0, Priority.ORDER)
+    served: list[str] = []
+
+    async def wait(name: str, priority: Priority) -> None:
+        await limiter.wait(1.0, priority)
+        served.append(name)
+
+    orders = [wait("order", Priority.ORDER) for _ in range(8)]
+    await asyncio.wait_for(asyncio.gather(wait("query", Priority.QUERY), *orders), 60)
+    assert served.index("query") == 3, "the fourth that had to wait is the oldest"
+
+
 async def test_a_pause_stops_everything(clock: Clock) -> None:
     limiter = RateLimiter(10.0, 10.0, clock=clock)
     limiter.pause(5.0)

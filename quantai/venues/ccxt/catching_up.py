@@ -59,15 +59,18 @@ class CatchingUp:
         """Try again a little later."""
         self._not_before = time.monotonic() + RETRY_S
 
+    def listen(self) -> None:
+        """Have a stream that is deaf opened again; this never waits, while asking may wait for the rate limit."""
+        now = time.monotonic()
+        late = next((key for key, deadline in self._expected.items() if deadline < now), None)
+        if late is not None:
+            self._expected.clear()
+            self.bounce(f"the stream never mentioned order {late[1]}")
+
     async def tend(self, every_s: float, *, is_up: bool) -> None:
         """Do what is due; raises ccxt's errors."""
         now = time.monotonic()
         if now < self._not_before or not is_up:
-            return
-        late = [key for key, deadline in self._expected.items() if deadline < now]
-        if late:
-            self._expected.clear()
-            self.bounce(f"the stream never mentioned order {late[0][1]}")
             return
         await self._complete(now)
         if self.is_due or (every_s and now >= self._next):

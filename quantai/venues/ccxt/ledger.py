@@ -246,7 +246,7 @@ class Ledger:
         order = self._by_order.get(order_id)
         if order is None:
             total = instrument.lots(fact.qty) if fact.qty else 0
-            px_ticks = instrument.ticks(fact.px) if fact.px else 0
+            px_ticks = _limit_ticks(instrument, fact) or 0
             order = Order(order_id, fact.symbol, instrument, 0, None, total, px_ticks, [])
             self._by_order[order_id] = order
         while len(order.legs) <= n:
@@ -275,7 +275,7 @@ class Ledger:
             return self.replaced(order, change)
         lots = order.instrument.lots(fact.qty) if fact.qty else leg.lots
         limited = order.asked is None or order.asked.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
-        px_ticks = order.instrument.ticks(fact.px) if fact.px and limited else leg.px_ticks
+        px_ticks = (_limit_ticks(order.instrument, fact) if limited else None) or leg.px_ticks
         if lots == leg.lots and px_ticks == leg.px_ticks:
             return []
         earlier = sum(other.filled for other in order.legs[:-1])
@@ -355,6 +355,11 @@ def _texts(fact: TradeFact) -> tuple[tuple[str, str], ...]:
     if fact.fee is not None:
         fee = ((FEE, f"{fact.fee:f} {fact.fee_currency}"),)
     return ((EXEC_ID, fact.trade_id), *fee, (RAW, json.dumps(fact.raw, separators=(",", ":"), default=str)))
+
+
+def _limit_ticks(instrument: Instrument, fact: OrderFact) -> int | None:
+    """Return the limit of an order; ccxt gives the mean price of its executions for one that has no limit."""
+    return instrument.ticks(fact.px) if fact.px and not fact.px % instrument.tick else None
 
 
 def _reason(order: Order) -> int:

@@ -1,7 +1,8 @@
 """The rate limit of an exchange: a budget that refills, given to orders first and to polling last.
 
 ccxt has one queue for every call of an object, so an order waits behind whatever is polled. Here an order passes at
-once while there is budget, and polling leaves a part of it untouched.
+once while there is budget, and polling leaves a part of it untouched. Where more is wanted than there is, one call in
+four is the one that has waited longest, whatever it is: questions about orders must be answered even then.
 """
 
 import asyncio
@@ -20,6 +21,12 @@ class Priority(IntEnum):
     POLL = 3
 
 
+_Waiting = tuple[Priority, int, float, asyncio.Future[None]]
+
+EVERY = 4
+"""Of so many calls that had to wait, one is the oldest."""
+
+
 class RateLimiter:
     """`budget` units within `window_s`, refilled evenly; `reserve` of it is for orders, changes and cancels only.
 
@@ -36,14 +43,15 @@ class RateLimiter:
         self._budget, self._rate, self._reserve = budget, budget / window_s, budget * reserve
         self._clock = clock or asyncio.get_running_loop().time
         self._left, self._at = budget, self._clock()
-        self._waiting: list[tuple[Priority, int, float, asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
         self._paused_until = 0.0
+        self._granted = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, weight: float, priority: Priority) -> bool:
         """Take from the budget at once; False when somebody waits already or there is not enough."""
-        return not self._waiting and self._grant(weight, priority)
+        return not self._waiting and self._grant(weight, self._floor(priority))
 
     async def wait(self, weight: float, priority: Priority) -> None:
         """Wait until there is budget for a call, behind those of higher priority."""
@@ -59,33 +67,45 @@ class RateLimiter:
         self._paused_until = max(self._paused_until, self._clock() + seconds)
         self._left = 0.0
 
-    def _grant(self, weight: float, priority: Priority) -> bool:
+    def _grant(self, weight: float, floor: float) -> bool:
         now = self._clock()
         if now < self._paused_until:
             return False
         self._left = min(self._budget, self._left + (now - self._at) * self._rate)
         self._at = now
-        floor = self._reserve if priority >= Priority.QUERY else 0.0
         if self._left - weight < min(floor, self._budget - weight):
             return False
         self._left -= weight
         return True
 
+    def _floor(self, priority: Priority) -> float:
+        return self._reserve if priority >= Priority.QUERY else 0.0
+
     def _serve(self) -> None:
         self._timer = None
         while self._waiting:
-            priority, _, weight, turn = self._waiting[0]
+            is_turn_of_oldest = self._granted % EVERY == EVERY - 1
+            entry = min(self._waiting, key=lambda e: e[1]) if is_turn_of_oldest else self._waiting[0]
+            priority, _, weight, turn = entry
+            floor = 0.0 if is_turn_of_oldest else self._floor(priority)
             if turn.done():  # its call was given up
-                heapq.heappop(self._waiting)
-            elif self._grant(weight, priority):
-                heapq.heappop(self._waiting)
+                self._forget(entry)
+            elif self._grant(weight, floor):
+                self._forget(entry)
+                self._granted += 1
                 turn.set_result(None)
             else:
-                self._later(weight, priority)
+                self._later(weight, floor)
                 return
 
-    def _later(self, weight: float, priority: Priority) -> None:
-        floor = min(self._reserve, self._budget - weight) if priority >= Priority.QUERY else 0.0
-        short = max(weight + floor - self._left, 0.0) / self._rate
+    def _forget(self, entry: _Waiting) -> None:
+        if entry is self._waiting[0]:
+            heapq.heappop(self._waiting)
+        else:
+            self._waiting.remove(entry)
+            heapq.heapify(self._waiting)
+
+    def _later(self, weight: float, floor: float) -> None:
+        short = max(weight + min(floor, self._budget - weight) - self._left, 0.0) / self._rate
         delay = max(short, self._paused_until - self._clock(), 0.001)
         self._timer = asyncio.get_running_loop().call_later(delay, self._serve)

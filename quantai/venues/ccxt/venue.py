@@ -35,6 +35,9 @@ from quantai.venues.venue import Answer, Ask, OpenOrder, Request
 PAUSE_S = 10.0
 """How long nothing is asked after the exchange said that it was too much, unless it says for how long."""
 
+ORDER_WAIT_S = 0.5
+"""How long an order waits for its share of the rate limit before it is refused: later it is not what was meant."""
+
 TURN_S = 2.0
 """How long a request waits for the response to the one before it about the same order."""
 
@@ -75,6 +78,7 @@ class CcxtVenue:
         self._symbols: dict[int, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, asyncio.Task[None]] = {}
+        self._asking: set[str] = set()
         self.unreadable: deque[str] = deque(maxlen=100)
         self.unread = 0
         self._is_connected = False
@@ -94,6 +98,7 @@ class CcxtVenue:
         self._is_connected = True
         self._catching_up.begin()
         self._spawn(self._watch_over())
+        self._spawn(self._listen())
         if self._dead_man_s and self.profile.dead_man:
             self._spawn(self._stay_alive())
 
@@ -274,7 +279,16 @@ class CcxtVenue:
         return task
 
     async def _serve(self, request: Request, order: Order, before: asyncio.Task[None] | None) -> None:
-        if before is not None and not before.done() and request.ask is not Ask.QUERY:
+        if request.ask is Ask.QUERY:
+            if request.order_id in self._asking:  # one that waits for its turn answers this one, too
+                return
+            self._asking.add(request.order_id)
+            try:
+                await self._desk.serve(request, order)
+            finally:
+                self._asking.discard(request.order_id)
+            return
+        if before is not None and not before.done():
             await asyncio.wait([before], timeout=TURN_S)
         await self._desk.serve(request, order)
 
@@ -286,7 +300,12 @@ class CcxtVenue:
         """Make a call within the rate limit; errors are ccxt's."""
         cost = self.profile.weight(weight)
         if not self._limiter.take(cost, priority):
-            await self._limiter.wait(cost, priority)
+            try:
+                async with asyncio.timeout(ORDER_WAIT_S if priority is Priority.ORDER else None):
+                    await self._limiter.wait(cost, priority)
+            except TimeoutError:
+                limit = f"{self.profile.budget:g} in {self.profile.window_s:g} s"
+                raise InputError(f"not sent: more requests than the rate limit has room for ({limit})") from None
         try:
             return await call()
         except Exception as error:
@@ -309,6 +328,13 @@ class CcxtVenue:
             await self._api.load_time_difference()
         except ccxt.BaseError as error:
             _log.warning("%s: the clock cannot be compared: %s", self.name, self._keys.redact(str(error)))
+
+    async def _listen(self) -> None:
+        """Notice, before anybody asks, that the stream has fallen silent."""
+        while True:
+            await asyncio.sleep(0.25)
+            if self._stream.is_up:
+                self._catching_up.listen()
 
     async def _watch_over(self) -> None:
         """Ask, now and then, what the stream should have told."""
