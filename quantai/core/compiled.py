@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -120,6 +121,10 @@ class _EngineImpl(CompileResultCacheImpl):
 
 class _EngineCache(FunctionCache):
     _impl_class = _EngineImpl
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with suppress(OSError):  # a full disk costs the time of the next start, and must not end a run
+            super().save_overload(sig, data)
 
 
 def compiled[F: Callable[..., Any]](function: F) -> F:

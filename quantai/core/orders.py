@@ -169,15 +169,18 @@ def _tally(order: Any, px_ticks: int, qty_lots: int) -> None:
 
 @compiled
 def _request(order: Any, report: Any) -> int:
-    """Enter a request of ours, or answer it without sending."""
-    free, cancels, replaces = -1, 0, 0
+    """Enter a request of ours, or answer it without sending; a cancel always finds room."""
+    free, lost, cancels, replaces = -1, -1, 0, 0
     for i in range(REQUESTS):
         if order.request_state[i] == 0:
             free = i if free < 0 else free
         elif order.request_kind[i] == REPLACE_REQUEST:
             replaces += 1
-        elif not order.request_state[i] & OVERDUE:
+        elif order.request_state[i] & OVERDUE:
+            lost = i  # a late answer to a cancel says no more than an answer to a later one
+        else:
             cancels += 1
+    free = lost if free < 0 else free
     filled = order.qty_lots > 0 and order.cum_lots >= order.qty_lots
     if is_over(order):
         return ALREADY_DONE
@@ -186,6 +189,8 @@ def _request(order: Any, report: Any) -> int:
             return ALREADY_PENDING
         if filled and not replaces:  # a filled order can be raised, but there is nothing to cancel
             return ALREADY_DONE
+    elif replaces == REQUESTS - 1:
+        return TOO_MANY_PENDING
     if free < 0:
         return TOO_MANY_PENDING
     order.request[free] = report.request

@@ -103,7 +103,7 @@ class Outcome(IntFlag):
     ALREADY_PENDING = 16  # a cancel is outstanding
     ALREADY_DONE = 32  # nothing is left to cancel or replace
     DUPLICATE_SUBMIT = 64  # this order was submitted before
-    TOO_MANY_PENDING = 128  # no room for one more request
+    TOO_MANY_PENDING = 128  # seven replaces are outstanding
     TABLE_FULL = 256  # nothing was done: reserve room for executions and apply the report again
 
 

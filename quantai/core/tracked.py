@@ -16,7 +16,7 @@ from quantai.core.transitions import ENDED, STATUS_OF, Life
 from quantai.core.wide import whole
 
 REQUESTS = 8
-"""How many requests one order can have outstanding; one more is answered TOO_MANY_PENDING."""
+"""How many requests one order can have outstanding; the last place is never a replace's, so that a cancel has one."""
 
 TRACKED = np.dtype(
     [

@@ -17,6 +17,7 @@ from quantai.execution.gate import NEVER, Gate
 from quantai.execution.order_table import (
     ASKED,
     DENIED_BY_RISK,
+    DOOMED,
     GONE,
     KILLED,
     SENT,
@@ -25,6 +26,8 @@ from quantai.execution.order_table import (
     OrderTable,
     clear,
     is_finished,
+    may_trade,
+    open_lots,
 )
 from quantai.execution.outgoing import DENIED, LOCAL, Step
 from quantai.execution.setup import Setup
@@ -45,6 +48,8 @@ POINT = np.dtype(
     ]
 )
 """Where the order management stands in the stream."""
+
+_ANSWERS_OF_CANCELS = (Kind.PENDING_CANCEL, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT)
 
 BACKOFF = 6
 """A query without an answer is repeated after patience x 2, 4 … 2^6."""
@@ -128,9 +133,11 @@ class Flow:
             self._settle_children(slot)
         elif traded and int(tracked["flags"]) & OCO:
             self._cancel_rivals(slot)
-        alive = entry["flags"] & SENT and not is_finished(tracked)
-        told = kind in (Kind.ACK, Kind.ORDER_STATUS) and tracked["life"] != Life.LOST
-        if entry["flags"] & GONE and alive and told and not _cancel_is_out(tracked):
+        alive = entry["flags"] & SENT and not finished
+        if alive and was_finished and entry["flags"] & DOOMED:
+            entry["flags"] |= KILLED | GONE
+        # any sign of life repeats a cancel that got lost; a refusal is taken, or leads to a query that decides
+        if entry["flags"] & GONE and alive and kind not in _ANSWERS_OF_CANCELS and not _cancel_is_out(tracked):
             self.cancel(slot, self.seq, self.own_k())
         self._watch_over(slot)
 
@@ -170,8 +177,7 @@ class Flow:
 
     def _work(self, slot: int) -> None:
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
-        lots, px = _working(tracked)
-        self.gate.work(self.account(slot), tracked, int(entry["ticket"]), lots, px)
+        self.gate.work(self.account(slot), tracked, int(entry["ticket"]), open_lots(tracked), _price(tracked))
 
     def release(self, slot: int) -> None:
         """Let an order pass risk and go out, or end it."""
@@ -340,14 +346,19 @@ class Flow:
     def kill(self, accounts: list[int]) -> None:
         """Cancel everything of these accounts that works or sleeps; `kill_switch.outcome` says what came of it."""
         for slot in range(len(self.table)):
-            entry = self.table.entries[slot]
-            if self.account(slot) not in accounts or is_finished(self.table.tracked[slot]):
+            entry, tracked = self.table.entries[slot], self.table.tracked[slot]
+            if self.account(slot) not in accounts:
                 continue
             if entry["flags"] & WAITING:
                 self.end(slot, Reason.BY_USER)
             elif entry["flags"] & SENT:
-                entry["flags"] |= KILLED | GONE
-                self.cancel(slot, self.seq, self.own_k())
+                entry["flags"] |= DOOMED
+                if may_trade(tracked):
+                    entry["flags"] |= KILLED | GONE
+                    self.cancel(slot, self.seq, self.own_k())
+                elif tracked["life"] == Life.LOST:
+                    entry["flags"] |= KILLED | GONE
+                    self.query(slot)
 
     def reconcile(self, accounts: list[int]) -> None:
         """Ask about every order of these accounts that may still be alive."""
@@ -380,15 +391,11 @@ def _awaits(tracked: Any) -> bool:
     return bool(((state & OUT != 0) & (state & OVERDUE == 0)).any())
 
 
-def _working(tracked: Any) -> tuple[int, int]:
-    """Return the most lots an order can still execute, and its limit: as asked for while a change is under way."""
-    if is_over(tracked):
-        return 0, int(tracked["px_ticks"])
-    total, px = int(tracked["qty_lots"]), int(tracked["px_ticks"])
-    last = -1
+def _price(tracked: Any) -> int:
+    """Return the limit of an order: as asked for while a change is under way."""
+    px, last = int(tracked["px_ticks"]), -1
     for i in range(REQUESTS):
-        if tracked["request_state"][i] and tracked["request_kind"][i] != CANCEL_REQUEST:
-            total = max(total, int(tracked["request_qty_lots"][i]))
-            if int(tracked["request"][i]) > last:
-                last, px = int(tracked["request"][i]), int(tracked["request_px_ticks"][i])
-    return max(total - int(tracked["cum_lots"]), 0), px
+        asked = tracked["request_state"][i] and tracked["request_kind"][i] != CANCEL_REQUEST
+        if asked and int(tracked["request"][i]) > last:
+            last, px = int(tracked["request"][i]), int(tracked["request_px_ticks"][i])
+    return px

@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 from quantai.core.reports import Refusal
-from quantai.core.tracked import LATE, OUT, OVERDUE, REQUESTS, leaves
+from quantai.core.tracked import LATE, OUT, OVERDUE, REQUESTS
+from quantai.core.transitions import Life
 from quantai.execution.client_ids import client_id
 from quantai.execution.oms import OMS
-from quantai.execution.order_table import KILLED, is_finished
+from quantai.execution.order_table import ASKED, KILLED, is_finished, may_trade, open_lots
 from quantai.portfolio.desks import desk_of
 
 
@@ -36,13 +37,18 @@ def outcome(oms: OMS) -> Kill:
             continue
         name = client_id(oms.setup.desks[desk_of(entry["order"])].run, int(entry["seq"]), int(entry["k"]))
         states = [int(tracked["request_state"][i]) for i in range(REQUESTS) if tracked["request_state"][i] & OUT]
-        if is_finished(tracked):
-            found.canceled.append(name)
+        lots = open_lots(tracked)
+        if not may_trade(tracked):
+            if tracked["life"] == Life.LOST and entry["flags"] & ASKED:
+                lots = int(tracked["qty_lots"] - tracked["cum_lots"])
+                found.unknown[name] = f"the venue does not know it: {lots} lots work if it arrives yet"
+            else:
+                found.canceled.append(name)
         elif entry["refusal"]:
             why = Refusal(int(entry["refusal"])).name.lower().replace("_", " ")
-            found.refused[name] = f"{int(leaves(tracked))} lots still work: {why}"
+            found.refused[name] = f"{lots} lots {'may ' * is_finished(tracked)}still work: {why}"
         elif any(state & (LATE | OVERDUE) for state in states) or tracked["late"]:
-            found.unknown[name] = f"no answer in time; {int(leaves(tracked))} lots may still work"
+            found.unknown[name] = f"no answer in time; {lots} lots may still work"
         else:
             found.pending.append(name)
     return found

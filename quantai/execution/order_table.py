@@ -7,7 +7,7 @@ import numpy as np
 from quantai.core.executions import EXECUTION, Executions, Fate, executions, live, reserve, restore
 from quantai.core.orders import submit
 from quantai.core.rows import CHILD, OCO, Rows
-from quantai.core.tracked import TRACKED, is_over
+from quantai.core.tracked import CANCEL_REQUEST, REQUESTS, TRACKED, is_over
 from quantai.portfolio.desks import desk_of
 
 ENTRY = np.dtype(
@@ -28,9 +28,9 @@ ENTRY = np.dtype(
 )
 """What the order management knows of an order besides its TRACKED row; 64 bytes."""
 
-SENT, WAITING, GONE, KILLED, ASKED, DENIED_BY_RISK, YIELDED = 1, 2, 4, 8, 16, 32, 64
+SENT, WAITING, GONE, KILLED, ASKED, DENIED_BY_RISK, YIELDED, DOOMED = 1, 2, 4, 8, 16, 32, 64, 128
 """ENTRY.flags: handed out; a child asleep; to be canceled; by the kill switch; a query is out; reason is risk's;
-canceled for a rival."""
+canceled for a rival; canceled should it come to life, because the kill switch was pulled since."""
 
 ASKED_FOR = np.dtype([("order", "u8"), ("seq", "u8"), ("request", "u4"), ("k", "u2"), ("pad", "u2")])
 """A cancel or replace that was sent, with its client id; 24 bytes."""
@@ -176,6 +176,22 @@ class OrderTable:
 def is_finished(tracked: Any) -> bool:
     """Say whether an order has ended or is filled: only a bust, a late fill or a raise can move it still."""
     return bool(is_over(tracked)) or 0 < int(tracked["qty_lots"]) <= int(tracked["cum_lots"])
+
+
+def open_lots(tracked: Any) -> int:
+    """Return the most lots an order can still execute: with every change that is under way accepted."""
+    if is_over(tracked):
+        return 0
+    total = int(tracked["qty_lots"])
+    for i in range(REQUESTS):
+        if tracked["request_state"][i] and tracked["request_kind"][i] != CANCEL_REQUEST:
+            total = max(total, int(tracked["request_qty_lots"][i]))
+    return max(total - int(tracked["cum_lots"]), 0)
+
+
+def may_trade(tracked: Any) -> bool:
+    """Say whether an order can execute without coming back to life: it works, or a change that raises it is out."""
+    return not is_finished(tracked) or open_lots(tracked) > 0
 
 
 def clear(entry: Any, flags: int) -> None:

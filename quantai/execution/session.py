@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.errors import InputError, VenueError
+from quantai.core.errors import InputError, StorageError, VenueError
 from quantai.core.reports import REPORT
 from quantai.core.rows import EVENT, LAST, Kind, Rows, zeros
 from quantai.execution.controls import ALL, Control, control
@@ -21,10 +21,13 @@ from quantai.execution.oms import OMS
 from quantai.execution.outgoing import Step
 from quantai.journal import EventStore, StoreReader, Text
 from quantai.journal.bus import EventBus
-from quantai.venues.venue import Sends
+from quantai.venues.venue import Ask, Request, Sends
 
 SNAPSHOT = "oms"
 """The name of the order management's snapshots in a store."""
+
+REPEATABLE = (Ask.CANCEL, Ask.QUERY)
+"""What a venue may be asked twice: recovery may not know that it was asked."""
 
 _EXECUTIONS = frozenset((Kind.FILL, Kind.TRADE_CANCEL, Kind.TRADE_CORRECT))
 
@@ -47,14 +50,17 @@ class Session:
         if oms.seq < last:
             raise InputError(f"{store.path} has rows {oms.seq + 1} … {last} that were not processed: recover from it")
         self.oms, self.store, self._venue, self._bus = oms, store, venue, bus
+        self._ahead = False  # the order management has processed a kill switch that the journal did not take
         self._untold: deque[Rows] = deque()
         self._telling = asyncio.Lock()
 
     async def see(self, rows: Rows, text: str = "") -> Step:
         """Take EVENT rows (market data, timers, controls, adjustments) and number them; `text` goes with the only one.
 
-        Raises InputError before anything is journaled when a row cannot be of this run.
+        Raises InputError before anything is journaled when a row cannot be of this run, and StorageError when the
+        journal takes no rows: the cancels of a kill switch have been sent all the same then.
         """
+        self._check_open(rows)
         if rows.dtype != EVENT or (text and len(rows) != 1):
             raise InputError(f"see takes EVENT rows, and a text beside one of them: got {len(rows)} of {rows.dtype}")
         for row in rows[(rows["kind"] == Kind.CONTROL) | (rows["kind"] == Kind.ADJUST)]:
@@ -62,7 +68,11 @@ class Session:
         first = self.store.next_seq
         numbered = np.array(rows, EVENT)
         numbered["seq"] = np.arange(first, first + len(rows))
-        self.store.append(numbered, texts=[Text(first, "control", text)] if text else [])
+        try:
+            self.store.append(numbered, texts=[Text(first, "control", text)] if text else [])
+        except StorageError:
+            await self._kill_unrecorded(numbered)
+            raise
         return await self._finish(feed(self.oms, numbered, {first: text} if text else {}), numbered)
 
     async def hear(self, reports: Rows, texts: Iterable[tuple[str, str]] = ()) -> Step:
@@ -71,6 +81,7 @@ class Session:
         Executions are on the disk before anybody is told of them. Raises InputError, before anything is journaled, for
         rows that no venue can mean.
         """
+        self._check_open()
         if reports.dtype != REPORT:
             raise InputError(f"hear takes REPORT rows, not {reports.dtype}")
         self.oms.check_reports(reports)
@@ -91,6 +102,7 @@ class Session:
 
         Raises InputError, before anything is journaled, for intents of another row or desk.
         """
+        self._check_open()
         self.oms.check_intents(intents)
         self.store.append_intents(intents)
         step = Step()
@@ -111,6 +123,7 @@ class Session:
 
     def snapshot(self) -> int:
         """Keep the state in the journal, so that a recovery need not start at the first row; returns the row."""
+        self._check_open()
         return self.store.snapshot(SNAPSHOT, self.oms.snapshot())
 
     def _describe(self, event: Any, report: Any) -> None:
@@ -130,18 +143,54 @@ class Session:
             event["qty"] = self.oms.gate.units(i, int(report["qty_lots"]))
 
     async def _finish(self, step: Step, seen: Rows | None) -> Step:
-        """Send what a step asks for, once its cause is on the disk, and tell the bus."""
+        """Send what a step asks for, once its cause is on the disk, and tell the bus.
+
+        What can be sent twice without harm does not wait for a disk that refuses: a cancel must always get out.
+        """
         if self._bus is not None:
             self._untold += [rows for rows in (seen, step.events) if rows is not None and len(rows)]
         if step.requests and self.store.durable_seq <= self.oms.seq:
-            self.store.flush()
-        for request in step.requests:
+            try:
+                self.store.flush()
+            except StorageError:
+                await self._send([r for r in step.requests if r.ask in REPEATABLE])
+                raise
+        failure = await self._send(step.requests)
+        await self._tell()
+        if failure is not None:
+            raise failure
+        return step
+
+    async def _send(self, requests: Iterable[Request]) -> Exception | None:
+        """Send every request, whatever becomes of those before it; returns the first error that is a bug."""
+        failure: Exception | None = None
+        for request in requests:
             try:
                 await self._venue.send(request)
             except VenueError as error:  # it may have arrived: the deadline asks, nothing is repeated
                 _log.warning("%s %s: %s", request.ask.name, request.client_id, error)
-        await self._tell()
-        return step
+            except Exception as error:  # noqa: BLE001 - a bug in an adapter must not stop the cancels after it
+                _log.exception("%s %s: the venue failed", request.ask.name, request.client_id)
+                failure = failure or error
+        return failure
+
+    async def _kill_unrecorded(self, rows: Rows) -> None:
+        """Pull the kill switch although the journal takes no rows; nothing else is taken from then on."""
+        kills = rows[(rows["kind"] == Kind.CONTROL) & (rows["aux"] == Control.KILL)].copy()
+        for n, row in enumerate(kills):
+            self._ahead = True
+            row["seq"] = max(int(row["seq"]), self.oms.seq + 1)
+            step = self.oms.process(row)
+            if n == 0:
+                _log.critical("the kill switch is not in the journal: only its cancels go out from now on")
+            await self._send([r for r in step.requests if r.ask in REPEATABLE])
+
+    def _check_open(self, rows: Rows | None = None) -> None:
+        """Refuse rows when the journal ends before what was processed, except another pull of the kill switch."""
+        if not self._ahead:
+            return
+        if rows is None or not bool(((rows["kind"] == Kind.CONTROL) & (rows["aux"] == Control.KILL)).all()):
+            raise StorageError(f"{self.store.path} did not take the kill switch: recover from it, with space, to go on")
 
     async def _tell(self) -> None:
         """Publish what nobody was told yet: by whichever call gets here first, so that nothing is overtaken."""

@@ -17,7 +17,7 @@ from quantai.execution.recovery import recover, replay
 from quantai.execution.session import Session
 from quantai.journal import EventStore, StoreReader, Stream, describe_run
 from quantai.journal.bus import Bus
-from quantai.venues.venue import Request
+from quantai.venues.venue import Request, Sends
 from tests.chaos.oms import run
 from tests.unit.oms_setting import START, Market, limits, setup
 
@@ -38,7 +38,7 @@ class Wire:
             raise VenueError("the connection is gone")
 
 
-def open_session(path: Path, wire: Wire, bus: Bus | None = None) -> Session:
+def open_session(path: Path, wire: Sends, bus: Bus | None = None) -> Session:
     oms = OMS(setup())
     store = EventStore.create(path, describe_run("test", oms=oms.setup.as_dict()), flush_interval_s=60)
     return Session(oms, store, wire, bus)

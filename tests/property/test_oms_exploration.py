@@ -14,7 +14,7 @@ from quantai.core.transitions import ENDED
 from quantai.execution.controls import Control, control
 from quantai.execution.exposure import N_WORKING
 from quantai.execution.oms import OMS
-from quantai.execution.order_table import SENT, is_finished
+from quantai.execution.order_table import DOOMED, GONE, KILLED, SENT, is_finished, may_trade
 from quantai.execution.outgoing import Step
 from quantai.venues.venue import Ask
 from tests.unit.oms_setting import Market, limits
@@ -139,6 +139,11 @@ class Trading(RuleBasedStateMachine):
             assert bool(entry["flags"] & SENT) == bool(entry["ticket"])
             if not entry["flags"] & SENT and order["life"] >= ENDED:
                 assert leaves(order) == 0
+            if entry["flags"] & DOOMED and may_trade(order):
+                assert entry["flags"] & KILLED
+            if entry["flags"] & SENT and may_trade(order) and entry["flags"] & GONE and not entry["refusal"]:
+                asked = (order["request_kind"] == Kind.CANCEL_REQUEST) & (order["request_state"] != 0)
+                assert asked.any() or entry["deadline"], "to be canceled, and nobody is asked to"
             if entry["flags"] & SENT and entry["deadline"]:
                 assert entry["deadline"] >= oms.point["deadline"][0]
         self.positions_are_what_the_executions_say()

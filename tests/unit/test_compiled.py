@@ -54,3 +54,25 @@ def test_only_what_can_reach_machine_code_compiles_it_again():
     assert {"quantai.core.orders", "quantai.venues.book", "quantai.execution.risk"} <= set(sources)
     assert "quantai.core.rows" in sources, "its constants are frozen into machine code"
     assert not {"quantai.execution.loop", "quantai.feeds.crypto", "quantai.venues.ccxt.venue"} & set(sources)
+
+
+def test_a_disk_that_takes_no_machine_code_ends_no_run(tmp_path):
+    program = """
+import resource, signal
+from quantai.core.compiled import compiled
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+@compiled
+def twice(x):
+    return 2 * x
+print(twice(4))
+"""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")],
+        env=os.environ | {"QUANTAI_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["8"]

@@ -263,8 +263,19 @@ ANSWERS = {
         [],
     ),
     "more requests than there is room for": (
-        "\n".join(f"replace_request req=R{i} qty=9" for i in range(REQUESTS + 1)),
+        "\n".join(f"replace_request req=R{i} qty=9" for i in range(REQUESTS)),
         ["TOO_MANY_PENDING"],
+    ),
+    "a cancel when no replace finds room": (
+        "\n".join(f"replace_request req=R{i} qty=9" for i in range(REQUESTS - 1)) + "\ncancel_request req=Z",
+        [],
+    ),
+    "more cancels than there is room for, each believed lost": (
+        "\n".join(
+            f"cancel_request req=C{i}\ntimeout req=C{i}\nquery_result status=New cum=0 qty=10"
+            for i in range(REQUESTS + 1)
+        ),
+        [],
     ),
 }
 

@@ -1,0 +1,129 @@
+"""Orders that must go: lost cancels, full request slots, orders that come back to life, the kill switch."""
+
+import pytest
+
+from quantai.core.reports import OrdStatus, Refusal
+from quantai.core.rows import SEC, Action, Kind
+from quantai.core.tracked import leaves
+from quantai.execution.controls import Control, control
+from quantai.execution.kill_switch import outcome
+from tests.unit.oms_setting import Market, asked
+
+
+def working(**fields: int) -> tuple[Market, int]:
+    market = Market()
+    order = market.new(**fields)
+    market.hear(order, Kind.ACK)
+    return market, order
+
+
+def test_however_many_cancels_are_lost_another_one_goes_out() -> None:
+    market, order = working()
+    market.ask(Action.CANCEL, order)
+    for _ in range(30):
+        assert asked(market.pass_time(400 * SEC)) == [("QUERY", order)]
+        assert asked(market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW, qty_lots=1000)) == [("CANCEL", order)]
+    market.hear(order, Kind.CANCELED, request=31)
+    assert leaves(market.tracked(order)) == 0
+
+
+def test_replaces_without_an_answer_leave_room_for_a_cancel() -> None:
+    market, order = working()
+    sent = [asked(market.ask(Action.REPLACE, order, px_ticks=191 + n)) for n in range(9)]
+    assert sent == [[("REPLACE", order)]] * 7 + [[]] * 2
+    assert asked(market.see(control(Control.KILL))) == [("CANCEL", order)]
+    market.pass_time(400 * SEC)
+    assert asked(market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW)) == [("CANCEL", order)]
+
+
+@pytest.mark.parametrize(
+    "sign", [Kind.TRIGGERED, Kind.RESTATED, Kind.REPLACED, Kind.SUSPENDED, Kind.PENDING_REPLACE, Kind.FILL]
+)
+def test_any_sign_of_life_repeats_a_cancel_that_was_lost(sign: Kind) -> None:
+    market, order = working()
+    market.ask(Action.CANCEL, order)
+    market.pass_time(SEC)
+    slot = market.oms.table.slot(order)
+    assert slot is not None
+    market.oms.table.tracked["request_state"][slot][0] = 1 | 8  # lost: out, and the venue said since that it works
+    fields = {"exec": 1, "qty_lots": 10, "px_ticks": 190} if sign is Kind.FILL else {}
+    assert asked(market.hear(order, sign, **fields)) == [("CANCEL", order)]
+    assert asked(market.hear(order, Kind.ACK)) == []
+
+
+def test_the_kill_switch_cancels_a_filled_order_that_a_pending_change_raises() -> None:
+    market, order = working()
+    market.ask(Action.REPLACE, order, qty_lots=2000)
+    market.fill(order, 1, 1000)
+    assert asked(market.see(control(Control.KILL))) == [("CANCEL", order)]
+    assert not outcome(market.oms).complete
+    market.hear(order, Kind.CANCEL_REJECT, request=2, code=Refusal.TOO_LATE)
+    found = outcome(market.oms)
+    assert list(found.refused.values()) == ["1000 lots may still work: too late"]
+    assert asked(market.hear(order, Kind.REPLACED, request=1, qty_lots=2000)) == [("CANCEL", order)]
+    market.hear(order, Kind.CANCELED, request=3)
+    assert outcome(market.oms).complete
+
+
+def test_a_filled_order_whose_raise_is_refused_is_done() -> None:
+    market, order = working()
+    market.ask(Action.REPLACE, order, qty_lots=2000)
+    market.fill(order, 1, 1000)
+    market.see(control(Control.KILL))
+    market.hear(order, Kind.CANCEL_REJECT, request=2, code=Refusal.TOO_LATE)
+    market.hear(order, Kind.REPLACE_REJECT, request=1, code=Refusal.TOO_LATE)
+    assert outcome(market.oms).complete
+
+
+def lost() -> tuple[Market, int]:
+    market = Market()
+    order = market.new()
+    for _ in range(3):
+        market.pass_time(400 * SEC)
+        market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND)
+    return market, order
+
+
+@pytest.mark.parametrize("sign", [Kind.ACK, Kind.FILL, Kind.ORDER_STATUS])
+def test_a_lost_order_that_arrives_after_the_kill_switch_is_canceled(sign: Kind) -> None:
+    market, order = lost()
+    assert asked(market.see(control(Control.KILL))) == [("QUERY", order)]
+    found = outcome(market.oms)
+    assert list(found.unknown.values()) == ["the venue does not know it: 1000 lots work if it arrives yet"]
+    assert not found.complete
+    fields = {"exec": 1, "qty_lots": 10, "px_ticks": 190} if sign is Kind.FILL else {"code": OrdStatus.NEW}
+    if sign is Kind.ACK:
+        fields = {}
+    assert asked(market.hear(order, sign, **fields)) == [("CANCEL", order)]
+    market.hear(order, Kind.CANCELED)
+    assert outcome(market.oms).complete
+
+
+def test_a_lost_order_that_is_not_found_again_after_the_kill_switch_is_gone() -> None:
+    market, order = lost()
+    market.see(control(Control.KILL))
+    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND)
+    assert outcome(market.oms).complete
+    assert asked(market.hear(order, Kind.ACK)) == [("CANCEL", order)]  # and would be canceled all the same
+    assert not outcome(market.oms).complete
+
+
+def test_what_comes_back_to_life_after_the_kill_switch_is_canceled() -> None:
+    market, filled = working()
+    market.fill(filled, 1, 1000)
+    rejected = market.new()
+    market.hear(rejected, Kind.REJECT)
+    other = market.new(desk=2)
+    market.hear(other, Kind.REJECT)
+    assert asked(market.see(control(Control.KILL, account=0))) == []
+    assert outcome(market.oms).complete
+    assert ("CANCEL", filled) in asked(market.hear(filled, Kind.TRADE_CANCEL, exec=2, ref=1))
+    assert ("CANCEL", rejected) in asked(market.hear(rejected, Kind.ACK))
+    assert ("CANCEL", other) not in asked(market.hear(other, Kind.ACK))
+    assert len(outcome(market.oms).pending) == 2
+
+
+def test_an_order_canceled_by_hand_is_not_of_the_kill_switch() -> None:
+    market, order = working()
+    market.ask(Action.CANCEL, order)
+    assert outcome(market.oms) == ([], [], {}, {})
