@@ -1,5 +1,6 @@
 """The limits of an account: one TOML file, every key required, hot-reloadable only to something stricter."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -187,7 +188,11 @@ def _value(name: str, kind: Any, said: Any) -> Any:
         value = Decimal("nan")
     if not value.is_finite() or value < 0:
         raise InputError(f"limits: {name} = {said!r} is not a number of 0 or more")
+    if name in ("max_drawdown", "max_reject_ratio") and value > 1:
+        raise InputError(f"limits: {name} = {said} is a fraction: write 0.2 for 20 percent, 1 for no limit")
     if kind is Decimal:
+        if math.isinf(float(value)):
+            raise InputError(f"limits: {name} = {said} is more than any account holds")
         return value
     if value != int(value):
         raise InputError(f"limits: {name} = {said!r} is not a whole number")

@@ -1,5 +1,6 @@
 """The limits file: complete, spelt right, in range, and never looser by accident."""
 
+import re
 from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +33,8 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         (EXAMPLE.text().replace("max_leverage = 2", "max_leverage = -2"), "max_leverage = -2 is not a number of 0"),
         (EXAMPLE.text().replace("max_leverage = 2", "max_leverage = inf"), "is not a number of 0 or more"),
         (EXAMPLE.text().replace("max_leverage = 2", "max_leverage = true"), "max_leverage = True is not a number"),
+        (re.sub("max_drawdown = .*", "max_drawdown = 20", EXAMPLE.text()), "max_drawdown = 20 is a fraction"),
+        (re.sub("max_gross = .*", 'max_gross = "1e400"', EXAMPLE.text()), "max_gross = 1e400 is more than"),
         (EXAMPLE.text().replace("rate_max = 10\n", "rate_max = 10.5\n"), "rate_max = .* is not a whole number"),
         (EXAMPLE.text().replace("rate_max = 10\n", "rate_max = 5000\n"), "rate_max = 5000 is above 4096"),
         (EXAMPLE.text() + "position = 3\n", "position is a table of symbols"),
