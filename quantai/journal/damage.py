@@ -92,6 +92,7 @@ def inspect(path: Path, lock: WriterLock | None) -> Findings:
             version = schema.read_version(db, path)
             if version == schema.VERSION:
                 check_frames(db, found)
+                schema.check_pages(db)
     except (*schema.READ_ERRORS, DataError) as error:
         found.trouble = str(error)
     schema.check_version(path, version)

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from quantai.core.errors import DataError, StorageError
 from quantai.journal import schema
 from quantai.journal.backlog import Backlog
-from quantai.journal.frames import Frame, Stream, unpack_gaps
+from quantai.journal.frames import Frame, Gap, Stream, unpack_gaps
+from quantai.journal.heads import Heads
 from quantai.journal.lock import WriterLock
 
 
@@ -26,8 +29,8 @@ class FrameFile:
         try:
             self._find_ends(first_seq)
             if self._next_frame <= lock.marked:
-                raise schema.damaged(path, DataError(f"it ends before frame {lock.marked}, which was acknowledged"))
-        except schema.READ_ERRORS as error:
+                raise DataError(f"it ends before frame {lock.marked}, which was acknowledged")
+        except (*schema.READ_ERRORS, DataError) as error:
             self._db.close()
             raise schema.damaged(path, error) from None
         except BaseException:
@@ -91,19 +94,32 @@ class FrameFile:
         raise StorageError(f"{self._path}: SQLite refused ({error})") from None
 
     def _find_ends(self, first_seq: int) -> None:
-        event, bar, manifest = self._newest(Stream.EVENT), self._newest(Stream.BAR), self._newest(Stream.MANIFEST)
-        self._next_frame: int = (self._db.execute("SELECT max(n) FROM frames").fetchone()[0] or 0) + 1
-        self._ts_ns = event.ts_last if event else 0
-        self.next_seq = max(manifest.seq_last if manifest else first_seq, event.seq_last + 1 if event else 0)
-        self.next_bar = bar.seq_last + 1 if bar else 0
-        for row in self._db.execute(schema.SELECT + " WHERE stream = ?", (Stream.GAP,)):
-            for gap in unpack_gaps(Frame(*row)):
-                if gap.stream is Stream.EVENT:
-                    self.next_seq = max(self.next_seq, gap.last + 1)
-                elif gap.stream is Stream.BAR:
-                    self.next_bar = max(self.next_bar, gap.last + 1)
+        """Learn where the streams end, from every frame that knows: a number that was used must not be used again."""
+        schema.check_pages(self._db)
+        heads = Heads(self._path)
+        heads.read_on(self._db)
+        gaps = [gap for head in heads.of(Stream.GAP)["n"].tolist() for gap in self._gaps(head)]
+        missing = {*heads.damaged, *heads.holes(0, heads.last)} - {gap.frame for gap in gaps}
+        if missing:
+            raise DataError(f"frame {min(missing)} is damaged or missing")
+        event, bar = heads.newest(Stream.EVENT), heads.newest(Stream.BAR)
+        self._next_frame = heads.last + 1
+        self._ts_ns = int(event["ts_last"]) if event is not None else 0
+        rows = heads.rows
+        told = rows["seq_first"][np.isin(rows["stream"], (Stream.MANIFEST, Stream.END))].max(initial=0)
+        caused = rows["seq_last"][
+            np.isin(rows["stream"], (Stream.EVENT, Stream.INTENT, Stream.REPORT, Stream.SNAPSHOT))
+        ]
+        self.next_seq = int(max(told if len(rows) else first_seq, caused.max(initial=-1) + 1))
+        self.next_bar = int(bar["seq_last"]) + 1 if bar is not None else 0
+        for gap in gaps:
+            if gap.stream is Stream.EVENT:
+                self.next_seq = max(self.next_seq, gap.last + 1)
+            elif gap.stream is Stream.BAR:
+                self.next_bar = max(self.next_bar, gap.last + 1)
 
-    def _newest(self, stream: Stream) -> Frame | None:
-        sql = schema.SELECT + " WHERE stream = ? ORDER BY n DESC LIMIT 1"
-        row = self._db.execute(sql, (stream,)).fetchone()
-        return Frame(*row) if row else None
+    def _gaps(self, n: int) -> list[Gap]:
+        frame = Frame(*self._db.execute(schema.SELECT + " WHERE n = ?", (n,)).fetchone())
+        if not frame.intact:
+            raise DataError(f"frame {n}, which says what was lost before, is damaged")
+        return unpack_gaps(frame)

@@ -1,8 +1,9 @@
 """Frames: a numbered, checksummed run of rows (or one note), the only thing a journal file holds.
 
-A frame's checksum is CRC-32 over its own columns and its body, so a flipped bit in either is found, and a frame pasted
-under another number is too. Beside the body stand the columns a reader skips by: the range of sequence numbers, the
-range of instants and two 64-bit maps of the kinds and instruments inside.
+A frame's checksum is two CRC-32 in one number: over its columns, in the upper half, and over its columns and its body.
+So a flipped bit in either is found, a frame pasted under another number is too, and what a reader skips by can be
+checked without the body: the range of sequence numbers, the range of instants and two 64-bit maps of the kinds and
+instruments inside.
 """
 
 import json
@@ -107,8 +108,14 @@ class Gap(NamedTuple):
 
 
 def checksum(frame: Frame) -> int:
-    """CRC-32 of a frame's columns and body (its `crc` column left out)."""
-    return zlib.crc32(frame.body, zlib.crc32(_COLUMNS.pack(*frame[:9])))
+    """CRC-32 of a frame's columns (its `crc` left out) x 2^32 + CRC-32 of columns and body, as a signed number."""
+    head = head_sum(frame)
+    return (head << 32 | zlib.crc32(frame.body, head)) - (head >> 31 << 64)
+
+
+def head_sum(columns: Sequence[Any]) -> int:
+    """CRC-32 of a frame's columns: the upper half of its checksum; struct.error where damage made one no number."""
+    return zlib.crc32(_COLUMNS.pack(*columns[:9]))
 
 
 def bitmap(values: npt.ArrayLike) -> int:

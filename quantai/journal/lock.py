@@ -51,6 +51,19 @@ class WriterLock:
         text = os.pread(self._handle, _PID_BYTES, _PID_BYTES).strip()
         return int(text) if text.isdigit() else 0
 
+    @staticmethod
+    def mark_of(path: Path) -> int:
+        """The mark of the journal `path`, for whoever only reads; 0 when nothing is known.
+
+        Whoever asks for it before reading the journal must find as many frames.
+        """
+        try:
+            with path.with_name(path.name + ".lock").open("rb") as file:
+                text = os.pread(file.fileno(), _PID_BYTES, _PID_BYTES).strip()
+        except OSError:
+            return 0
+        return int(text) if text.isdigit() else 0
+
     def mark(self, frame: int) -> None:
         """Note the last frame that was acknowledged."""
         self._write(_PID_BYTES, str(frame))

@@ -13,6 +13,7 @@ import numpy as np
 from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.rows import Rows
 from quantai.journal import schema
+from quantai.journal.damage import describe
 from quantai.journal.frames import (
     INSTANT,
     KIND,
@@ -29,8 +30,7 @@ from quantai.journal.frames import (
     unpack_snapshot,
     unpack_texts,
 )
-
-_PAGE = 256  # frames looked up at a time: no read transaction is held while the caller works, or the log only grows
+from quantai.journal.heads import Heads
 
 
 class Where(TypedDict, total=False):
@@ -47,6 +47,9 @@ class Where(TypedDict, total=False):
 class StoreReader:
     """A journal open for reading only. Not to be used by two threads at once; open two readers instead.
 
+    The heads of all frames are read and checked first (some 2 µs a frame), then the bodies of those asked for: no bit
+    that changed can change what is read unnoticed, nor can an end that is missing.
+
     damage: what to do at a frame that is damaged or missing: "raise" a DataError, or "skip" it and note it in
     `passed_over`. Rows that `recover` recorded as lost (`gaps`) are skipped either way.
 
@@ -60,6 +63,8 @@ class StoreReader:
         self.passed_over: list[str] = []
         self._raise = damage == "raise"
         self._db = schema.open_reader(self.path)
+        self._heads = Heads(self.path)
+        self._gaps: dict[int, list[Gap]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -144,16 +149,14 @@ class StoreReader:
 
         A damaged snapshot is passed over whatever `damage` says, because an older one and more rows say the same.
         """
-        found: Snapshot | None = None
-        for frame in self._columns(Stream.SNAPSHOT, _bounds(0, None if at is None else at + 1)):
+        frames = list(self._columns(Stream.SNAPSHOT, _bounds(0, None if at is None else at + 1)))
+        for frame in reversed(frames):
             whole = self._fetch(frame)
             if not whole.intact:
-                self.passed_over.append(_describe(frame))
-                continue
-            snapshot = unpack_snapshot(whole)
-            if snapshot.name == name and (found is None or snapshot.seq >= found.seq):
-                found = snapshot
-        return found
+                self.passed_over.append(describe(frame))
+            elif (snapshot := unpack_snapshot(whole)).name == name:
+                return snapshot
+        return None
 
     def manifests(self) -> list[dict[str, Any]]:
         """The manifest of every session that wrote to the store, in order."""
@@ -165,62 +168,71 @@ class StoreReader:
 
         after: leave out what was lost before EVENT row `after` was journaled: what a state as of that row has seen.
         """
-        found = list(self._known_gaps())
+        found = self._known_gaps()
         if after is None:
             return found
-        sql = "SELECT min(n) FROM frames WHERE stream = ? AND seq_last >= ?"
-        frame = self._ask(sql, (Stream.EVENT, after))[0][0] or 2**63
+        events = self._heads.of(Stream.EVENT)
+        at = int(np.searchsorted(events["seq_last"], after))
+        frame = int(events["n"][at]) if at < len(events) else 2**63
         return [gap for gap in found if (gap.frame >= frame if gap.frame else gap.last > after)]
 
     @property
     def last_frame(self) -> int:
         """The number of the newest durable frame, of whatever stream; 0 when there is none."""
-        return self._ask("SELECT ifnull(max(n), 0) FROM frames", ())[0][0]
+        self._read_on()
+        return self._heads.last
 
     def last_seq(self, stream: Stream = Stream.EVENT) -> int | None:
         """The newest durable sequence number (BAR: index) of a stream; None when it is empty."""
-        row = self._ask("SELECT seq_last FROM frames WHERE stream = ? ORDER BY n DESC LIMIT 1", (stream,))
-        return row[0][0] if row else None
+        self._read_on()
+        head = self._heads.newest(stream)
+        return None if head is None else int(head["seq_last"])
 
     def _ended(self) -> bool:
-        row = self._ask("SELECT stream FROM frames ORDER BY n DESC LIMIT 1", ())
-        return bool(row) and row[0][0] == Stream.END
+        self._read_on()
+        heads = self._heads.rows
+        return len(heads) > 0 and bool(heads["stream"][-1] == Stream.END)
+
+    def _read_on(self) -> None:
+        """Take in the heads that were written since; complain of those that are damaged, and of a missing end."""
+        known = len(self._heads.damaged), self._heads.unread
+        try:
+            self._heads.read_on(self._db)
+        except sqlite3.ProgrammingError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        except schema.READ_ERRORS as error:
+            raise schema.damaged(self.path, error) from None
+        if self._raise or known != (len(self._heads.damaged), self._heads.unread):
+            for frame in list(self._heads.damaged.values())[0 if self._raise else known[0] :]:
+                self._pass_over(describe(frame))
+            if self._heads.unread:
+                self._pass_over(f"it ends before frame {self._heads.unread}, which was acknowledged")
 
     def _columns(
         self, stream: Stream, where: Where, seen: int | None = None, last: int | None = None
     ) -> Iterator[Frame]:
         """The columns (no body) of the frames numbered seen < n <= last that may hold such rows, by number."""
+        self._read_on()
         at = self._before(stream, where) if seen is None else seen
-        last = self.last_frame if last is None else last
-        bounds = (where.get("start", -(2**63)), where.get("stop", 2**63 - 1))
-        sql = schema.SELECT_COLUMNS + " WHERE n > ? AND n <= ? AND stream = ? AND seq_last >= ? AND seq_first < ?"
-        while at < last:
-            rows = self._ask(f"{sql} ORDER BY n LIMIT {_PAGE}", (at, last, stream, *bounds))
-            upto = rows[-1][0] if len(rows) == _PAGE else last
-            self._check_frames(at, upto)
-            for row in rows:
-                yield Frame._make([*row, b""])
-            at = upto
+        last = self._heads.last if last is None else last
+        start, stop = where.get("start", -(2**63)), where.get("stop", 2**63 - 1)
+        heads = self._heads.of(stream)
+        heads = heads[(heads["n"] > at) & (heads["n"] <= last)]
+        self._check_frames(at, last)
+        for head in heads[(heads["seq_last"] >= start) & (heads["seq_first"] < stop)].tolist():
+            yield Frame._make([*head, b""])
 
     def _before(self, stream: Stream, where: Where) -> int:
-        """A frame before which no row asked for can be: found by bisection, as EVENT rows are numbered upwards.
+        """A frame before which no row asked for can be, as EVENT rows are numbered upwards.
 
         INTENT and REPORT rows follow the EVENT row they name, so the same frame serves for them.
         """
         start = where.get("start")
         if start is None or stream not in (Stream.EVENT, Stream.INTENT, Stream.REPORT):
             return 0
-        low, high = 0, self.last_frame
-        while low < high:
-            middle = (low + high + 1) // 2
-            row = self._ask(
-                "SELECT n, seq_last FROM frames WHERE n >= ? AND stream = ? ORDER BY n LIMIT 1", (middle, Stream.EVENT)
-            )
-            if row and row[0][1] < start:
-                low = row[0][0]
-            else:
-                high = middle - 1
-        return low
+        events = self._heads.of(Stream.EVENT)
+        at = int(np.searchsorted(events["seq_last"], start))
+        return int(events["n"][at - 1]) if at else 0
 
     def _load(self, frame: Frame, where: Where) -> Rows | None:
         """The rows of a frame that are asked for; None when there are none."""
@@ -247,7 +259,7 @@ class StoreReader:
         whole = self._fetch(frame)
         if whole.intact:
             return whole
-        self._pass_over(_describe(frame))
+        self._pass_over(describe(frame))
         return None
 
     def _fetch(self, frame: Frame) -> Frame:
@@ -262,18 +274,19 @@ class StoreReader:
             self._pass_over(f"{stream.name} rows {expected} … {found - 1} are missing")
 
     def _check_frames(self, seen: int, last: int) -> None:
-        if self._ask("SELECT count(*) FROM frames WHERE n > ? AND n <= ?", (seen, last))[0][0] == last - seen:
-            return
-        missing = set(range(seen + 1, last + 1)) - {gap.frame for gap in self._known_gaps()}
-        missing -= {n for (n,) in self._ask("SELECT n FROM frames WHERE n > ? AND n <= ?", (seen, last))}
+        missing = set(self._heads.holes(seen, last))
+        if missing:
+            missing -= {gap.frame for gap in self._known_gaps()}
         if missing:
             self._pass_over(f"{len(missing)} frames between {min(missing)} and {max(missing)} are missing")
 
-    def _known_gaps(self) -> Iterator[Gap]:
-        for row in self._ask(schema.SELECT + " WHERE stream = ?", (Stream.GAP,)):
-            frame = Frame(*row)
-            if frame.intact:
-                yield from unpack_gaps(frame)
+    def _known_gaps(self) -> list[Gap]:
+        self._read_on()
+        for head in self._heads.of(Stream.GAP).tolist():
+            if head[0] not in self._gaps:
+                frame = self._intact(Frame._make([*head, b""]))
+                self._gaps[head[0]] = unpack_gaps(frame) if frame else []
+        return [gap for gaps in self._gaps.values() for gap in gaps]
 
     def _pass_over(self, what: str) -> None:
         if self._raise:
@@ -327,8 +340,3 @@ def _check_where(stream: Stream, where: Where) -> None:
 
 def _bounds(start: int, stop: int | None) -> Where:
     return {"start": start} if stop is None else {"start": start, "stop": stop}
-
-
-def _describe(frame: Frame) -> str:
-    name = Stream(frame.stream).name
-    return f"frame {frame.n} ({name} rows {frame.seq_first} … {frame.seq_last}) has a wrong checksum"

@@ -89,8 +89,9 @@ class EventStore:
         path = Path(path)
         lock = WriterLock(path)
         try:
+            if not path.exists():
+                lock.mark(0)  # of an earlier journal of this name, before anybody can read the new one
             schema.create(path)
-            lock.mark(0)
             return cls(path, lock, manifest, first_seq, flush_interval_s)
         except BaseException:
             lock.release()

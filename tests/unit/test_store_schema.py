@@ -67,8 +67,27 @@ def test_an_upgrade_keeps_every_row_and_is_written_down(old: Path) -> None:
     check(old)
     assert upgrade(old) == VERSION
     with closing(sqlite3.connect(old)) as db:
-        assert [version for (version,) in db.execute("SELECT version FROM migrations")] == [VERSION]
+        assert [version for (version,) in db.execute("SELECT version FROM migrations")] == [*range(1, VERSION + 1)]
         assert db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'frames_0'").fetchone() == (0,)
+
+
+def test_a_store_of_schema_1_gets_checksums_of_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    with EventStore.create(path, {}) as store:
+        store.append(BARS, EVENTS)
+        store.append_intents(INTENTS)
+    with closing(sqlite3.connect(path)) as db, db:  # one CRC-32 a frame: the lower half of what it is now
+        db.execute("UPDATE frames SET crc = crc & 4294967295")
+        db.execute("UPDATE frames SET crc = crc + 1 WHERE n = 4")
+        db.execute("UPDATE migrations SET version = 1")
+    with pytest.raises(DataError, match="has schema 1"):
+        StoreReader(path)
+    assert upgrade(path) == 1
+    assert [frame.n for frame in verify(path).damaged] == [4]
+    with StoreReader(path, damage="skip") as reader:
+        assert reader.rows().tobytes() == EVENTS.tobytes()
+        assert len(reader.rows(Stream.INTENT)) == 0
+        assert "frame 4 " in reader.passed_over[0]
 
 
 def test_a_writer_and_a_recovery_upgrade_by_themselves(old: Path, tmp_path: Path) -> None:
