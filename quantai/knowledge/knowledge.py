@@ -167,7 +167,7 @@ class Knowledge:
 
     def conversation(self, **settings: Any) -> Conversation:
         """Return a conversation, whose questions may go on from the ones before; `settings` are those of `ask`."""
-        return Conversation(self.ask, **settings)
+        return Conversation(self.stream, **settings)
 
     def _model(self) -> tuple[Any, ChatSettings | None]:
         chat = self._chat if self._chat is not None else ChatSettings.configured()

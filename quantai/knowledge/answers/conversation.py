@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from quantai.knowledge.answers.answer import Answer
+from quantai.knowledge.answers.answer import Answer, Given
+from quantai.knowledge.answers.chat import AnswerStream
 from quantai.knowledge.words import words
 
 TURNS = 6
@@ -11,11 +12,16 @@ TURNS = 6
 
 
 class Conversation:
-    """Remembers what was asked and answered. `ask` is `Knowledge.ask`, which is given the `history` of this one."""
+    """Remembers what was asked and answered. `stream` is `Knowledge.stream`, which is given this one's `history`."""
 
-    def __init__(self, ask: Callable[..., Answer], **settings: Any) -> None:
-        self._ask, self._settings = ask, settings
-        self.turns: list[Answer] = []
+    def __init__(self, stream: Callable[..., AnswerStream | Given], **settings: Any) -> None:
+        self._stream, self._settings = stream, settings
+        self._said: list[AnswerStream | Given] = []
+
+    @property
+    def turns(self) -> list[Answer]:
+        """The answers so far, oldest first; one that is still being written is waited for."""
+        return [said.answer for said in self._said]
 
     @property
     def history(self) -> list[tuple[str, str]]:
@@ -24,9 +30,13 @@ class Conversation:
 
     def ask(self, question: str, **settings: Any) -> Answer:
         """Answer a question; one too short to stand alone ("and in 2020?") is searched for with the one before it."""
-        search = question
-        if self.turns and len(set(words(question))) < 3:
-            search = f"{self.turns[-1].question} {question}"
-        answer = self._ask(question, search=search, history=self.history, **self._settings | settings)
-        self.turns.append(answer)
-        return answer
+        return self.stream(question, **settings).answer
+
+    def stream(self, question: str, **settings: Any) -> AnswerStream | Given:
+        """As `ask`, piece by piece: iterate for the text as it is written, then take `.answer`."""
+        search, turns = question, self.turns
+        if turns and len(set(words(question))) < 3:
+            search = f"{turns[-1].question} {question}"
+        said = self._stream(question, search=search, history=self.history, **self._settings | settings)
+        self._said.append(said)
+        return said

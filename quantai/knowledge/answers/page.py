@@ -4,8 +4,6 @@ What a model or a document says is text here: no mark-up of theirs, no picture a
 that loads a picture tells its server what was asked.
 """
 
-import itertools
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -18,28 +16,30 @@ UNCITED = "[uncited]"
 """What stands behind a claim that cites nothing."""
 
 _CITE = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
-_counter = itertools.count(1)
 
-_STYLE = (
-    "<style>.qa-answer summary{cursor:pointer}.qa-answer pre{white-space:pre-wrap;font-family:inherit;margin:.3em 1em}"
-    ".qa-answer .qa-more{opacity:.7}.qa-answer .qa-uncited{color:#b35900;font-size:.85em}</style>"
-)
+_MORE = 'style="opacity:.7"'
+_BODY = 'style="white-space:pre-wrap;font-family:inherit;margin:.3em 1em"'
+_PARAGRAPH = 'style="margin:.6em 0"'
+_CITED = 'style="display:inline-block;vertical-align:top;max-width:100%"'
 
 
 def answer_html(text: str, passages: Mapping[int, Passage], notes: Sequence[str] = ()) -> str:
     """Return an answer with its passages by the number that cites them; a click on [1] opens the first.
 
+    What opens is HTML's own fold: links within a page and scripts do not work in every notebook.
+
     >>> page = answer_html(
     ...     "It rose [1].", {1: Passage("It rose.", 1, 1, "a.md", "", "", None, None, 0, 0, "", "", 0, 0)}
     ... )
-    >>> "<details" in page and 'href="#' in page
-    True
+    >>> page.count("<details"), page.count("It rose.")
+    (2, 2)
     """
-    name = f"qa-{os.getpid()}-{next(_counter)}"
-    paragraphs = "".join(f"<p>{_inline(part, passages, name)}</p>" for part in text.split("\n\n") if part.strip())
-    shown = "".join(_passage(number, passage, name) for number, passage in passages.items())
-    said = "".join(f'<p class="qa-more"><em>{escape(note)}</em></p>' for note in notes)
-    return f'{_STYLE}<div class="qa-answer">{paragraphs}{shown}{said}</div>'
+    paragraphs = "".join(
+        f"<div {_PARAGRAPH}>{_inline(part, passages)}</div>" for part in text.split("\n\n") if part.strip()
+    )
+    shown = "".join(_passage(number, passage) for number, passage in passages.items())
+    said = "".join(f"<div {_MORE}><em>{escape(note)}</em></div>" for note in notes)
+    return f'<div class="qa-answer">{paragraphs}{shown}{said}</div>'
 
 
 def address(passage: Passage) -> str:
@@ -64,26 +64,35 @@ def numbered(passages: Iterable[Passage]) -> dict[int, Passage]:
     return dict(enumerate(passages, 1))
 
 
-def _inline(text: str, passages: Mapping[int, Passage], name: str) -> str:
+def _inline(text: str, passages: Mapping[int, Passage]) -> str:
     said = escape(text)
     said = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", said, flags=re.DOTALL)
     said = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", said)
-    said = said.replace(UNCITED, f'<span class="qa-uncited">{UNCITED}</span>').replace("\n", "<br>")
+    said = said.replace(UNCITED, f"<small {_MORE}>{UNCITED}</small>").replace("\n", "<br>")
 
-    def link(cite: re.Match[str]) -> str:
-        return re.sub(
-            r"\d+", lambda n: f'<a href="#{name}-{n[0]}">{n[0]}</a>' if int(n[0]) in passages else n[0], cite[0]
+    def fold(cite: re.Match[str]) -> str:
+        numbers = [int(number) for number in re.findall(r"\d+", cite[1])]
+        if not set(numbers) <= set(passages):
+            return cite[0]
+        return "".join(
+            f'<details class="qa-cite" {_CITED}><summary style="cursor:pointer">[{number}]</summary>'
+            f"<div {_MORE}>{_where(passages[number])}</div><pre {_BODY}>{_marked(passages[number])}</pre></details>"
+            for number in numbers
         )
 
-    return _CITE.sub(link, said)
+    return _CITE.sub(fold, said)
 
 
-def _passage(number: int, passage: Passage, name: str) -> str:
+def _passage(number: int, passage: Passage) -> str:
+    line = f"[{number}] {_where(passage)} <span {_MORE}>{passage.match:.2f}</span>"
+    return f'<details><summary style="cursor:pointer">{line}</summary><pre {_BODY}>{_marked(passage)}</pre></details>'
+
+
+def _where(passage: Passage) -> str:
     opens = address(passage)
-    where = escape(passage.citation)
-    if opens:
-        where += f' <a href="{escape(opens)}" target="_blank" rel="noopener noreferrer">open</a>'
-    marked = escape(passage.marked("\0", "\1")).replace("\0", "<mark>").replace("\1", "</mark>")
-    body = f'<pre id="{name}-{number}">{marked}</pre>'  # inside the fold: a browser that goes to it unfolds it
-    line = f'[{number}] {where} <span class="qa-more">{passage.match:.2f}</span>'
-    return f"<details><summary>{line}</summary>{body}</details>"
+    link = f' <a href="{escape(opens)}" target="_blank" rel="noopener noreferrer">open</a>' if opens else ""
+    return escape(passage.citation) + link
+
+
+def _marked(passage: Passage) -> str:
+    return escape(passage.marked("\0", "\1")).replace("\0", "<mark>").replace("\1", "</mark>")
