@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from quantai.data.tape import Tape
     from quantai.knowledge import Knowledge
     from quantai.notebook.promote import promote
+    from quantai.notebook.serve import serve
     from quantai.strategy import Strategy, ind, state
     from quantai.tools import Workspace, tool
     from quantai.tools.assistant import Assistant
@@ -88,6 +89,7 @@ __all__ = [
     "promote",
     "replay",
     "samples",
+    "serve",
     "state",
     "sweep",
     "synth",
@@ -110,6 +112,7 @@ _HOMES = {
     "quantai.data.tape": "Tape",
     "quantai.knowledge": "Knowledge",
     "quantai.notebook.promote": "promote",
+    "quantai.notebook.serve": "serve",
     "quantai.strategy": "Strategy ind state",
     "quantai.tools": "Workspace tool",
     "quantai.tools.assistant": "Assistant",

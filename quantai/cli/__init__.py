@@ -29,6 +29,7 @@ COMMANDS = {
     "kb": "Search and ask a knowledge base of files and pages.",
     "tools": "List, call and serve the tools an assistant may use.",
     "promote": "Take a strategy through the gates and store a version.",
+    "serve": "Serve a promoted version: trade it, ask and tell it over HTTP.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
     "control": "Pause, resume, flatten, kill or change a run that trades.",
     "explain": "Compare a run's executions with the simulator's.",

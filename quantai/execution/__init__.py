@@ -33,10 +33,12 @@ With surroundings:
 Trading:
 
 - `trade`: a run put together from a plan, run, and let go of in order
+- `continuation`: a run that goes on where its journal ends
 - `plan`: what is traded where, by which strategies, under which limits
 - `loop`: the trade loop: one task that decides the order of rows
 - `inbox`: what waits for it
 - `reception`: what people and programs tell a run while it trades
+- `lease`: the right to trade under a name, one process at a time
 - `remote`: a run from outside: its status, decisions about it
 - `sources`: feeds and lakes as rows of the run
 - `bar_maker`: bars from its trades

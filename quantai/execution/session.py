@@ -7,7 +7,7 @@ told to the bus. So whatever a venue has ever been asked can be rebuilt from the
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Session:
             raise InputError(f"{store.path} has rows {oms.seq + 1} … {last} that were not processed: recover from it")
         self.oms, self.store, self._venue, self._bus = oms, store, venue, bus
         self._ahead = False  # the order management has processed a kill switch that the journal did not take
+        self.fence: Callable[[], None] | None = None  # called before each batch of requests; raises to let none out
         self._untold: deque[Rows] = deque()
         self._telling = asyncio.Lock()
 
@@ -162,9 +163,15 @@ class Session:
         return step
 
     async def _send(self, requests: Iterable[Request]) -> Exception | None:
-        """Send every request, whatever becomes of those before it; returns the first error that is a bug."""
+        """Send every request, whatever becomes of those before it; returns the first error that is a bug.
+
+        Raises what the fence raises, before anything is sent.
+        """
         failure: Exception | None = None
-        for request in requests:
+        waiting = list(requests)
+        if waiting and self.fence is not None:
+            self.fence()
+        for request in waiting:
             try:
                 await self._venue.send(request)
             except VenueError as error:  # it may have arrived: the deadline asks, nothing is repeated

@@ -9,6 +9,8 @@
 - `differences`   two runs side by side
 - `webhook`       who is told
 - `execute`       the process of one run
+- `promote`       a room: from a notebook to an exact version that a service runs
+- `serve`         such a version live behind BentoML
 - `holding`       locks that tell whether a process lives
 - `magics`        `%load_ext quantai`: %%ask, %%research, %kb and %%sql; `shown`, `sql_completion` are theirs
 """

@@ -1,0 +1,137 @@
+"""Serve: a promoted version live behind BentoML, in one call."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quantai.core.errors import InputError, StorageError
+from quantai.notebook.promote.promotion import Promotion
+from quantai.notebook.promote.store import get, resolve
+from quantai.ops import make_folder
+
+PATIENCE_S = 180.0
+"""How long a start may take, compiling included."""
+
+
+@dataclass
+class Served:
+    """A service that runs: where it answers, its keys, and how it is ended."""
+
+    tag: str
+    address: str
+    keys: dict[str, str]
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """Ask or tell the service and return its JSON; raises InputError with what it refuses."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"X-API-Key": self.keys.get("operate", ""), "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address}/{path.lstrip('/')}", data, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            raise InputError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from None
+        except OSError as error:
+            raise InputError(f"{self.address} does not answer: {error}; look into {self.folder}/server.log") from None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the run is doing."""
+        return self.ask("state")
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """End the run in good order and the service with it."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def serve(
+    what: Promotion | str,
+    *,
+    venue: str,
+    symbols: Sequence[str],
+    mode: str = "paper",
+    port: int = 0,
+    folder: str | Path | None = None,
+    workers: int = 1,
+    wait: bool = True,
+    **more: Any,
+) -> Served:
+    """Serve a promoted version and return once it trades.
+
+    `what` is a Promotion, or "name", "name:version", "name:challenger". `mode` is shadow, paper or live; `port` 0 takes
+    a free one. `folder` holds lease, journals and keys, and all services of a name must share it (default: beside the
+    store). `more` are the fields of a deployment: interval, endpoint, sandbox, cash, lake, at_end, lots, stale_s.
+
+    Raises InputError, UnknownName, DataError; StorageError when it does not come up.
+    """
+    tag = what.tag if isinstance(what, Promotion) else resolve(what)
+    version = get(tag)
+    root = Path(folder) if folder else version.folder.parents[2] / "quantai-runs" / version.name
+    make_folder(root)
+    services = Path(__file__).parents[2]
+    if not (services / "serving" / "strategy_service.py").is_file():
+        raise InputError("the services are not installed with the package: run from the source tree, or serve a bento")
+    said = {
+        "tag": tag, "model": str(version.folder), "folder": str(root), "venue": venue, "symbols": list(symbols),
+        "mode": mode, **more,
+    }  # fmt: skip
+    sys.path.insert(0, str(services)) if str(services) not in sys.path else None
+    from importlib import import_module
+
+    file = import_module("serving.deployment").Deployment(**said).save()
+    port = port or _free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.strategy_service:StrategyService"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--working-dir", str(services)]
+    environment = os.environ | {
+        "QUANTAI_DEPLOYMENT": str(file), "QUANTAI_WORKERS": str(workers), "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": str(version.folder.parents[2]),
+    }  # fmt: skip
+    with (root / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=services, env=environment)
+    keys = import_module("serving.access").made_keys(root)
+    served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process)
+    if wait:
+        wait_ready(served)
+    return served
+
+
+def wait_ready(served: Served) -> None:
+    """Return once the run trades; raises StorageError, and ends the service, when it does not come up."""
+    until = time.monotonic() + PATIENCE_S
+    reason = ""
+    while time.monotonic() < until and served.process.poll() is None:
+        try:
+            said = served.state
+            reason = said["process"].get("reason", "")
+            if said.get("run", {}).get("state") == "trading":
+                return
+            if said["process"].get("state") == "refused":
+                break
+        except InputError as error:
+            reason = str(error)
+        time.sleep(0.1)
+    served.stop()
+    raise StorageError(f"{served.tag} does not trade: {reason or 'look into ' + str(served.folder / 'server.log')}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

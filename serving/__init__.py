@@ -1,0 +1,9 @@
+"""Services: what is promoted, run behind BentoML.
+
+- `deployment`        what is served: one JSON file that every process of it reads
+- `loop_process`      the process that trades, under a lease
+- `supervisor`        starts it, watches it, starts it again
+- `access`            keys, roles, rates, and the log of who did what
+- `rest`              what can be asked and told over HTTP
+- `strategy_service`  the BentoML service around them
+"""

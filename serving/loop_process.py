@@ -1,0 +1,167 @@
+"""The process that trades: `python -m serving.loop_process DEPLOYMENT.json`.
+
+It compiles and checks its golden rows first, then waits for the lease, then trades until it is told to end, its parent
+is gone or the lease is. It never begins without the lease, and sends nothing once it is lost. Exit code 0: ended as it
+was told; 1: something failed, try again; 3: it must not trade, and trying again changes nothing.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from quantai.core.errors import DataError, InputError, QuantaiError, StrategyError
+from quantai.execution.lease import Lease, is_free
+from quantai.execution.loop import Loop
+from quantai.execution.plan import Plan, paper_limits
+from quantai.execution.rehearsal import rehearse
+from quantai.execution.trade import Trading
+from quantai.notebook.promote.version import Version
+from quantai.venues.rules import SimVenue
+from serving.deployment import Deployment, write_json
+
+REFUSED = 3
+_POLL_S = 0.25
+_log = logging.getLogger("quantai.serving")
+
+
+class Process:
+    """One process that trades a deployment; its parent is the one that started it."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment, self._parent = deployment, os.getppid()
+        self._beats, self._said = 0, dict[str, Any]()
+        self._lease: Lease | None = None
+
+    def run(self) -> int:
+        """Trade, and return the exit code."""
+        deployment = self.deployment
+        try:
+            self._say("checking")
+            version = Version.open(deployment.model)
+            plan = self._plan(version)
+            self._check(version)
+            rehearse([version.strategy], plan.limits or paper_limits(), paper=deployment.mode != "live")
+        except (InputError, StrategyError) as error:  # DataError is one of them: files that are not what they were
+            self._say("refused", reason=str(error))
+            return REFUSED
+        try:
+            self._say("waiting")
+            lease = self._lease = self._take()
+            if lease is None:
+                return 0
+            self._say("starting", token=lease.token, journal=str(plan.journal), tag=version.tag)
+            asyncio.run(self._trade(plan, lease))
+        except QuantaiError as error:
+            _log.error("%s", error)
+            self._say("failed", reason=str(error))
+            return 1
+        self._say("ended")
+        return 0
+
+    def _check(self, version: Version) -> None:
+        if version.tag != self.deployment.tag:
+            raise InputError(f"{self.deployment.model} holds {version.tag}, not {self.deployment.tag}")
+        differences = version.differences()
+        if differences:
+            raise DataError(f"{version.tag} does not decide as it was promoted: {differences[0]}")
+
+    def _plan(self, version: Version) -> Plan:
+        d = self.deployment
+        live = d.mode == "live"
+        if live and version.limits is None:
+            raise InputError(f"{version.tag} has no limits of risk: promote it with limits to serve it live")
+        if live and version.manifest["warmup"] and not d.lake:
+            raise InputError(f"{version.tag} wants {version.manifest['warmup']} bars to warm up: name a lake")
+        golden = version.golden
+        return Plan(
+            strategies=[(version.strategy, version.named)],
+            venues={d.venue: d.symbols},
+            mode="live" if live else "paper",
+            journal=self._journal(version),
+            limits=version.limits,
+            understood=live,
+            interval=d.interval or version.manifest["interval"],
+            cash=d.cash,
+            lots=d.lots,
+            rules=SimVenue(maker_bps=golden.maker_bps, taker_bps=golden.taker_bps),
+            endpoint=d.endpoint,
+            sandbox=d.sandbox,
+            warm_up=(d.lake, None) if d.lake else None,
+            at_end=d.at_end,  # type: ignore[arg-type]
+            stale_s=d.stale_s,
+            snapshot_s=10.0,
+        )
+
+    def _journal(self, version: Version) -> Path:
+        """A live run goes on in its journal; what is simulated lives no longer than its process and begins anew."""
+        if self.deployment.mode == "live":
+            return self.deployment.root / f"live-{version.version}.journal"
+        stamp = time.strftime("%Y%m%dt%H%M%S", time.gmtime())
+        return self.deployment.root / f"{self.deployment.mode}-{stamp}-{os.getpid()}.journal"
+
+    def _take(self) -> Lease | None:
+        """Wait for the lease; None when the parent is gone before."""
+        while os.getppid() == self._parent:
+            if (lease := Lease.take(self.deployment.lease)) is not None:
+                return lease
+            self._beat()
+            time.sleep(_POLL_S)
+        return None
+
+    async def _trade(self, plan: Plan, lease: Lease) -> None:
+        lease.check()
+        trading = Trading(plan)
+        loop = await trading.open()
+        loop.session.fence = lease.check
+        watch = asyncio.create_task(self._watch(loop, lease))
+        try:
+            await trading.run(loop)
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            await trading.close()
+
+    async def _watch(self, loop: Loop, lease: Lease) -> None:
+        """Say that the loop lives; end it when nobody supervises it any more, or the lease is gone."""
+        self._say("trading")
+        while True:
+            self._beat()
+            if os.getppid() != self._parent and not loop.ending:
+                _log.warning("process %s is gone: the run ends", self._parent)
+                loop.end()
+            if not lease.is_held and not loop.ending:
+                _log.error("the lease is lost: the run ends, nothing more is sent")
+                loop.end()
+            await asyncio.sleep(_POLL_S)
+
+    def _say(self, state: str, **more: Any) -> None:
+        self._said |= {"state": state, "pid": os.getpid(), "reason": "", **more}
+        if self._lease is not None or is_free(self.deployment.lease):  # else somebody else trades, and has the word
+            with suppress(OSError):  # a full disk must not be what ends a run
+                write_json(self.deployment.state, self._said)
+        _log.info("%s %s", self.deployment.tag, self._said)
+
+    def _beat(self) -> None:
+        self._beats += 1
+        sys.stdout.write(f"{self._beats}\n")
+        sys.stdout.flush()
+
+
+def main(path: str) -> int:
+    """Trade what a file of a deployment says."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        return Process(Deployment.load(path)).run()
+    except QuantaiError as error:
+        _log.error("%s", error)
+        return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
