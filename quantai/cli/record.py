@@ -142,6 +142,7 @@ def _answer(done: "Report", counted: "Tally") -> dict[str, Any]:
         "events": counted.events,
         "gaps": counted.gaps,
         "reconnects": counted.reconnects,
+        "quarantined": done.quarantined,
         "new_rows": done.new.total,
         "acknowledged": done.tally.total,
         "complete": done.tally.complete,

@@ -5,6 +5,8 @@ import hmac
 import json
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 from quantai.core.errors import InputError, QuantaiError, UnknownName
@@ -15,6 +17,7 @@ from quantai.execution.inbox import Command
 from quantai.execution.loop import Loop
 from quantai.execution.reasons import TradingState
 from quantai.execution.remote import MOST_BYTES, VERBS, Address, RunStatus, announce, withdraw
+from quantai.feeds.crypto import CryptoFeed
 
 CONTROLS = {
     "pause": Control.PAUSE,
@@ -40,8 +43,8 @@ class Reception:
     Raises StorageError when the address cannot be written beside the journal.
     """
 
-    def __init__(self, loop: Loop, mode: str) -> None:
-        self._loop, self._mode = loop, mode
+    def __init__(self, loop: Loop, mode: str, feeds: Sequence[CryptoFeed] = ()) -> None:
+        self._loop, self._mode, self._feeds = loop, mode, feeds
         self._address: Address | None = None
 
     async def __aenter__(self) -> "Reception":
@@ -84,7 +87,7 @@ class Reception:
     async def _obey(self, verb: str, desk: int, parameters: Any) -> dict[str, Any]:
         loop = self._loop
         if verb == "status":
-            return {"status": status_of(loop, self._mode).__dict__}
+            return {"status": status_of(loop, self._mode, self._feeds).__dict__}
         if verb == "end":
             loop.end()
             return {}
@@ -113,7 +116,7 @@ class Reception:
         return await done
 
 
-def status_of(loop: Loop, mode: str) -> RunStatus:
+def status_of(loop: Loop, mode: str, feeds: Sequence[CryptoFeed] = ()) -> RunStatus:
     """Return what a run is doing now."""
     oms, counts = loop.oms, loop.counts
     held = oms.portfolio.books.positions["qty"].sum(axis=0)
@@ -135,6 +138,7 @@ def status_of(loop: Loop, mode: str) -> RunStatus:
         equity=sum(oms.portfolio.equity(account) for account in oms.portfolio.accounts),
         currency=oms.setup.currency,
         alarms=list(counts.alarms),
+        feeds=[asdict(feed.health()) for feed in feeds],
         desks=[
             {"run": desk.run, "strategy": seat.name, "paused": stepper.muted, "parameters": dict(stepper.params)}
             for desk, seat, stepper in zip(oms.setup.desks, loop.floor.seats, loop.floor.desks, strict=True)

@@ -61,7 +61,8 @@ class RunStatus:
     """What a run is doing at one instant.
 
     `state` is reconciling, trading, paused, reducing, halted or ending, in that order of precedence from the right.
-    `desks` have the run name, the strategy, whether it is paused, and its parameters, by number.
+    `desks` have the run name, the strategy, whether it is paused, and its parameters, by number; `feeds` what
+    `quantai.feeds.health` says of each.
     """
 
     run: str
@@ -82,6 +83,7 @@ class RunStatus:
     currency: str
     alarms: list[str]
     desks: list[dict[str, Any]]
+    feeds: list[dict[str, Any]]
 
 
 class RunControl:

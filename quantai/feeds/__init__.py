@@ -9,6 +9,8 @@
 - `capture`: CaptureFeed: recorded wire frames through the same parsers
 - `redirect`: the private hooks of cryptofeed that point a feed at another address
 - `watch`: supervision: silence, disconnections and reconnect storms
+- `quarantine`: messages that cannot be read, put aside and counted
+- `health`: how a feed is: connections, silence, delays, clocks
 - `raw`: the wire frames beside the rows, and back into a feed
 - `tally`: what a recording counted: messages, rows, gaps, reconnects, latency
 - `recorder`: rows into the lake, acknowledged once, resumed after a crash

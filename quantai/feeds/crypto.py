@@ -8,14 +8,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import InputError, UnknownName, VenueError
 from quantai.core.instruments import Instruments
 from quantai.core.rows import Status
 from quantai.feeds.feed import Batch
+from quantai.feeds.health import Delay, Health, State
 from quantai.feeds.messages import Scribe, to_ns
 from quantai.feeds.outlet import Outlet
+from quantai.feeds.quarantine import Quarantine
 from quantai.feeds.raw import RawFile
 from quantai.feeds.symbols import Names
 from quantai.feeds.venues import check_channels, describe, exchange
@@ -33,7 +36,8 @@ class CryptoFeed:
     `sandbox` asks for the venue's test network; `redirect` is a pair of base addresses (ws, http) to dial instead of
     the venue's own. `stale_s` is how long a connection may be silent before it is opened again, and `pace_s` the
     first delay when a venue keeps closing connections. `raw` is told of everything that crosses the wire. `seq`
-    continues the numbers of an earlier recording, and `resumed` reports the time in between as a gap.
+    continues the numbers of an earlier recording, and `resumed` reports the time in between as a gap. A message that
+    cannot be read leaves GAP rows and goes into `quarantine`; a book that stays crossed is asked for again.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class CryptoFeed:
         seq: int = 0,
         resumed: bool = False,
         raw: RawFile | None = None,
+        quarantine: Path | None = None,
     ) -> None:
         self._class, self._venue = exchange(venue), venue
         offer = describe(venue)
@@ -58,7 +63,10 @@ class CryptoFeed:
         self._options = {"sandbox": sandbox, "candle_interval": candle_interval}
         self._numbered: bool = offer["numbered"]
         self._redirect, self._pace_s, self._seq, self._raw = redirect, pace_s, seq, raw
+        self.quarantine = Quarantine(venue, quarantine)
         self._watch = Watch(stale_s, resumed=resumed)
+        self._outlet: Outlet | None = None
+        self._trips = 0
         self._stop = asyncio.Event()
         self._scribe: Scribe | None = None
         self._subscription: dict[str, list[str]] = {}
@@ -75,6 +83,31 @@ class CryptoFeed:
     def instruments(self) -> Instruments:
         """What `instrument` numbers in the rows: the subscribed symbols, in their order."""
         return Instruments() if self._scribe is None else self._scribe.instruments
+
+    def health(self) -> Health:
+        """Say how the feed is now."""
+        now_s, outlet = time.time(), self._outlet
+        states = self._watch.connections
+        last = max((c.last_message or 0.0 for c in states), default=0.0)
+        return Health(
+            venue=self._venue,
+            state=self._state(states),
+            connections=sum(c.stats.open for c in states),
+            received=sum(c.stats.received for c in states),
+            silent_s=max(0.0, now_s - last) if last else float("nan"),
+            reconnects=outlet.reconnects if outlet else 0,
+            trips=self._trips,
+            gaps=outlet.gaps if outlet else 0,
+            quarantined=self.quarantine.count,
+            delay=Delay.of(list(self._scribe.delays) if self._scribe else []),
+        )
+
+    def _state(self, connections: list[Any]) -> State:
+        if self._watch.silent:
+            return "silent"
+        if not connections or not any(c.connects for c in connections):
+            return "connecting"
+        return "up" if all(c.stats.open for c in connections) else "down"
 
     async def connect(self) -> None:
         """Load the venue's list of symbols; raises VenueError when that fails."""
@@ -121,6 +154,7 @@ class CryptoFeed:
             lambda connection: carried(self._feed, names, connection),
             numbered=self._numbered,
         )
+        self._outlet = outlet
         tasks = [asyncio.create_task(self._run(outlet)), asyncio.create_task(self._supervise(outlet))]
         try:
             async for batch in outlet.batches():
@@ -158,7 +192,7 @@ class CryptoFeed:
         outlet.end(failure)
 
     def _made(self, outlet: Outlet) -> Any:
-        from quantai.feeds.internals import QUIET, before_opening, wrap
+        from quantai.feeds.internals import QUIET, before_opening, guard, wrap
 
         feed = self._class(
             subscription=self._subscription,
@@ -166,6 +200,7 @@ class CryptoFeed:
             config=QUIET,
             timeout=-1,  # its watchdog only starts with the first message: ours starts with the connection
             retries=_RETRIES,
+            cross_check=True,
             exceptions=[VenueError],
             **self._options,
         )
@@ -178,6 +213,12 @@ class CryptoFeed:
             self._watch.add(made)
             return outlet.paced(made)
 
+        def refused(message: Any, connection: Any, error: Exception) -> None:
+            now_ns = time.time_ns()
+            self.quarantine.take(message, error, now_ns)
+            outlet.missing(connection, now_ns, f"a message could not be read: {self.quarantine.kept[-1].error}")
+
+        guard(feed, self.quarantine.passed, refused)
         wrap(feed, used)
         return feed
 
@@ -205,6 +246,7 @@ class CryptoFeed:
             outlet.report(changes, time.time_ns())
             for change in changes:
                 if change.status is Status.STALE:
+                    self._trips += 1
                     self._stale.add(change.connection)
                     change.connection.record_watchdog_trip()
                     task = asyncio.create_task(change.connection.close())  # can take 10 s when nobody answers

@@ -4,7 +4,9 @@ cryptofeed is pinned to one version for the sake of these few names, and `tests/
 when one of them goes away.
 """
 
+import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from quantai.feeds.symbols import Names
@@ -31,6 +33,37 @@ def before_opening(connection: Any, wait: Any) -> None:
         await opening()
 
     connection._open = slowly
+
+
+def guard(feed: Any, passed: Callable[[], None], refused: Callable[[Any, Any, Exception], None]) -> None:
+    """Make `feed` go on after a message that it cannot read: `refused(message, connection, error)` is told instead.
+
+    What says that the connection or a book has to start anew (a lost number, a checksum, a crossed book, a socket that
+    broke) passes through, and so does a readable message whose handling failed on an answer to a question of its own.
+    """
+    import msgspec
+
+    handle = feed.message_handler
+
+    async def guarded(message: Any, connection: Any, stamp: float) -> None:
+        try:
+            await handle(message, connection, stamp)
+        except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+            if isinstance(error, json.JSONDecodeError | msgspec.DecodeError) and _is_json(message):
+                raise
+            refused(message, connection, error)
+        else:
+            passed()
+
+    feed.message_handler = guarded
+
+
+def _is_json(message: Any) -> bool:
+    try:
+        json.loads(message)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def take_turns(coordinator: Any, connection: Any) -> None:

@@ -6,6 +6,7 @@ venue's stamp that survives that float.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from struct import Struct
@@ -25,6 +26,7 @@ _SIDES = {"buy": BUY, "sell": SELL}
 _NAN = float("nan")
 _LAST_BYTE = -4  # where the low byte of `flags` lies in the last row
 _MOST_PRICES = 100_000
+_DELAYS = 4096
 
 _SIZES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "BINANCE": ((), "B", "A"),
@@ -83,6 +85,7 @@ class Scribe:
         self.venue, self.names, self.seq = venue, names, seq
         self.instruments = Instruments()
         self._info = info
+        self.delays: deque[int] = deque(maxlen=_DELAYS)  # receipt minus the venue's time, ns, the newest messages
         self._listings: dict[str, _Listing] = {}
         self._sizes = _SIZES.get(venue)
         self._write: dict[str, Callable[[Any, _Listing, tuple[int, int], int], Batch]] = {
@@ -96,6 +99,7 @@ class Scribe:
             times, flags = (recv_ns, recv_ns), RECEIPT_TIME
         else:
             times, flags = (to_ns(stamp), recv_ns), 0
+            self.delays.append(recv_ns - times[0])
         return self._write[channel](message, self._listing(message.symbol), times, flags)
 
     def status(self, kind: Kind, symbol: str, recv_ns: int, aux: int, detail: str, *, last: bool = True) -> Batch:

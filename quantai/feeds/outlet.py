@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from quantai.core.rows import Kind
+from quantai.core.rows import Kind, Status
 from quantai.feeds.feed import CHANNELS, Batch
 from quantai.feeds.messages import Scribe
 from quantai.feeds.watch import Change, Watch
@@ -38,6 +38,7 @@ class Outlet:
     ) -> None:
         self._scribe, self._watch, self._clock, self._symbols = scribe, watch, clock, symbols
         self._numbered, self._skip, self._limit = numbered, skip, limit
+        self.gaps = self.reconnects = 0
         self._books: set[str] = set()
         self._expected: set[str] = set()
         self._backlog: deque[Batch] = deque()
@@ -54,12 +55,19 @@ class Outlet:
     def report(self, changes: Iterable[Change], now_ns: int) -> None:
         """Hand out STATUS rows, and GAP rows where rows may be missing, for each symbol of a changed connection."""
         for change in changes:
+            self.reconnects += change.status is Status.RESUMED
             about = self._symbols(change.connection)
             for symbol in about:
                 self._status(Kind.STATUS, symbol, now_ns, int(change.status), change.detail, last=symbol == about[-1])
             for symbol in about if change.hole else ():
                 self._expected.add(symbol)
                 self._status(Kind.GAP, symbol, now_ns, 0, change.detail)
+
+    def missing(self, connection: Any, now_ns: int, detail: str) -> None:
+        """Hand out GAP rows: something that `connection` sent about one of its symbols is not among the rows."""
+        for symbol in self._symbols(connection):
+            self._expected.add(symbol)
+            self._status(Kind.GAP, symbol, now_ns, 0, detail)
 
     def paced(self, connection: Any) -> Any:
         """Make `connection` read its next message only when there is room for it, and return it."""
@@ -122,6 +130,7 @@ class Outlet:
         self._books.add(symbol)
 
     def _status(self, kind: Kind, symbol: str, now_ns: int, aux: int, detail: str, *, last: bool = True) -> None:
+        self.gaps += kind is Kind.GAP
         if self._skip > 0:
             self._skip -= 1
         else:

@@ -46,6 +46,7 @@ class Report:
     latency_ms: dict[str, float]
     raw: Path | None = None
     already_complete: bool = False
+    quarantined: int = 0  # messages that could not be read, in quarantine/VENUE.jsonl of the lake
 
 
 @dataclass
@@ -111,10 +112,13 @@ async def record_live(
         if raw:
             stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
             recording.raw = RawFile(lake.root / "raw" / venue / f"{stamp}{SUFFIX}")
-        feed = CryptoFeed(venue, seq=start.seq, resumed=start.batches > 0, raw=recording.raw, **options)
+        bad = lake.root / "quarantine" / f"{venue}.jsonl"
+        feed = CryptoFeed(venue, seq=start.seq, resumed=start.batches > 0, raw=recording.raw, quarantine=bad, **options)
         await feed.connect()
         feed.subscribe(symbols, channels)
-        return await recording.run(feed, seconds=seconds, messages=messages, on_commit=on_commit)
+        report = await recording.run(feed, seconds=seconds, messages=messages, on_commit=on_commit)
+        report.quarantined = feed.quarantine.count
+        return report
 
 
 @contextlib.asynccontextmanager

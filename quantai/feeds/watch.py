@@ -53,6 +53,16 @@ class Watch:
         """Watch `connection` from now on."""
         self._states[connection] = _State()
 
+    @property
+    def connections(self) -> list[Any]:
+        """The connections that are watched."""
+        return list(self._states)
+
+    @property
+    def silent(self) -> bool:
+        """Whether a connection has been silent for too long and has not come back."""
+        return any(state.stale for state in self._states.values())
+
     def restart(self) -> None:
         """Forget all connections; those added from now on continue them."""
         self._states.clear()

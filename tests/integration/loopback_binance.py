@@ -17,7 +17,9 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 Fault = Callable[[int, int, str], str]
-"""(number of the connection, of the frame on it, stream) -> "send", "drop", "garbage", "close", "abort" or "mute"."""
+"""(number of the connection, of the frame on it, stream) -> what happens to it: "send", "drop", "garbage", "cross",
+"close", "abort" or "mute". Answers to questions for a whole book are of connection 0 and stream "depth"; those can only
+be sent or be garbage."""
 
 TICK = Decimal("0.01")
 PAIRS = {"BTCUSDT": ("BTC", 5_000_000), "ETHUSDT": ("ETH", 250_000)}
@@ -84,7 +86,7 @@ class Venue:
         self.fault, self.hz = fault, hz
         self.markets = {pair: Market(pair, mid, seed + n) for n, (pair, (_, mid)) in enumerate(PAIRS.items())}
         self.connections = 0
-        self.sent = 0
+        self.sent = self.answers = 0
         self._open: dict[int, tuple[Any, Any, set[str]]] = {}
         self._frames: dict[int, int] = {}
 
@@ -125,6 +127,9 @@ class Venue:
             ]
             return web.json_response({"symbols": listed})
         if request.path.endswith("/depth"):
+            self.answers += 1
+            if self.fault and self.fault(0, self.answers, "depth") == "garbage":
+                return web.json_response(text='{"lastUpdateId":')
             return web.json_response(self.markets[request.query["symbol"]].depth())
         return web.json_response({"code": -1}, status=404)
 
@@ -163,6 +168,9 @@ class Venue:
                 self.sent += 1
             case "garbage":
                 await socket.send_str('{"stream":')
+            case "cross":  # a bid above every ask, which the venue never takes back
+                high = str(2 * self.markets[data["s"]].mid * TICK)
+                await socket.send_str(json.dumps({"stream": stream, "data": data | {"b": [[high, "1"]]}}))
             case "close":
                 await socket.close()
             case "abort" if request.transport is not None:

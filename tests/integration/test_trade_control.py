@@ -70,6 +70,9 @@ def test_a_run_is_paused_resumed_changed_reduced_flattened_and_killed(tmp_path: 
     async def steps(control: RunControl) -> None:
         await state(control, lambda s: s.state == "trading" and s.fills > 2)
         seen["pause"] = await control.pause()
+        (feed,) = (await control.status()).feeds
+        assert (feed["venue"], feed["state"], feed["quarantined"]) == ("BINANCE", "up", 0)
+        assert feed["received"] > 0
         paused = await control.status()
         assert (paused.state, paused.desks[0]["paused"]) == ("paused", True)
         await control.resume()
