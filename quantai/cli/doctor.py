@@ -52,6 +52,8 @@ def examine() -> dict[str, Any]:
     caches, lake, clock = _caches(), _lake(), _clock()
     missing = {f"extra {extra}": install_command(extra) for extra, found in extras.items() if not all(found.values())}
     missing |= {f"program {name}": _system_install(name) for name, path in programs.items() if not path}
+    model, lacks = _embedding_model()
+    missing |= lacks
     problems = [
         f"{path} is not writable: every process compiles again; set {variable} to a folder that is"
         for variable, path, writable in caches
@@ -73,6 +75,7 @@ def examine() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1),
         "packages": extras,
         "programs": programs,
+        "embedding_model": model,
         "caches": {variable: {"folder": path, "writable": writable} for variable, path, writable in caches},
         "lake": lake,
         "clock": clock,
@@ -150,6 +153,18 @@ def _caches() -> list[tuple[str, Path, bool]]:
 
     ours = Path(os.environ.get("QUANTAI_CACHE") or user_cache_dir("quantai"))
     return [("QUANTAI_CACHE", ours, is_writable(ours))]
+
+
+def _embedding_model() -> tuple[str, dict[str, str]]:
+    """Say whether the knowledge base can search by meaning offline, and what is missing for it, with what mends it."""
+    try:
+        from quantai.knowledge.model import PACKAGE, model_folder
+
+        model_folder()
+    except MissingExtra as error:
+        mend = install_command("knowledge") if not find_spec("chromadb") else str(error).partition(": ")[2]
+        return f"{error}; until then the knowledge base searches by words", {"embedding model": mend}
+    return f"{PACKAGE} {version(PACKAGE)}", {}
 
 
 def _lake() -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[2]
-RUN = ["README.md", *(f"docs/{name}.md" for name in ("strategies", "replay", "live-differs", "validation", "oms"))]
+NAMES = ("strategies", "replay", "live-differs", "validation", "oms", "assistant")
+RUN = ["README.md", *(f"docs/{name}.md" for name in NAMES)]
 PAGES = [*RUN, "docs/fills.md", "notebooks/README.md"]
 
 

