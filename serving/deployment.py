@@ -23,7 +23,7 @@ class Deployment:
     shadow.
     """
 
-    tag: str
+    tag: str = ""
     folder: str
     venue: str
     symbols: list[str]

@@ -19,6 +19,7 @@ quantai promote my_strategy.py:Cross --name btc-cross --data bars.csv --interval
 quantai promote --name btc-cross --diff
 quantai promote --name btc-cross --champion 20260102t030405-0a1b2c3d
 quantai promote --name btc-cross --rollback
+quantai promote --name btc-cross --export btc-cross.bento
 """  # noqa: E501
 
 
@@ -47,6 +48,7 @@ def promote(
     diff: Annotated[bool, typer.Option("--diff", help="Show what differs from the champion.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Make the champion before champion again.")] = False,
     champion: Annotated[str, typer.Option(help="Make this stored version the champion.")] = "",
+    export: Annotated[Path | None, typer.Option(help="Write the champion with its service to this file.")] = None,
     json: Json = False,
 ) -> None:
     """Take a strategy through the gates and store an exact version of it; exit code 1 when a gate refuses.
@@ -56,10 +58,10 @@ def promote(
     if not name:
         raise InputError("say what it is called: --name btc-cross")
     if not strategy:
-        _stored(name, diff=diff, rollback=rollback, champion=champion, json=json)
+        _stored(name, diff=diff, rollback=rollback, champion=champion, export=export, json=json)
         return
-    if rollback or champion:
-        raise InputError("--rollback and --champion are about stored versions: leave the strategy out")
+    if rollback or champion or export:
+        raise InputError("--rollback, --champion and --export are about stored versions: leave the strategy out")
     from quantai.backtest import sweep
     from quantai.notebook.promote import Thresholds
     from quantai.notebook.promote import promote as run
@@ -93,7 +95,7 @@ def promote(
         raise InputError(f"{name} is refused: {done.refusal}")
 
 
-def _stored(name: str, *, diff: bool, rollback: bool, champion: str, json: bool) -> None:
+def _stored(name: str, *, diff: bool, rollback: bool, champion: str, export: Path | None, json: bool) -> None:
     from quantai.notebook.promote import store
 
     if rollback:
@@ -101,6 +103,11 @@ def _stored(name: str, *, diff: bool, rollback: bool, champion: str, json: bool)
     elif champion:
         store.set_alias(name, "champion", champion, "by hand")
         emit({"name": name, "champion": store.resolve(name)}, json)
+    elif export is not None:
+        from quantai.notebook.promote.bento import export_bento
+
+        tag = store.resolve(name)
+        emit({"tag": tag, "file": export_bento(tag, export)}, json)
     elif diff:
         emit({"diff": _difference(store.resolve(name), store.resolve(f"{name}:challenger"))}, json)
     else:
