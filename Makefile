@@ -17,7 +17,7 @@ help: ## Show this list
 setup: ## Make .venv: Python 3.13 with exactly the packages of requirements.lock, and quantai itself
 	@scripts/setup
 
-demo: setup ## Backtest a strategy on real S&P 500 bars and write a tear sheet to out/
+demo: setup ## Record, research, replay and trade at an exchange on this machine; writes out/demo.html
 	@$(BIN)/python -m scripts.demo
 
 test: lint ## Check everything: lint, then all tests with coverage

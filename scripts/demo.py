@@ -1,12 +1,32 @@
-"""`make demo`: the main job, offline. A market into a lake, bars out of it, a strategy over them and over real days."""
+"""`make demo`: the main job, offline: record, research, replay, trade on paper and through an exchange's own protocol.
 
+The exchange is our own, a process on this machine that speaks Binance's protocol. The clients that record and trade
+there are the real ones, cryptofeed and ccxt.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import quantai as qa
 from quantai.data.check import check
+from quantai.execution.explain import explain
+from quantai.execution.plan import Plan, paper_limits
+from quantai.execution.retrace import retrace
+from quantai.execution.trade import trade
+from quantai.feeds import record_live
+from quantai.strategy.examples import Quote
+
+SYMBOL = "BTC-USDT"
+RECORD_S, TRADE_S = 15, 30
 
 
 class Cross(qa.Strategy):
@@ -29,41 +49,19 @@ def say(step: str, text: str) -> None:
     print(f"{step:<9} {text}", flush=True)
 
 
-def fill_a_lake(root: Path) -> qa.Bars:
-    """Store a synthetic market in a lake at `root`, check it, and return its ten-second bars."""
-    market = qa.synth.market("BTC-USDT-PERP", hours=2, seed=7)
-    lake = qa.Lake(root)
-    started = time.perf_counter()
-    rows = market.to_lake(lake)
-    say(
-        "lake",
-        f"{rows:,} rows of a synthetic market (trades, book, quotes) stored in {time.perf_counter() - started:.1f} s",
-    )
-    busiest = lake.sql(
-        "select strftime(date_trunc('minute', ts), '%H:%M') as minute, count(*) as n from trades "
-        "group by minute order by n desc, minute limit 1"
-    ).fetchall()[0]
-    say("sql", f"the busiest minute was {busiest[0]} UTC with {busiest[1]:,} trades")
-    report = check(lake)
-    say(
-        "check",
-        f"{len(report.findings)} findings: no gaps, no disorder, no crossed book"
-        if not report.findings
-        else str(report),
-    )
-    return lake.bars("SYNTH", "BTC-USDT-PERP", "10s")
+@contextmanager
+def exchange() -> Generator[dict[str, Any]]:
+    """Serve an exchange in a process of its own; yields what it says of itself: addresses, keys."""
+    command = [str(Path(sys.executable).with_name("quantai")), "venue", "--port", "0", "--synth", "7"]
+    with subprocess.Popen([*command, "--symbols", SYMBOL, "--rate", "100"], stdout=subprocess.PIPE, text=True) as venue:
+        try:
+            yield json.loads(venue.stdout.readline() if venue.stdout else "")
+        finally:
+            venue.terminate()
 
 
-def main() -> None:
-    """Run the whole job and say what was done."""
-    say("compile", "the engine is compiled once on this machine: the first run takes a minute, later ones seconds")
-    with tempfile.TemporaryDirectory() as folder:
-        bars = fill_a_lake(Path(folder) / "lake")
-        result = qa.backtest(Cross(), bars, fee_bps=1)
-        say(
-            "backtest",
-            f"{len(bars):,} bars from the lake: {result.stats['total_return']:+.2%} in {result.stats['trades']} trades",
-        )
+def research(sheet: Path) -> None:
+    """Run a strategy over real days, sweep it, and write what came of it."""
     bars = qa.samples.sp500()
     say("bars", f"{len(bars):,} real daily bars of the S&P 500, 1999 to 2018 (shipped with the package arch)")
     sweep = qa.sweep(Cross, bars, fast=range(5, 60, 5), slow=range(60, 260, 20), fee_bps=1)
@@ -71,13 +69,69 @@ def main() -> None:
     result = qa.backtest(Cross(), bars, fee_bps=1)
     stats = result.stats
     say(
-        "result",
+        "backtest",
         f"{result.strategy!r}: {stats['total_return']:+.1%} in {stats['trades']} trades, "
         f"Sharpe {stats['sharpe']:.2f}, worst drawdown {stats['max_drawdown']:.1%}",
     )
+    result.tearsheet(sheet)
+
+
+def record(address: dict[str, Any], lake: qa.Lake) -> qa.Tape:
+    """Record the exchange through cryptofeed, look at what came, and return it as a tape."""
+    report = asyncio.run(
+        record_live(
+            "BINANCE",
+            [SYMBOL],
+            ["trades", "l2_book", "ticker"],
+            lake,
+            redirect=(address["ws"], address["rest"]),
+            seconds=RECORD_S,
+        )
+    )
+    say("record", f"{report.new.total:,} rows of {SYMBOL} in {report.seconds:.0f} s, {report.new.gaps} gaps")
+    spread = lake.sql("select round(avg(ask - bid), 2) from quotes where venue = 'BINANCE'").fetchone()
+    say("sql", f"the average spread was {spread[0] if spread else '-'} USDT")
+    say("check", f"{len(check(lake).findings)} findings: gaps, disorder, crossed books, duplicates")
+    return lake.tape([SYMBOL], venue="BINANCE")
+
+
+def traded(mode: Literal["paper", "live"], address: dict[str, Any], journal: Path) -> None:
+    """Trade at the exchange, then run the journal again and compare every decision."""
+    plan = Plan(
+        strategies=[(Quote(), "quantai.strategy.examples:Quote")],
+        venues={"BINANCE": [SYMBOL]},
+        mode=mode,
+        journal=journal,
+        limits=paper_limits(),
+        understood=True,  # that a live run sends real orders: here to a process of our own
+        endpoint=address["rest"],
+        seconds=TRADE_S,
+        lots={SYMBOL: "0.00001"},
+    )
+    done = asyncio.run(trade(plan))
+    say(mode, f"{done.orders} orders, {done.fills} fills in {TRADE_S} s; equity {done.equity:,.2f} USDT")
+    proof = retrace(journal)
+    same = "the same to the byte" if proof.same else f"NOT the same: {proof.differences[0]}"
+    say("again", f"the journal, run again, decides {same}")
+    say("explain", explain(journal).words)
+
+
+def main() -> None:
+    """Run the whole job and say what was done."""
+    started = time.perf_counter()
+    say("compile", "the engine is compiled once on this machine: the first run takes minutes, later ones less than two")
     out = Path("out")
     out.mkdir(exist_ok=True)
-    sheet = result.tearsheet(out / "demo.html").resolve()
+    research(out / "demo.html")
+    with tempfile.TemporaryDirectory() as folder, exchange() as address:
+        os.environ |= {"QUANTAI_BINANCE_KEY": address["key"], "QUANTAI_BINANCE_SECRET": address["secret"]}
+        tape = record(address, qa.Lake(Path(folder) / "lake"))
+        replay = qa.replay(Quote(), tape)
+        say("replay", f"{len(tape):,} rows of the tape: {len(replay.fills)} fills of a market maker")
+        for mode in ("paper", "live"):
+            traded(mode, address, Path(folder) / f"{mode}.journal")
+    say("done", f"in {time.perf_counter() - started:.0f} s")
+    sheet = (out / "demo.html").resolve()
     say("sheet", f"{sheet}\n")
     print(f"Open {sheet.as_uri()} in a browser. Then `make lab`: notebooks/01_quickstart.ipynb goes on from here.")
 
