@@ -29,6 +29,20 @@ _POLL_S = 0.25
 _log = logging.getLogger("quantai.serving")
 
 
+class SteadyClock:
+    """Ns UTC as the wall clock had it at the start, and as much later as time has passed: nobody can set it.
+
+    A wall clock that is put back an hour would stop every timer for an hour.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time_ns() - time.monotonic_ns()
+
+    def __call__(self) -> int:
+        """Return the instant."""
+        return self._ahead + time.monotonic_ns()
+
+
 class Process:
     """One process that trades a deployment; its parent is the one that started it."""
 
@@ -118,7 +132,9 @@ class Process:
         trading = Trading(plan)
         loop = await trading.open()
         loop.session.fence = lease.check
+        loop._clock = SteadyClock()  # pyright: ignore[reportPrivateUsage] -- `Trading` gives one to replays only
         watch = asyncio.create_task(self._watch(loop, lease))
+        watch.add_done_callback(lambda _: loop.end())  # a run that nobody watches must not go on
         try:
             await trading.run(loop)
         finally:
@@ -149,8 +165,8 @@ class Process:
 
     def _beat(self) -> None:
         self._beats += 1
-        sys.stdout.write(f"{self._beats}\n")
-        sys.stdout.flush()
+        with suppress(OSError):  # who listened may be gone: that is for `_watch` to see
+            os.write(1, f"{self._beats}\n".encode())
 
 
 def main(path: str) -> int:

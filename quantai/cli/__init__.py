@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": "Serve a promoted version: trade it, ask and tell it over HTTP.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
     "control": "Pause, resume, flatten, kill or change a run that trades.",
+    "compare": "Show a challenger the rows of a run, and print what both did.",
     "explain": "Compare a run's executions with the simulator's.",
     "config": "Show the settings, and where each of them is from.",
     "doctor": "Say what is installed, what is missing and what a venue needs.",

@@ -11,6 +11,7 @@
 - `differences`   two versions side by side
 - `card`          a version for people
 - `environment`   the packages it was promoted with
+- `shadow`        a challenger on the rows that a run saw
 - `bento`         a version with its service in one file
 - `fresh_process` a version run in a process that knows nothing of this one
 """

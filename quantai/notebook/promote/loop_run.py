@@ -14,7 +14,7 @@ from quantai.core.rows import BAR, EVENT, INTENT, LAST, SEC, Kind, Rows, zeros
 from quantai.execution.bar_maker import bar_events
 from quantai.execution.controls import Control
 from quantai.execution.floor import Floor
-from quantai.execution.loop import Loop, Pace
+from quantai.execution.loop import NO_BARS, Loop, Pace
 from quantai.execution.oms import OMS
 from quantai.execution.plan import paper_limits
 from quantai.execution.playback import RowClock, answered, play
@@ -42,16 +42,25 @@ def loop_intents(strategy: Strategy, instruments: Instruments, rows: Rows, venue
     """
     if rows.dtype == BAR:
         instruments = _coarse(instruments, rows)
+    return run_rows(strategy, instruments, rows, venue)[1]
+
+
+def run_rows(
+    strategy: Strategy, instruments: Instruments, rows: Rows, venue: SimVenue, bars: Rows = NO_BARS
+) -> tuple[OMS, Rows]:
+    """Run the trade loop over BAR rows, or EVENT rows with the `bars` they point into; returns orders and intents."""
     with tempfile.TemporaryDirectory(prefix="quantai-golden-") as folder:
         journal = Path(folder) / "golden.journal"
         # in a thread: a notebook has an event loop of its own
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(asyncio.run, _run(strategy, instruments, rows, venue, journal)).result()
+            oms = pool.submit(asyncio.run, _run(strategy, instruments, rows, venue, journal, bars)).result()
         with StoreReader(journal) as reader:
-            return np.array(reader.rows(Stream.INTENT), INTENT)
+            return oms, np.array(reader.rows(Stream.INTENT), INTENT)
 
 
-async def _run(strategy: Strategy, instruments: Instruments, rows: Rows, rules: SimVenue, journal: Path) -> None:
+async def _run(
+    strategy: Strategy, instruments: Instruments, rows: Rows, rules: SimVenue, journal: Path, bars: Rows
+) -> OMS:
     currency = instruments[0].settle
     setup = Setup(
         desks=(Desk(RUN, type(strategy).__name__),), instruments=instruments, limits=paper_limits(), currency=currency
@@ -78,7 +87,7 @@ async def _run(strategy: Strategy, instruments: Instruments, rows: Rows, rules: 
             await loop.control(Control.START)
             await loop.reconcile()
             if rows.dtype == EVENT:
-                await play(loop, clock, rows)
+                await _mixed(loop, clock, rows, bars)
             else:
                 await _bars(loop, clock, rows, instruments)
             await answered(loop)
@@ -88,6 +97,17 @@ async def _run(strategy: Strategy, instruments: Instruments, rows: Rows, rules: 
             await asyncio.gather(*tasks, return_exceptions=True)
             for paper in venues.values():
                 await paper.close()
+    return floor.oms
+
+
+async def _mixed(loop: Loop, clock: RowClock, rows: Rows, bars: Rows) -> None:
+    """Play rows among which some are BAR rows; each of those is shown with its own bar."""
+    at = 0
+    for n in [*np.flatnonzero(rows["kind"] == Kind.BAR).tolist(), len(rows)]:
+        await play(loop, clock, rows[at:n])
+        if n < len(rows):
+            await play(loop, clock, rows[n : n + 1], bars)
+        at = n + 1
 
 
 async def _bars(loop: Loop, clock: RowClock, bars: Rows, instruments: Instruments) -> None:
