@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from quantai.cli.output import Json, console, emit
-from quantai.core.errors import InputError
+from quantai.core.errors import InputError, VenueError
 
 if TYPE_CHECKING:
     from quantai.execution.loop import Loop
@@ -44,6 +44,9 @@ LakeRoot = Annotated[Path | None, typer.Option("--lake", help="The lake to repla
 Start = Annotated[str, typer.Option(help="First instant of a replay, or of the warm-up, ISO 8601.")]
 End = Annotated[str, typer.Option(help="End of a replay, exclusive, ISO 8601.")]
 AtEnd = Annotated[str, typer.Option(help="What becomes of the rest: cancel orders, flatten (close, too) or keep.")]
+DeadMan = Annotated[
+    float, typer.Option(min=0, help="Seconds of our silence after which a venue cancels all; 0: never.")
+]
 Fees = Annotated[float, typer.Option(help="Fee of a paper account on notional, basis points.")]
 Stale = Annotated[float, typer.Option(min=0.1, help="Seconds of silence after which a feed is stale.")]
 
@@ -70,6 +73,7 @@ def trade(
     at_end: AtEnd = "cancel",
     fee_bps: Fees = 0.0,
     stale: Stale = 15.0,
+    dead_man: DeadMan = 30.0,
     json: Json = False,
 ) -> None:
     """Trade a strategy until Ctrl-C, SIGTERM or --seconds; `quantai replay` runs its journal again.
@@ -82,6 +86,7 @@ def trade(
     from quantai.execution.limits import Limits
     from quantai.execution.plan import Plan
     from quantai.execution.trade import trade as run
+    from quantai.execution.trade import what_is_left
     from quantai.strategy.load import load_strategy
     from quantai.venues.rules import SimVenue
 
@@ -107,10 +112,13 @@ def trade(
         past=(lake, start or None, end or None) if lake and mode == "replay" else None,
         at_end=cast("Any", at_end),
         stale_s=stale,
+        dead_man_s=dead_man,
     )
     with _shown(plan, quiet=json) as on_status:
         done = asyncio.run(run(plan, on_status))
     emit(done.__dict__, json)
+    if left := what_is_left(done, plan.at_end):
+        raise VenueError(left)
 
 
 def _object(text: str) -> dict[str, Any]:

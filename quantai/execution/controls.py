@@ -1,6 +1,9 @@
 """Controls: what a person or our own start decides, as EVENT rows in the one stream."""
 
+import json
+from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 from quantai.core.rows import EVENT, LAST, Kind, Rows, zeros
 from quantai.execution.reasons import TradingState
@@ -39,6 +42,25 @@ STATE = {
     Control.KILL: TradingState.HALTED,
 }
 """The trading state that a control sets."""
+
+
+END = "end"
+"""What the text beside the CONTROL row that ends a run holds: the desks that were paused before."""
+
+
+def ended(paused: Iterable[int]) -> str:
+    """Return the text beside the row that ends a run, so that its next start knows whom to resume.
+
+    >>> paused_before(ended([1])), paused_before('{"fast": 5}'), paused_before("")
+    ([1], None, None)
+    """
+    return json.dumps({END: list(paused)})
+
+
+def paused_before(text: str) -> list[int] | None:
+    """Return the desks that were paused before a run was ended; None for the text of any other row."""
+    said: Any = json.loads(text) if text.startswith("{") else {}
+    return [int(d) for d in said[END]] if isinstance(said.get(END), list) else None
 
 
 def control(what: Control, *, account: int = ALL, instrument: int = 0, ts: int = 0) -> Rows:

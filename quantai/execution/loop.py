@@ -19,9 +19,10 @@ from quantai.core.rows import BAR, DERIVED, EVENT, LAST, SEC, Kind, Rows, Status
 from quantai.execution.agree import at_work, differing_money, differing_orders, differing_positions, unresolved
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.claims import claim
-from quantai.execution.controls import ALL, Control, control
+from quantai.execution.controls import ALL, Control, control, ended
 from quantai.execution.fees import fee_row
 from quantai.execution.floor import ROUNDS, Floor
+from quantai.execution.gate import NEVER
 from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
 from quantai.execution.outgoing import LOCAL
 from quantai.execution.retrace import FLOOR
@@ -32,6 +33,9 @@ _log = logging.getLogger(__name__)
 NO_BARS = zeros(0, BAR)
 GRACE_NS = 15 * SEC
 """How long the end of a run waits for the venues to say that its orders have ended."""
+
+AGAIN_NS = 4 * SEC
+"""How often they are canceled again meanwhile: a cancel may have been lost, or refused for the moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ class Loop:
         self._pace, self._clock = pace or Pace(), clock
         self._next_beat = self._next_snapshot = self._next_check = 0
         self._doubts = 0
+        self._next_end, self._paused_before = 0, ""
         self._ending = 0  # instant at which waiting for orders to end is given up; 0 = not ending
         self._how: Control | None = Control.STOP
         self.failure: QuantaiError | None = None
@@ -207,10 +212,10 @@ class Loop:
         self.reconciled = False
         await self.control(Control.RECONCILE)
         until = self._clock() + int(self._pace.patience_s * SEC)
-        await self._until(lambda: not unresolved(self.oms), until)
+        await self._until(lambda: not unresolved(self.oms) or self._is_late(), until)
         left = unresolved(self.oms)
         found = [f"{name}: no answer about it" for name in left] or await self._differences()
-        while found and not left and self._clock() < until and not self.ending:
+        while found and not left and self._clock() < until and not self._is_late():
             await self._until(lambda: False, self._clock() + SEC // 4)  # what is on its way may explain it
             found = await self._differences()
         if found:
@@ -372,6 +377,10 @@ class Loop:
             if self._next_snapshot:
                 await self.keep()
             self._next_snapshot = now + int(pace.snapshot_s * SEC)
+        if self.ending and self._how and now >= self._next_end:
+            if not self.reconciled and self._how is Control.FLATTEN:
+                await self.reconcile()  # nothing can be closed before
+            await self._wind_up()
         if pace.reconcile_s and now >= self._next_check and not self.ending:
             first = self._next_check == 0
             self._next_check = now + int(pace.reconcile_s * SEC)
@@ -389,15 +398,26 @@ class Loop:
         """Begin to end the run, as `run` was told how."""
         if self.ending:
             return
-        self._ending = self._clock() + (GRACE_NS if self._how else 1)
-        await self.control(self._how or Control.PAUSE)
+        self._ending = self._clock() + GRACE_NS
+        self._paused_before = ended(d for d, desk in enumerate(self.floor.desks) if desk.muted)
+        await self._wind_up()
+
+    async def _wind_up(self) -> None:
+        """Cancel, and close if that was asked for: at first, and again while something works that did not end."""
+        self._next_end = self._clock() + AGAIN_NS
+        await self.control(self._how or Control.PAUSE, text=self._paused_before)
 
     def _over(self) -> bool:
         if not self.ending:
             return False
-        if not at_work(self.oms):
+        under_way = at_work(self.oms) if self._how else int(self.oms.point["deadline"][0]) < NEVER
+        if not under_way:
             return True
-        return self._clock() >= self._ending and not len(self.inbox)
+        return self._is_late() and not len(self.inbox)
+
+    def _is_late(self) -> bool:
+        """Say whether nothing is waited for any more."""
+        return self.ending and self._clock() >= self._ending
 
     async def keep(self) -> None:
         """Keep the state of orders and strategies in the journal, so that a recovery is quick."""

@@ -47,8 +47,9 @@ class Plan:
     `strategies` are one a desk, each with how its class is found again (`module:Class`). `venues` maps a venue's name
     to our symbols there. `limits` are those of risk; a live run must have them, and `understood`. `warm_up` is (lake,
     start) of the rows strategies see before they may ask; `past` (lake, start, end) what a replay runs over. `at_end`
-    says what becomes of orders and positions when the run ends. `endpoint` is an address to use instead of the
-    venues' own. A journal that exists is continued.
+    says what becomes of orders and positions when the run ends. After `dead_man_s` without a word of ours, a venue that
+    can do it cancels everything (0 = never; nor when the run keeps its orders). `endpoint` is an address to use instead
+    of the venues' own. A journal that exists is continued.
     """
 
     strategies: Sequence[tuple[Strategy, str]]
@@ -74,6 +75,7 @@ class Plan:
     patience_s: float = 2.0
     snapshot_s: float = 60.0
     reconcile_s: float = 60.0
+    dead_man_s: float = 30.0
 
     def check(self) -> None:
         """Raise InputError, in one line, for a plan that must not or cannot run."""

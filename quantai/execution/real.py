@@ -6,9 +6,6 @@ from quantai.core.instruments import Instrument, Instruments
 from quantai.execution.plan import Plan
 from quantai.venues.venue import Venue
 
-DEAD_MAN_S = 30.0
-"""After this long without a word of ours, a venue that can do it cancels everything."""
-
 
 async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> tuple[dict[str, Venue], Instruments]:
     """Connect to the venues of a plan; returns them, and the instruments with the steps that the venues take.
@@ -27,7 +24,7 @@ async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> t
                 known,
                 sandbox=plan.sandbox,
                 endpoint=plan.endpoint or None,
-                dead_man_s=0.0 if plan.at_end == "keep" else DEAD_MAN_S,
+                dead_man_s=0.0 if plan.at_end == "keep" else plan.dead_man_s,
             )
             await venue.connect()
             venues[name] = venue

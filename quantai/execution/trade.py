@@ -18,6 +18,7 @@ from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Sta
 from quantai.data.lake import Lake
 from quantai.execution.agree import at_work
 from quantai.execution.bar_maker import BarMaker, bar_events
+from quantai.execution.continuation import continued, has_begun, recovered, stopped_by_its_end
 from quantai.execution.controls import Control
 from quantai.execution.fees import fee_row
 from quantai.execution.floor import Floor
@@ -28,7 +29,7 @@ from quantai.execution.playback import RowClock, answered, play
 from quantai.execution.reception import Reception
 from quantai.execution.recovery import MANIFEST
 from quantai.execution.rehearsal import rehearse
-from quantai.execution.retrace import ENGINE, SEATS, manifest_of, seats_of, stand, walk
+from quantai.execution.retrace import ENGINE
 from quantai.execution.router import ByInstrument
 from quantai.execution.seats import Seat
 from quantai.execution.session import Session
@@ -46,7 +47,6 @@ from quantai.execution.sources import (
 from quantai.feeds import CryptoFeed
 from quantai.feeds.venues import channels as offered
 from quantai.journal import EventStore, StoreReader, Stream, describe_run
-from quantai.journal import recover as mend
 from quantai.portfolio.desks import Desk
 from quantai.strategy.place import defined
 from quantai.venues.paper import Paper
@@ -98,7 +98,7 @@ class Trading:
 
     async def _opened(self) -> Loop:
         plan = self.plan
-        manifest = None if self._fresh else _continued(plan)
+        manifest = None if self._fresh else continued(plan)
         strategies = [strategy for strategy, _ in plan.strategies]
         # in a thread: asyncio allows one running loop in each
         await asyncio.to_thread(rehearse, strategies, plan.limits or paper_limits(), paper=plan.mode != "live")
@@ -112,8 +112,8 @@ class Trading:
             floor = Floor(OMS(setup), seats)
             left: list[Rows] = []
         else:
-            said, floor, left = manifest, *_recovered(plan, manifest)
-            self._begun = _has_begun(plan.journal)
+            said, floor, left = manifest, *recovered(plan, manifest)
+            self._begun = has_begun(plan.journal)
         self.store = store = (EventStore.create if manifest is None else EventStore.open)(plan.journal, said)
         return await self._loop(store, floor, left, instruments)
 
@@ -244,6 +244,8 @@ class Trading:
         gone["ts_exch"] = gone["ts_recv"] = loop.now
         gone["flags"][-1:] = LAST
         await loop.show(gone)
+        for desk in stopped_by_its_end(self.plan.journal, len(loop.floor.desks)):
+            await loop.control(Control.RESUME, desk=desk)
 
     def _warm(self, instruments: Instruments) -> tuple[Rows, Rows]:
         plan = self.plan
@@ -285,7 +287,7 @@ class Trading:
             if on_status is not None:
                 tasks.append(asyncio.create_task(_tell(loop, on_status)))
             try:
-                async with Reception(loop, self.plan.mode):
+                async with Reception(loop, self.plan.mode, self._feeds):
                     await loop.run(seconds=self.plan.seconds, how=AT_END[self.plan.at_end])
             finally:
                 for feed in self._feeds:
@@ -352,37 +354,15 @@ async def trade(plan: Plan, on_status: OnStatus | None = None) -> Traded:
         await trading.close()
 
 
-def _continued(plan: Plan) -> dict[str, Any]:
-    with StoreReader(plan.journal) as reader:
-        manifest = manifest_of(reader)
-    if manifest.get("mode") != plan.mode:
-        raise InputError(f"{plan.journal} is of a {manifest.get('mode')} run: name another journal for {plan.mode}")
-    if plan.mode == "replay":
-        raise InputError(f"{plan.journal} exists: a replay begins anew, name another journal")
-    names = [type(s).__name__ for s, _ in plan.strategies]
-    for said, (strategy, _) in zip(manifest[SEATS], plan.strategies, strict=False):
-        if said["hash"] != type(strategy).source_hash():
-            raise InputError(
-                f"{type(strategy).__name__} is not what it was when {plan.journal} began: use a new journal"
-            )
-    if len(names) != len(manifest[SEATS]):
-        raise InputError(f"{plan.journal} has {len(manifest[SEATS])} strategies, this run {len(names)}: use a new one")
-    return manifest
-
-
-def _recovered(plan: Plan, manifest: dict[str, Any]) -> tuple[Floor, list[Rows]]:
-    mend(plan.journal)
-    with StoreReader(plan.journal) as reader:
-        seats = seats_of(manifest, [type(s) for s, _ in plan.strategies])
-        done = walk(reader, stand(reader, seats))
-    return done.floor, done.left
-
-
-def _has_begun(journal: Path) -> bool:
-    """Say whether the strategies of a run were started: it may have been killed before that."""
-    with StoreReader(journal) as reader:
-        controls = reader.rows(Stream.EVENT, kinds=[Kind.CONTROL])
-    return bool((controls["aux"] == Control.START).any())
+def what_is_left(done: Traded, at_end: str) -> str:
+    """Return in words what an end that should have left nothing did leave, "" for nothing."""
+    if at_end != "keep" and done.at_work:
+        ids = ", ".join(done.at_work[:5]) + (" …" if len(done.at_work) > 5 else "")
+        return f"the venue has not said that these orders ended, look at them there: {ids}"
+    held = [f"{qty:g} {symbol}" for symbol, qty in done.positions.items() if abs(qty) > 1e-9]
+    return (
+        f"not everything could be closed, look at it there: {', '.join(held)}" if at_end == "flatten" and held else ""
+    )
 
 
 def _in_lake(lake: Lake, venue: str, symbol: str, lots: Mapping[str, Any]) -> Instrument:

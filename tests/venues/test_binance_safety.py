@@ -49,7 +49,10 @@ async def test_the_exchange_cancels_when_it_no_longer_hears_from_us(exchange: Lo
     await user.close()
 
 
-async def test_closing_leaves_orders_and_disarms_the_switch(exchange: LoopbackExchange) -> None:
+@pytest.mark.parametrize("left", [True, False])
+async def test_closing_leaves_orders_to_the_switch_and_disarms_it_without(
+    exchange: LoopbackExchange, left: bool
+) -> None:
     place = BinancePlace("BINANCE_FUTURES", exchange)
     venue = CcxtVenue(
         "BINANCE_FUTURES", Instruments([place.instrument]), Keys(KEY, SECRET), endpoint=exchange.http, dead_man_s=60.0
@@ -58,9 +61,12 @@ async def test_closing_leaves_orders_and_disarms_the_switch(exchange: LoopbackEx
     user = Follower(venue, place.beat)
     order = await user.new(lots=place.lots, px_ticks=place.best(BUY) - 20)
     await user.until_status(order, OrdStatus.NEW)
+    if not left:
+        await user.cancel(order)
+        await user.until_status(order, OrdStatus.CANCELED)
     await user.close()
-    assert [o["status"] for o in exchange.truth()["orders"]] == ["NEW"]
-    assert not exchange.exchange.countdowns
+    assert [o["status"] for o in exchange.truth()["orders"]] == ["NEW" if left else "CANCELED"]
+    assert bool(exchange.exchange.countdowns) is left
     with pytest.raises(VenueError, match="is not connected"):
         await user.cancel(order)
 

@@ -190,14 +190,17 @@ class CcxtVenue:
                 await self._ask("cancel", Priority.CANCEL, lambda o=said["id"], s=symbol: self._api.cancel_order(o, s))
 
     async def close(self) -> None:
-        """Let go of the exchange: orders stay, requests under way are heard out for a moment."""
+        """Let go of the exchange: orders stay, requests under way are heard out for a moment.
+
+        A dead-man switch stays armed while an order of ours may work, and cancels it: nobody looks after it any more.
+        """
         if not self._is_connected:
             self._answers.close()
             return
         turns = [task for task in self._turns.values() if not task.done()]
         if turns:
             await asyncio.wait(turns, timeout=self._timeout_s)
-        if self._dead_man_s and self.profile.dead_man:
+        if self._dead_man_s and self.profile.dead_man and not self._ledger.unfinished():
             await self._arm(0)
         await self._let_go()
         self._answers.close()
@@ -356,12 +359,12 @@ class CcxtVenue:
         try:
             if self.profile.dead_man == "all":
                 ms = int(seconds * 1000)
-                await self._call("cancel", Priority.ORDER, lambda: self._api.cancel_all_orders_after(ms))
+                await self._call("cancel", Priority.CANCEL, lambda: self._api.cancel_all_orders_after(ms))
                 return
             for symbol in self._by_symbol:
                 params = {"symbol": self._api.market(symbol)["id"], "countdownTime": int(seconds * 1000)}
                 call = self._api.fapiPrivatePostCountdownCancelAll
-                await self._call("cancel", Priority.ORDER, lambda p=params, c=call: c(p))
+                await self._call("cancel", Priority.CANCEL, lambda p=params, c=call: c(p))
         except Exception as error:  # noqa: BLE001 -- said, and tried again
             _log.warning("%s: the dead-man switch is not set: %s", self.name, self._keys.redact(_words(error)))
 

@@ -1,0 +1,59 @@
+"""A run that goes on: what its journal says of how it was, and whether the plan of now fits it."""
+
+from pathlib import Path
+from typing import Any
+
+from quantai.core.errors import InputError
+from quantai.core.rows import Kind, Rows
+from quantai.execution.controls import Control, paused_before
+from quantai.execution.floor import Floor
+from quantai.execution.plan import Plan
+from quantai.execution.retrace import SEATS, manifest_of, seats_of, stand, walk
+from quantai.journal import StoreReader, Stream
+from quantai.journal import recover as mend
+
+
+def continued(plan: Plan) -> dict[str, Any]:
+    """Return the manifest of the journal that a plan continues; raises InputError when it is of something else."""
+    with StoreReader(plan.journal) as reader:
+        manifest = manifest_of(reader)
+    if manifest.get("mode") != plan.mode:
+        raise InputError(f"{plan.journal} is of a {manifest.get('mode')} run: name another journal for {plan.mode}")
+    if plan.mode == "replay":
+        raise InputError(f"{plan.journal} exists: a replay begins anew, name another journal")
+    names = [type(s).__name__ for s, _ in plan.strategies]
+    for said, (strategy, _) in zip(manifest[SEATS], plan.strategies, strict=False):
+        if said["hash"] != type(strategy).source_hash():
+            raise InputError(
+                f"{type(strategy).__name__} is not what it was when {plan.journal} began: use a new journal"
+            )
+    if len(names) != len(manifest[SEATS]):
+        raise InputError(f"{plan.journal} has {len(manifest[SEATS])} strategies, this run {len(names)}: use a new one")
+    return manifest
+
+
+def recovered(plan: Plan, manifest: dict[str, Any]) -> tuple[Floor, list[Rows]]:
+    """Return strategies and orders as of the last durable row, and the intents that a crash kept out of the journal."""
+    mend(plan.journal)
+    with StoreReader(plan.journal) as reader:
+        seats = seats_of(manifest, [type(s) for s, _ in plan.strategies])
+        done = walk(reader, stand(reader, seats))
+    return done.floor, done.left
+
+
+def has_begun(journal: Path) -> bool:
+    """Say whether the strategies of a run were started: it may have been killed before that."""
+    with StoreReader(journal) as reader:
+        controls = reader.rows(Stream.EVENT, kinds=[Kind.CONTROL])
+    return bool((controls["aux"] == Control.START).any())
+
+
+def stopped_by_its_end(journal: Path, desks: int) -> list[int]:
+    """Return the desks that only the end of the run before has stopped: people's decisions stand."""
+    with StoreReader(journal) as reader:
+        rows = reader.rows(Stream.EVENT, kinds=[Kind.CONTROL])
+        texts = {t.seq: t.text for t in reader.texts(field="control")}
+    stopping = (Control.PAUSE, Control.RESUME, Control.STOP, Control.FLATTEN)
+    last = [int(row["seq"]) for row in rows if row["aux"] in stopping][-1:]
+    paused = paused_before(texts.get(last[0], "")) if last else None
+    return [] if paused is None else [d for d in range(desks) if d not in paused]
