@@ -16,7 +16,7 @@
 - `recorded`      a run written to a journal, and run again from it
 - `settings`      cash, costs and leverage
 - `bar_loop`      the driver pasted into each strategy's kernel
-- `bar_pair`      the quick way of two runs of a sweep, in step
+- `bar_four`      the quick way of four runs of a sweep, in step
 - `matching`      scripted orders through the same matching, without a strategy
 - `bar_log`       what a run writes down
 - `bar_matching`  orders against one bar

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from quantai.backtest.bar_four import are_quiet, is_quiet, run_four, step
 from quantai.backtest.bar_log import EQUITY, FILLED, PROGRESS, close_instant, worst_case
 from quantai.backtest.bar_loop import answer, run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
-from quantai.backtest.bar_pair import decide, is_quiet, run_pair
 from quantai.backtest.lanes import run_lanes
 from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
@@ -194,7 +194,7 @@ class BarRun:
 
 def bar_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
     """Return the kernel of a strategy class over bars, one run or many; `dtype` is that of its record."""
-    return strategy.kernel(dtype, (run_bars, answer, run_lanes, run_pair, decide, is_quiet))
+    return strategy.kernel(dtype, (run_bars, answer, run_lanes, run_four, step, is_quiet, are_quiet))
 
 
 @compiled

@@ -21,17 +21,19 @@ def run_blocks[Lanes](
     lanes: Callable[[int], Lanes],
     run: Callable[[Lanes, int, int], Generator[float, None, Columns]],
     advance: Callable[[float], None],
+    step: int = 1,
 ) -> tuple[pd.DataFrame, bool]:
     """Return variants and their statistics, one row each, and whether Ctrl-C left some out: only those finished stay.
 
-    Each thread has `lanes` of its own, memory for as many variants as a block has, at most `most`. `run` moves
+    Each thread has `lanes` of its own, memory for as many variants as a block has: at most `most`, in
+    steps of `step`. `run` moves
     variants `first` to `end` over the data, yielding after each stretch the share of it that is behind them (0 to 1),
     and returns their `columns`. `advance` is told of each stretch, in variants.
     """
     n = len(variants)
     out = {name: np.zeros(n, kind) for name, kind in columns.items()}
     done = np.zeros(n, bool)
-    size = block_size(n, threads, most)
+    size = block_size(n, threads, most, step)
     blocks = iter([(at, min(at + size, n)) for at in range(0, n, size)])
     stop = threading.Event()
 
@@ -66,11 +68,11 @@ def run_blocks[Lanes](
     return pd.DataFrame(params | {name: column[done] for name, column in out.items()}), interrupted
 
 
-def block_size(n: int, threads: int, most: int) -> int:
-    """Return how many of `n` variants make a block, so that each thread gets as many blocks, none above `most`.
+def block_size(n: int, threads: int, most: int, step: int = 1) -> int:
+    """Return how many of `n` variants make a block, a multiple of `step` up to `most`, for all to be done soonest.
 
-    >>> block_size(200, threads=2, most=32), block_size(5, threads=2, most=32)
-    (25, 3)
+    >>> block_size(200, threads=2, most=32, step=4), block_size(5, threads=2, most=32)
+    (20, 3)
     """
-    rounds = math.ceil(n / (threads * most))
-    return math.ceil(n / (threads * rounds))
+    busiest = {size: math.ceil(math.ceil(n / size) / threads) * size for size in range(step, most + 1, step)}
+    return max(busiest, key=lambda size: (-busiest[size], size))

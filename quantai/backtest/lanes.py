@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from quantai.backtest.bar_four import FOUR, are_quiet, run_four
 from quantai.backtest.bar_log import FILLED, PROGRESS
 from quantai.backtest.bar_loop import answer, run_bars
 from quantai.backtest.bar_matching import FILL, MATCH, RULES
-from quantai.backtest.bar_pair import is_quiet, run_pair
 from quantai.backtest.settings import Settings
 from quantai.core.compiled import uncounted
 from quantai.core.instruments import Instruments
@@ -25,10 +25,10 @@ from quantai.strategy.handlers import has_on_timer
 
 TILE = 8192
 """Bars of a tile: half a megabyte."""
-SPELL = 512
-"""Bars that every lane passes before their statistics are taken."""
+SPELL = 256
+"""Bars that lanes side by side pass before their statistics are taken: these and their equities stay in the cache."""
 SLOWLY = 16
-"""Bars that a pair goes on one by one once it has to."""
+"""Bars that lanes go on one by one once they have to."""
 
 
 def run_lanes(
@@ -55,43 +55,40 @@ def run_lanes(
     stats: Any,
     progress: Any,
 ) -> None:
-    """Move the first `n` lanes (an even number) on to bar `stop`; a driver that calls `run_pair` and `run_bars`."""
+    """Move the first `n` lanes (fours of them) on to bar `stop`; a driver that calls `run_four` and `run_bars`."""
     simple = insts.shape[0] == 1 and not has_on_timer
     start = progress[0].next
     while start < stop:
         end = end_of_spell(bars, start, stop)
-        for k in range(0, n, 2):
-            at = start
-            while at < end:
-                if (
-                    simple
-                    and is_quiet(ctx[k], progress[k], positions[k, 0], bars[at])
-                    and is_quiet(ctx[k + 1], progress[k + 1], positions[k + 1, 0], bars[at])
-                ):
-                    run_pair(
-                        bars, end, insts[0], rules[0], settings[0],
-                        me[k], ctx[k], positions[k, 0], progress[k],
-                        me[k + 1], ctx[k + 1], positions[k + 1, 0], progress[k + 1],
-                    )  # fmt: skip
-                    for j in (k, k + 1):
-                        answer(
-                            me[j], ctx[j], progress[j], settings[0], insts, positions[j], orders[j], intents[j],
-                            log_orders, log_intents,
+        for left in range(0, n, ABREAST):
+            right = min(left + ABREAST, n)
+            for k in range(left, right, FOUR):
+                at = start
+                while at < end:
+                    if simple and are_quiet(
+                        ctx[k : k + FOUR], progress[k : k + FOUR], positions[k : k + FOUR], bars[at]
+                    ):
+                        run_four(
+                            bars, end, insts[0], rules[0], settings[0], me[k : k + FOUR], ctx[k : k + FOUR],
+                            positions[k : k + FOUR], progress[k : k + FOUR],
                         )  # fmt: skip
-                    at = progress[k].next
-                until = min(at + SLOWLY, end) if simple else end
-                for j in range(k, k + 2 if at < end else k):
-                    run_bars(
-                        bars, until, me[j : j + 1], ctx[j : j + 1], insts, positions[j], orders[j], intents[j], rules,
-                        match[j : j + 1], settings, hits, open_lots, event, log_orders, log_fills, log_intents,
-                        progress[j : j + 1],
-                    )  # fmt: skip
-                at = until
-        rows = progress[0].n_equity
-        update_many(stats, n, curves, rows, sums)
-        for k in range(n):
-            curves[k] = curves[rows * ABREAST + k]
-            progress[k].n_equity = 0
+                        for j in range(k, k + FOUR):
+                            answer(
+                                me[j], ctx[j], progress[j], settings[0], insts, positions[j], orders[j], intents[j],
+                                log_orders, log_intents,
+                            )  # fmt: skip
+                        at = progress[k].next
+                    until = min(at + SLOWLY, end) if simple else end
+                    for j in range(k, k + FOUR if at < end else k):
+                        run_bars(
+                            bars, until, me[j : j + 1], ctx[j : j + 1], insts, positions[j], orders[j], intents[j],
+                            rules, match[j : j + 1], settings, hits, open_lots, event, log_orders, log_fills,
+                            log_intents, progress[j : j + 1],
+                        )  # fmt: skip
+                    at = until
+            update_many(stats[left:right], right - left, curves, progress[left].n_equity, sums)
+            for k in range(left, right):
+                progress[k].n_equity = 0
         start = end
 
 
@@ -111,7 +108,7 @@ class Lanes:
         self, instruments: Instruments, settings: Settings, kernel: Kernel, dtype: np.dtype[Any], size: int
     ) -> None:
         most = settings.max_orders
-        size += size % 2  # they run in pairs
+        size += -size % FOUR
         self._world = World(instruments, settings.cash, most)
         self._insts = self._world.instrument_rows
         self.records: Rows = np.zeros(size, dtype)
@@ -140,10 +137,10 @@ class Lanes:
             rows[...] = np.zeros((), rows.dtype)
         cash = self._world.ctx["cash"][0]
         self._stats[:] = records(1, cash)  # as `Result.stats`, from the cash before any bar
-        self._curves[:ABREAST] = cash
+        # those side by side share the room, one after another
         self._progress["log_size"] = len(self._curves) - ABREAST
-        at_first = self._curves.ctypes.data + self._curves.itemsize * ABREAST
-        self._progress["at_equity"] = at_first + self._curves.itemsize * np.arange(len(self._progress), dtype="u8")
+        columns = ABREAST + np.arange(len(self._progress), dtype="u8") % ABREAST
+        self._progress["at_equity"] = self._curves.ctypes.data + self._curves.itemsize * columns
         self._ctx[:] = self._world.ctx[0]
         for name in ("positions", "books", "orders", "intents"):
             rows = getattr(self, f"_{name}")
@@ -151,10 +148,11 @@ class Lanes:
 
     def feed(self, bars: Rows, stop: int, n: int) -> None:
         """Move the first `n` lanes on to bar `stop` (see `tiles`) of the same read-only array as before."""
-        if n % 2 and self._progress["seq"][n] == 0:
-            self.records[n] = self.records[n - 1]  # the last one runs beside a copy of itself
+        fours = n + -n % FOUR
+        if fours > n and self._progress["seq"][n] == 0:
+            self.records[n:fours] = self.records[n - 1]  # the last ones run beside copies of themselves
         self._run(
-            bars, stop, n + n % 2, self.records, self._ctx, self._insts, self._positions, self._orders, self._intents,
+            bars, stop, fours, self.records, self._ctx, self._insts, self._positions, self._orders, self._intents,
             self._rules, self._match, self._settings, self._hits, self._open_lots, self._event, *self._logs,
             self._curves, self._sums, self._stats, self._progress,
         )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.bar_four import FOUR
 from quantai.backtest.bar_run import bar_kernel
 from quantai.backtest.blocks import Columns, run_blocks
 from quantai.backtest.lanes import Lanes, tiles
@@ -15,10 +16,11 @@ from quantai.core.rows import BAR, Rows
 from quantai.data.bars import Bars
 from quantai.report.periods import periods_per_year
 from quantai.report.running import FINISHED
-from quantai.report.running_many import ABREAST
 from quantai.strategy import Strategy
 from quantai.strategy.base import fields_of
 
+LANES = 32
+"""The most variants that a thread moves along the bars together."""
 _COLUMNS = {name: FINISHED[name] for name in FINISHED.names or () if name != "bars"} | {
     "fills": np.dtype("i8"),
     "fees": np.dtype("f8"),
@@ -66,7 +68,7 @@ class Variants:
                 yield stop / len(self._rows)
             return lanes.finished(end - first, self._per_year)
 
-        table, self.interrupted = run_blocks(filled, _COLUMNS, self._threads, ABREAST, self._lanes, block, advance)
+        table, self.interrupted = run_blocks(filled, _COLUMNS, self._threads, LANES, self._lanes, block, advance, FOUR)
         return table
 
     def _lanes(self, size: int) -> Lanes:

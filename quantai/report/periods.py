@@ -45,10 +45,11 @@ def periods_per_year(ts_ns: npt.ArrayLike) -> float:
     if len(ts) < 2:
         return float("nan")
     gaps = np.diff(ts)
-    if gaps.min() < 0:
+    least = gaps.min()
+    if least < 0:
         raise DataError(f"instants must ascend: row {int(np.argmax(gaps < 0)) + 1} is earlier than the row before it")
     span = int(ts[-1] - ts[0])
-    spacing = float(np.median(gaps))
+    spacing = float(least if least == gaps.max() else np.median(gaps))  # a sweep asks for this each time
     if span <= 0:
         return float("nan")
     if spacing >= 5 * DAY:
@@ -69,13 +70,19 @@ def _snap(per_year: float) -> float:
 
 
 def _by_week(ts: Instants, span: int, spacing: float) -> float:
-    weekday = (ts // DAY + 3) % 7  # 1970-01-01 was a Thursday
-    per_weekday = np.bincount(weekday, minlength=7)
+    # the instants ascend: counting between midnights is a search for each of those, not a division for each bar
+    days = np.arange(ts[0] // DAY, ts[-1] // DAY + 1)
+    weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
+    per_weekday = np.bincount(weekday, _counts(ts, np.append(days, days[-1] + 1) * DAY), minlength=7)
     open_days = int((per_weekday >= per_weekday.max() / 2).sum())
     weeks = int((span + spacing) // _WEEK)
-    week = (ts - ts[0]) // _WEEK
-    per_week = float(np.median(np.bincount(week[week < weeks], minlength=weeks)))
+    per_week = float(np.median(_counts(ts, ts[0] + _WEEK * np.arange(weeks + 1))))
     return per_week / open_days * (365.0 if open_days == 7 else 252.0)
+
+
+def _counts(ts: Instants, edges: Instants) -> npt.NDArray[np.int64]:
+    """Return how many instants lie between each edge and the next, the first of the two included."""
+    return np.diff(np.searchsorted(ts, edges))
 
 
 def period_returns(ts_ns: npt.ArrayLike, equity: npt.ArrayLike, unit: str) -> tuple[npt.NDArray[np.datetime64], Floats]:

@@ -20,10 +20,8 @@ MOST_LOTS = 2.0**53
 @inlined
 def unit_value(inst: Any, px: float) -> float:
     """Return what one unit is worth at `px`, in settlement currency: negative for inverse, 0.0 before any price."""
-    if px == 0.0:
-        return 0.0
     if inst.payoff == _INVERSE:
-        return -inst.multiplier / px
+        return -inst.multiplier / px if px != 0.0 else 0.0
     return inst.multiplier * px
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import compiled
+from quantai.core.hints import usually
 from quantai.strategy.fields import Indicator
 
 _HEAD = [("period", "i8"), ("n", "i8"), ("ready", "i8"), ("value", "f8")]
@@ -41,7 +42,7 @@ class Ema(Indicator):
 @compiled
 def ema_update(ind: Any, x: float) -> float:
     """Advance an Ema record by one value and return the average."""
-    if ind.ready:
+    if usually(ind.ready != 0):
         ind.n += 1
         ind.value += ind.ema_alpha * (x - ind.value)
         return ind.value
