@@ -1,40 +1,35 @@
-"""Fees as rows: what a venue says was paid for an execution becomes an adjustment of its desk."""
+"""Fees: what a venue says was paid for an execution, beside its report, is booked with it and goes where it goes."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quantai.core.rows import Rows
-from quantai.execution.oms import OMS
-from quantai.portfolio.adjustments import Adjust, adjustment
-from quantai.portfolio.desks import desk_of
 from quantai.venues.venue import FEE
 
 
-def fee_row(oms: OMS, report: Any, texts: Iterable[tuple[str, str]]) -> tuple[Rows | None, str]:
-    """Return the ADJUST row of the fee beside a FILL, and in words why there is none where one was said.
+def read_fee(said: str, currencies: Sequence[str]) -> tuple[float, int] | str:
+    """Return the amount and the number of the currency of a fee such as `0.00012 BNB`, or in words why there is none.
 
     A fee in a currency the portfolio does not know (a venue's own token) cannot be booked.
+
+    >>> read_fee("0.5 USDT", ["USD", "USDT"])
+    (0.5, 1)
+    >>> read_fee("0.00012 BNB", ["USD", "USDT"])
+    'a fee of 0.00012 BNB is not in the books: BNB is no currency of this run'
     """
-    said = dict(texts).get(FEE, "")
-    slot = oms.table.slot(report["order"])
-    if not said or slot is None:
-        return None, ""
     amount, _, currency = said.partition(" ")
-    if currency not in oms.portfolio.currencies:
-        return None, f"a fee of {said} is not in the books: {currency} is no currency of this run"
+    if currency not in currencies:
+        return f"a fee of {said} is not in the books: {currency} is no currency of this run"
     try:
         qty = float(amount)
     except ValueError:
-        return None, f"a fee of {said!r} is no amount"
-    tracked = oms.table.tracked[slot]
-    i = int(tracked["instrument"])
-    row = adjustment(
-        Adjust.FEE,
-        ts=int(report["ts"]),
-        instrument=i,
-        desk=desk_of(tracked["order"]),
-        other=oms.portfolio.number(currency),
-        px=oms.gate.price(i, int(report["px_ticks"])),
-        qty=qty,
-    )
-    return row, ""
+        qty = math.nan
+    return (qty, currencies.index(currency)) if math.isfinite(qty) else f"a fee of {said!r} is no amount"
+
+
+def fee_row(oms: Any, report: Any, texts: Iterable[tuple[str, str]]) -> tuple[Rows | None, str]:
+    """Return no row, since fees are booked with their execution, and in words why a fee that was said could not be."""
+    said = dict(texts).get(FEE, "")
+    read = read_fee(said, oms.portfolio.currencies) if said else ""
+    return None, read if isinstance(read, str) else ""

@@ -10,13 +10,15 @@ from typing import Any, Self
 import numpy as np
 
 from quantai.core.errors import DataError, InputError
+from quantai.core.instruments import Contract
 from quantai.core.packing import pack, unpack
 from quantai.core.positions import value
-from quantai.core.reports import REPORT, REQUEST_ONLY, Refusal
+from quantai.core.reports import REPORT, REQUEST_ONLY, Outcome, Refusal
 from quantai.core.rows import CHILD, EVENT, INTENT, Action, Kind, OrderType, Reason, Rows
 from quantai.core.transitions import ENDED
 from quantai.execution.client_ids import OWN_K
 from quantai.execution.controls import ALL, OF_A_DESK, STATE, Control
+from quantai.execution.fees import read_fee
 from quantai.execution.flow import POINT, Flow
 from quantai.execution.gate import NEVER, Gate, observe
 from quantai.execution.limits import Limits
@@ -26,6 +28,7 @@ from quantai.execution.reasons import RiskReason
 from quantai.execution.setup import Setup
 from quantai.execution.sound import execution_at_nothing, unsound_intent, unsound_report
 from quantai.execution.targets import target_lots
+from quantai.portfolio.adjustments import Adjust, adjustment
 from quantai.portfolio.contracts import is_inverse
 from quantai.portfolio.desks import desk_of
 from quantai.portfolio.portfolio import Portfolio
@@ -73,7 +76,7 @@ class OMS:
         return int(self.point["ts"][0])
 
     def process(self, row: Any, text: str = "") -> Step:
-        """Apply one EVENT, REPORT or INTENT row; `text` stands beside a CONTROL row that needs one.
+        """Apply one EVENT, REPORT or INTENT row; `text` is a CONTROL row's own, or what was paid for an execution.
 
         Rows come in the order of their numbers: of one number the EVENT row first, then REPORT rows, then the INTENT
         rows it caused. Raises InputError for rows that cannot be of this run; nothing has changed then.
@@ -82,7 +85,7 @@ class OMS:
         if row.dtype == INTENT:
             self._ask(row)
         elif row.dtype == REPORT:
-            self._hear(row)
+            self._hear(row, text)
         elif row.dtype == EVENT:
             self._see(row, text)
         else:
@@ -117,7 +120,7 @@ class OMS:
         n, at = unsound_report(rows), execution_at_nothing(rows, 0)
         while n < 0 <= at:
             slot = self.table.slot(rows["order"][at])
-            if slot is not None and self._is_inverse(int(self.table.tracked["instrument"][slot])):
+            if slot is not None and not self._can_be(int(self.table.tracked["instrument"][slot]), rows["px_ticks"][at]):
                 n = at
             at = execution_at_nothing(rows, at + 1)
         if n >= 0:
@@ -127,8 +130,14 @@ class OMS:
                 f" at {row['px_ticks']} ticks"
             )
 
-    def _is_inverse(self, i: int) -> bool:
-        return i < len(self.setup.instruments) and is_inverse(self.setup.instruments[i])
+    def _can_be(self, i: int, px_ticks: int) -> bool:
+        """Say whether an instrument can trade at a price of 0 or less: a future can, an option at 0."""
+        if i >= len(self.setup.instruments):
+            return True
+        said = self.setup.instruments[i]
+        if said.contract in (Contract.SPOT, Contract.EQUITY) or is_inverse(said):
+            return False
+        return px_ticks == 0 or said.contract is not Contract.OPTION
 
     def _arrive(self, seq: int) -> None:
         point = self.point[0]
@@ -152,7 +161,7 @@ class OMS:
         if point["ts"] >= point["deadline"]:
             self.flow.time_out()
 
-    def _hear(self, report: Any) -> None:
+    def _hear(self, report: Any, fee: str) -> None:
         self.check_reports(np.array([report], REPORT))
         self._arrive(int(report["seq"]))
         self.point["reports"] += 1
@@ -161,7 +170,30 @@ class OMS:
             self.point["unclaimed"] += 1
             self.flow.say(report, UNCLAIMED)
             return
-        self.flow.apply(slot, report)
+        outcome = self.flow.apply(slot, report)
+        if fee and report["kind"] == Kind.FILL and not outcome & Outcome.DUPLICATE:
+            self._pay(slot, report, fee, counts=bool(outcome & Outcome.BOOKED))
+
+    def _pay(self, slot: int, report: Any, fee: str, *, counts: bool) -> None:
+        """Book what was paid for an execution, in the same step as the execution."""
+        paid = read_fee(fee, self.portfolio.currencies)
+        i, desk = int(self.table.tracked["instrument"][slot]), desk_of(report["order"])
+        if isinstance(paid, str) or i >= len(self.setup.instruments):
+            return
+        if not counts and int(report["seq"]) not in {fill[0] for fill in self.table.fills(desk, i)}:
+            return  # busted before it arrived
+        row = adjustment(
+            Adjust.FEE,
+            ts=int(report["ts"]),
+            instrument=i,
+            desk=desk,
+            other=paid[1],
+            px=self.gate.price(i, int(report["px_ticks"])),
+            qty=paid[0],
+        )
+        row["seq"] = report["seq"]
+        self.portfolio.pay(row[0])
+        self.gate.hold()
 
     def _ask(self, intent: Any) -> None:
         self.check_intents(np.array([intent], INTENT))

@@ -18,6 +18,7 @@ from quantai.execution.session import SNAPSHOT, feed
 from quantai.execution.setup import Setup
 from quantai.journal import StoreReader, Stream
 from quantai.journal.reader import Where
+from quantai.venues.venue import FEE
 
 MANIFEST = "oms"
 """The entry of a run's manifest that holds the `Setup`."""
@@ -85,8 +86,8 @@ def replay(reader: StoreReader, oms: OMS, *, until: int | None = None) -> Iterat
     intents = reader.rows(Stream.INTENT, **bounds)
     reports = reports[_seen(reports, first, int(point["reports"])) :]
     intents = intents[_seen(intents, first, int(point["intents"])) :]
-    texts = {text.seq: text.text for text in reader.texts(start=first, stop=stop, field="control")}
-    late = _Followers(oms, reports, intents)
+    texts, fees = read_words(reader, first, stop)
+    late = _Followers(oms, reports, intents, fees)
     yield from late.upto(first)
     for frame in reader.scan(Stream.EVENT, **bounds):
         rows = np.array(frame[frame["seq"] > first], EVENT)
@@ -99,6 +100,16 @@ def replay(reader: StoreReader, oms: OMS, *, until: int | None = None) -> Iterat
             yield int(rows["seq"][-1]), feed(oms, rows, texts)
 
 
+def read_words(reader: StoreReader, start: int, stop: int | None = None) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the texts that an order management reads beside rows, by row: of controls, and fees of executions."""
+    texts: dict[int, str] = {}
+    fees: dict[int, str] = {}
+    for text in reader.texts(start=start, stop=stop):
+        if text.field in ("control", FEE):
+            (fees if text.field == FEE else texts)[text.seq] = text.text
+    return texts, fees
+
+
 def _seen(rows: Rows, seq: int, count: int) -> int:
     """Return how many leading rows of number `seq` were processed before the snapshot."""
     return min(int((rows["seq"] == seq).sum()), count)
@@ -107,8 +118,8 @@ def _seen(rows: Rows, seq: int, count: int) -> int:
 class _Followers:
     """REPORT and INTENT rows, handed over after the EVENT row of their number."""
 
-    def __init__(self, oms: OMS, reports: Rows, intents: Rows) -> None:
-        self._oms, self._reports, self._intents = oms, reports, intents
+    def __init__(self, oms: OMS, reports: Rows, intents: Rows, fees: dict[int, str]) -> None:
+        self._oms, self._reports, self._intents, self._fees = oms, reports, intents, fees
         self._r = self._i = 0
 
     def cuts(self, rows: Rows) -> list[int]:
@@ -123,7 +134,8 @@ class _Followers:
     def upto(self, seq: int) -> Iterator[tuple[int, Step]]:
         """Process what follows rows up to number `seq`."""
         while self._r < len(self._reports) and self._reports["seq"][self._r] <= seq:
-            yield seq, self._oms.process(self._reports[self._r])
+            report = self._reports[self._r]
+            yield seq, self._oms.process(report, self._fees.get(int(report["seq"]), ""))
             self._r += 1
         while self._i < len(self._intents) and self._intents["seq"][self._i] <= seq:
             yield seq, self._oms.process(self._intents[self._i])

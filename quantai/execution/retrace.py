@@ -16,7 +16,7 @@ from quantai.core.rows import EVENT, INTENT, Kind, Rows, zeros
 from quantai.execution.floor import ROUNDS, Floor
 from quantai.execution.oms import OMS
 from quantai.execution.outgoing import Step
-from quantai.execution.recovery import MANIFEST
+from quantai.execution.recovery import MANIFEST, read_words
 from quantai.execution.seats import Seat
 from quantai.execution.session import SNAPSHOT, feed
 from quantai.execution.setup import Setup
@@ -103,7 +103,7 @@ class _Walker:
         self._reports = self._reports[min(int((self._reports["seq"] == first).sum()), int(point["reports"])) :]
         self._recorded = reader.rows(Stream.INTENT, start=first)
         self._recorded = self._recorded[min(int((self._recorded["seq"] == first).sum()), int(point["intents"])) :]
-        self._texts = {text.seq: text.text for text in reader.texts(start=first, field="control")}
+        self._texts, self._fees = read_words(reader, first)
         self._bars = reader.rows(Stream.BAR)
         self._r = self._i = 0
         self._cut = False
@@ -136,7 +136,8 @@ class _Walker:
         self._check_passed(seq)
         step = self._oms.process(row, text)
         while self._r < len(self._reports) and self._reports["seq"][self._r] <= seq:
-            step.add(self._oms.process(self._reports[self._r]))
+            report = self._reports[self._r]
+            step.add(self._oms.process(report, self._fees.get(int(report["seq"]), "")))
             self._r += 1
         if row["kind"] == Kind.ADJUST:
             self._floor.adjusted()

@@ -21,7 +21,7 @@ from quantai.execution.oms import OMS
 from quantai.execution.outgoing import Step
 from quantai.journal import EventStore, StoreReader, Text
 from quantai.journal.bus import EventBus
-from quantai.venues.venue import Ask, Request, Sends
+from quantai.venues.venue import FEE, Ask, Request, Sends
 
 SNAPSHOT = "oms"
 """The name of the order management's snapshots in a store."""
@@ -92,10 +92,12 @@ class Session:
         for event, report in zip(events, heard, strict=True):
             self._describe(event, report)
         executed = not _EXECUTIONS.isdisjoint(heard["kind"].tolist())
-        self.store.append(events, heard, texts=[Text(first, *text) for text in texts], durable=executed)
+        words = list(texts)
+        self.store.append(events, heard, texts=[Text(first, *text) for text in words], durable=executed)
+        fee = dict(words).get(FEE, "")
         for event, report in zip(events, heard, strict=True):
             self.oms.process(event)
-            step.add(self.oms.process(report))
+            step.add(self.oms.process(report, fee if report["seq"] == first else ""))
         return await self._finish(step, events)
 
     async def ask(self, intents: Rows) -> Step:

@@ -16,7 +16,8 @@ Bus, how rows reach whoever wants them:
 - `journal.bus.Bus`: publish and subscribe inside one process
 - `journal.nats.NatsBus`: the same between processes and machines
 
-`heads`, `wal`, `pages`, `loss`, `backlog`, `lock`, `schema`, `arrow` are the parts these are made of; docs/journal.md explains.
+`heads`, `wal`, `pages`, `loss`, `backlog`, `lock`, `schema`, `arrow` are the parts these are made of; docs/journal.md
+explains.
 """
 
 from quantai.journal.damage import Findings, verify

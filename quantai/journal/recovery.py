@@ -35,11 +35,11 @@ def recover(path: str | Path) -> Findings:
     new file, DataError when not a single frame can be read: then it is left as it was.
     """
     path = Path(path)
+    if not (path.is_file() or path.with_name(path.name + ".salvaged").is_file()):
+        raise InputError(f"there is no journal {path}: check the name")
     lock = WriterLock(path)
     try:
         _finish(path)
-        if not path.is_file():
-            raise InputError(f"there is no journal {path}: check the name")
         return _recover(path, lock)
     except OSError as error:
         if isinstance(error, StorageError):

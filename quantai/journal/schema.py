@@ -159,13 +159,18 @@ def damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} is damaged ({error}): quantai.journal.recover(path) saves all that is readable")
 
 
+def check_there(path: Path) -> None:
+    """Raise InputError when there is no such file."""
+    if not path.is_file():
+        raise InputError(f"there is no journal {path}: check the name, or create it")
+
+
 def connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     """A plain connection to an existing file; but for being empty, nothing is asked of its content.
 
     Raises InputError when there is no such file, DataError when it is empty, StorageError when the system refuses.
     """
-    if not path.is_file():
-        raise InputError(f"there is no journal {path}: check the name, or create it")
+    check_there(path)
     if path.stat().st_size == 0:
         raise damaged(path, DataError("it is empty"))  # SQLite would take it for new and delete the log beside it
     return _connect(path, mode)

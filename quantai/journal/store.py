@@ -107,6 +107,7 @@ class EventStore:
         when somebody writes to it.
         """
         path = Path(path)
+        schema.check_there(path)
         lock = WriterLock(path)
         try:
             # SQLite would silently drop whatever follows the first damaged page of its write-ahead log

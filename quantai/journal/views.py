@@ -28,18 +28,21 @@ WITH RECURSIVE said AS (
     SELECT * FROM report WHERE kind IN ({Kind.FILL}, {Kind.TRADE_CORRECT})
     QUALIFY row_number() OVER (PARTITION BY "order", exec, CASE exec WHEN 0 THEN seq END ORDER BY seq) = 1
 ), chain AS (  -- an execution, what corrected it, what corrected that …; a correction of nothing we hold is one, too
-    SELECT "order", seq AS root, seq, exec, kind, px_ticks, qty_lots FROM said s
+    SELECT "order", seq AS root, seq, exec, ref, kind, px_ticks, qty_lots FROM said s
     WHERE kind = {Kind.FILL} OR ("order", ref) NOT IN (SELECT "order", exec FROM said WHERE exec > 0)
     UNION
-    SELECT c."order", c.root, s.seq, s.exec, s.kind, s.px_ticks, s.qty_lots
+    SELECT c."order", c.root, s.seq, s.exec, s.ref, s.kind, s.px_ticks, s.qty_lots
     FROM chain c JOIN said s ON s."order" = c."order" AND s.ref = c.exec AND s.kind = {Kind.TRADE_CORRECT}
     WHERE c.exec > 0
 ), final AS (
     SELECT "order", root, bool_or(kind = {Kind.TRADE_CORRECT} AND seq <> root) AS corrected,
         last(px_ticks ORDER BY kind = {Kind.TRADE_CORRECT}, seq) AS px_ticks,
         last(qty_lots ORDER BY kind = {Kind.TRADE_CORRECT}, seq) AS lots,
-        bool_or(exec > 0 AND ("order", exec) IN (SELECT ("order", ref) FROM report WHERE kind = {Kind.TRADE_CANCEL}))
-            AS busted
+        bool_or(
+            exec > 0 AND ("order", exec) IN (SELECT ("order", ref) FROM report WHERE kind = {Kind.TRADE_CANCEL})
+            OR kind = {Kind.TRADE_CORRECT} AND ref > 0
+                AND ("order", ref) IN (SELECT ("order", ref) FROM report WHERE kind = {Kind.TRADE_CANCEL})
+        ) AS busted
     FROM chain GROUP BY "order", root
 )
 SELECT e.seq, make_timestamp_ns(e.ts_recv) AS "time", e.aux AS "order", e.instrument, e.side, r.exec,
@@ -64,9 +67,14 @@ WITH filled AS (
 ), said AS (
     SELECT aux AS "order", last(kind ORDER BY seq) AS kind, max(seq) AS last_seq, max(ts_recv) AS ts_recv
     FROM event WHERE kind BETWEEN {Kind.ACK} AND {Kind.TRADE_CORRECT} AND kind <> {Kind.ADJUST} GROUP BY aux
-), resized AS (
-    SELECT "order", last(qty_lots ORDER BY seq) AS lots FROM report
-    WHERE kind IN ({Kind.REPLACED}, {Kind.RESTATED}) AND qty_lots > 0 GROUP BY "order"
+), resized AS (  -- a venue that says no size gives the one that was asked for
+    SELECT "order", last(lots ORDER BY seq) AS lots FROM (
+        SELECT r."order", r.seq, coalesce(nullif(r.qty_lots, 0), CASE r.kind WHEN {Kind.REPLACED} THEN (
+            SELECT last(i.qty_lots ORDER BY i.seq, i.k) FROM intent i
+            WHERE i."order" = r."order" AND i.seq < r.seq AND i.action = {Action.REPLACE} AND i.qty_lots > 0
+        ) END) AS lots
+        FROM report r WHERE r.kind IN ({Kind.REPLACED}, {Kind.RESTATED})
+    ) WHERE lots > 0 GROUP BY "order"
 ), asked AS (
     SELECT "order", count(*) FILTER (action = {Action.CANCEL}) AS cancels,
         count(*) FILTER (action = {Action.REPLACE}) AS replaces
@@ -99,7 +107,8 @@ class Views:
     int64 ns UTC) and `names_Kind`, `names_Action`, `names_OrderType`, `names_TIF` (value, name). Views tell what
     follows: `fills`, one row for each execution, corrections applied, duplicates left out, busts marked; `orders`, one
     row for each order asked for, with what was filled and what was last said of it (a TARGET is sized where it
-    executes, so its lots are not known here).
+    executes, so its lots are not known here; where two replaces are under way at once and the venue names no size, only
+    `TradingViews` tells which it was).
 
     damage: "raise" or "skip" damaged frames, as `StoreReader`.
 

@@ -5,6 +5,7 @@
 - `desks`: who trades what for whom
 - `portfolio`: Portfolio: holdings and money of all desks, by strategy, account and instrument
 - `adjustments`: money and holdings that move without an execution, as rows
+- `meaning`: which of them nobody can mean
 - `valuation`: equity, exposure and margin, compiled
 - `statement`: the exact books of a portfolio
 - `var`: value at risk, historical and parametric

@@ -14,7 +14,7 @@ class Adjust(IntEnum):
 
     DEPOSIT = 1  # qty of the currency arrives in the desk's account; negative is a withdrawal
     FEE = 2  # the desk paid qty of the currency; in the base of a spot instrument it leaves the holding, valued at px
-    FUNDING = 3  # the desk received qty (settlement currency) for its position; paid is negative
+    FUNDING = 3  # the desk received qty (settlement currency) for its position at ts, once; paid is negative
     DIVIDEND = 4  # every holder receives px a unit, every short pays it
     SPLIT = 5  # px new units for each old one
     VARIATION = 6  # a future's daily settlement at px
@@ -26,6 +26,10 @@ class Adjust(IntEnum):
 
 WIDE = frozenset({Adjust.DIVIDEND, Adjust.SPLIT, Adjust.VARIATION, Adjust.SETTLE, Adjust.EXPIRE})
 """Adjustments of an instrument, whoever holds it; the others but RATE concern one desk."""
+
+ALONE, COUNTED, UNDONE = 0, 1, -1
+"""`side` of a FEE as a portfolio keeps it: it stands for itself; it was paid for the execution in the row of its
+number; that execution does not count any more."""
 
 
 def adjustment(
@@ -40,7 +44,7 @@ def adjustment(
 ) -> Rows:
     """Return one ADJUST row, shape (1,), without its number; `other` is a currency, for EXERCISE the underlying.
 
-    `ts` in ns UTC is when it takes effect.
+    `ts` in ns UTC is when it takes effect; of a FUNDING row it is the boundary that is paid for.
 
     >>> row = adjustment(Adjust.DEPOSIT, desk=1, other=2, qty=1000.0)[0]
     >>> Adjust(row["px_ticks"]).name, parties(row["aux"])

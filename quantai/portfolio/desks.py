@@ -10,11 +10,18 @@ MOST_DESKS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One run of one strategy in one account; `run` names it in client order ids and manifests."""
+    """One run of one strategy in one account; `run` names it in client order ids and manifests.
+
+    Raises InputError for a name of nothing.
+    """
 
     run: str
     strategy: str = ""
     account: str = "main"
+
+    def __post_init__(self) -> None:
+        if not self.run or not self.account:
+            raise InputError(f"a desk has a run and an account: got run {self.run!r}, account {self.account!r}")
 
 
 def order_number(desk: int, number: int) -> int:

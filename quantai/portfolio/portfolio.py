@@ -6,21 +6,21 @@ instrument, equity. So a busted execution needs one position rebuilt, and cash f
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from math import inf
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from quantai.core import positions as book
 from quantai.core.errors import InputError, UnknownName
-from quantai.core.instruments import Contract, Instruments, Payoff
+from quantai.core.instruments import Contract, Instruments
 from quantai.core.positions import POSITION
 from quantai.core.rows import EVENT, Rows, zeros
-from quantai.portfolio.adjustments import WIDE, Adjust, adjustment, parties
+from quantai.portfolio.adjustments import ALONE, COUNTED, UNDONE, WIDE, Adjust, adjustment, parties
+from quantai.portfolio.contracts import is_inverse
 from quantai.portfolio.desks import Desk
+from quantai.portfolio.meaning import unmeant
 from quantai.portfolio.valuation import CURRENCY, MARKET, STANDING, Books, mark, revalue
-
-PRICED_AT = (Adjust.VARIATION, Adjust.SETTLE, Adjust.EXPIRE)
-"""Adjustments that value a position at their price."""
 
 PAID = (Contract.SPOT, Contract.EQUITY, Contract.OPTION)
 
@@ -49,6 +49,11 @@ class Portfolio:
         currency: str,
         margin: Mapping[str, Decimal] | None = None,
     ) -> None:
+        wrong = [symbol for symbol, part in (margin or {}).items() if not 0.0 < float(part) < inf]
+        if wrong or not currency:
+            raise InputError(
+                f"the margin of {wrong[0]} is no positive part of its notional" if wrong else "name the currency"
+            )
         self.desks, self.instruments, self.currency = tuple(desks), instruments, currency
         self.accounts = list(dict.fromkeys(desk.account for desk in desks))
         names = [currency, *(c for i in instruments for c in (i.settle, i.base, i.quote) if c)]
@@ -75,7 +80,9 @@ class Portfolio:
             if instrument.contract is Contract.SPOT and instrument.quote == currency != instrument.base:
                 row["base"] = self.currencies.index(instrument.base)
         self.ts = 0
-        self.adjustments: list[Rows] = []  # those that a position must be rebuilt with
+        self.adjustments: list[Rows] = []  # what a position is rebuilt with, and what is undone with an execution
+        self._moves: dict[tuple[int, int], list[Rows]] = {}  # the same by desk and instrument
+        self._funded: set[tuple[int, int, int]] = set()  # desk, instrument and instant of every funding booked
 
     def number(self, currency: str) -> int:
         """Return the number of a currency in ADJUST rows; raises UnknownName."""
@@ -88,7 +95,19 @@ class Portfolio:
         return adjustment(Adjust.DEPOSIT, ts=ts, desk=desk, other=self.number(currency or self.currency), qty=amount)
 
     def fill(self, desk: int, instrument: int, side: int, units: float, px: float) -> None:
-        """Book an execution of `units` > 0 at `px`; the caller has told executions apart."""
+        """Book an execution of `units` > 0 at `px`; the caller has told executions apart.
+
+        Raises InputError for what is no execution; nothing has changed then.
+        """
+        if not (0 <= desk < len(self.desks) and 0 <= instrument < len(self.instruments)):
+            raise InputError(
+                f"there is no desk {desk} or no instrument {instrument}: {len(self.desks)} desks trade"
+                f" {len(self.instruments)} instruments, numbered from 0"
+            )
+        if side not in (-1, 1) or not 0.0 < units < np.inf or not np.isfinite(px):
+            raise InputError(f"an execution has a side of 1 or -1, units and a price: got {side}, {units}, {px}")
+        if px <= 0.0 and is_inverse(self.instruments[instrument]):
+            raise InputError(f"{self.instruments[instrument].symbol}: an inverse contract has no value at {px}")
         row = self.books.instruments[instrument]
         book.fill(self.books.positions[desk, instrument], row, side, units, px, 0.0, 0.0)
 
@@ -109,27 +128,70 @@ class Portfolio:
         """
         self.books.positions[desk, instrument] = zeros(1, POSITION)[0]
         self.books.positions["instrument"][desk, instrument] = instrument
+        counted = {int(fill[0]) for fill in fills}
         steps: list[tuple[int, Any]] = [(int(fill[0]), fill) for fill in fills]
-        steps += [(int(row["seq"][0]), row[0]) for row in self.adjustments if self._concerns(row[0], desk, instrument)]
+        steps += [
+            (int(row["seq"][0]), row[0])
+            for row in self._moves.get((desk, instrument), ())
+            if self._is_left(row[0], counted)
+        ]
         for _, step in sorted(steps, key=lambda step: step[0]):
             if isinstance(step, tuple):
                 self.fill(desk, instrument, *step[1:])
             else:
                 self._move(step, desk, instrument)
 
-    def _concerns(self, row: Any, desk: int, instrument: int) -> bool:
-        """Say whether an adjustment moved this position."""
-        what, (whose, other) = Adjust(int(row["px_ticks"])), parties(row["aux"])
-        if what is Adjust.EXERCISE and other == instrument:
-            return whose == desk
-        return int(row["instrument"]) == instrument and (what in WIDE or whose == desk)
+    def _is_left(self, row: Any, counted: set[int]) -> bool:
+        """Say whether an adjustment moves its position still; a fee goes, and comes back, with its execution."""
+        if row["side"] == ALONE:
+            return True
+        desk, other = parties(row["aux"])
+        before, row["side"] = int(row["side"]), COUNTED if int(row["seq"]) in counted else UNDONE
+        if self._from_position(int(row["instrument"]), other):
+            return row["side"] == COUNTED
+        self.books.flows[int(self.books.account[desk]), other] += (before - row["side"]) / 2 * float(row["qty"])
+        return False
+
+    def pay(self, row: Any) -> None:
+        """Book a FEE row that was paid for the execution of the row of its number, and goes where that goes.
+
+        Raises InputError as `adjust` does.
+        """
+        _, (desk, other) = self.check(row)
+        kept = self._keep(row, COUNTED)
+        if self._from_position(int(row["instrument"]), other):
+            self._move(kept, desk, int(row["instrument"]))
+        else:
+            self.books.flows[int(self.books.account[desk]), other] -= float(row["qty"])
+        self.revalue(int(row["ts_recv"]))
+
+    def take_over(self, adjustments: Rows) -> None:
+        """Take over the adjustments of another portfolio of the same desks, whose books hold them already."""
+        self.adjustments, self._moves, self._funded = [], {}, set()
+        for row in adjustments:
+            self._keep(row, int(row["side"]))
+
+    def _keep(self, row: Any, side: int) -> Any:
+        """Remember an adjustment for when a position is rebuilt; returns the row that is kept."""
+        kept = np.array([row], EVENT)
+        kept["side"] = side
+        self.adjustments.append(kept)
+        what, (desk, other), i = Adjust(int(row["px_ticks"])), parties(row["aux"]), int(row["instrument"])
+        for d in range(len(self.desks)) if what in WIDE else [desk]:
+            for moved in {i, other} if what is Adjust.EXERCISE else {i}:
+                self._moves.setdefault((d, moved), []).append(kept)
+        if what is Adjust.FUNDING:
+            self._funded.add((desk, i, int(row["ts_exch"])))
+        return kept[0]
 
     def adjust(self, row: Any) -> None:
-        """Apply one ADJUST row of the stream and value the accounts.
+        """Apply one ADJUST row of the stream and value the accounts; funding that was booked before changes nothing.
 
-        Raises InputError for a row that names what is not there.
+        Raises InputError as `check` does.
         """
         what, (desk, other) = self.check(row)
+        if what is Adjust.FUNDING and (desk, int(row["instrument"]), int(row["ts_exch"])) in self._funded:
+            return
         ts, px, qty = int(row["ts_recv"]), float(row["px"]), float(row["qty"])
         account = int(self.books.account[desk])
         if what is Adjust.RATE:
@@ -139,7 +201,7 @@ class Portfolio:
         elif what is Adjust.FEE and not self._from_position(int(row["instrument"]), other):
             self.books.flows[account, other] -= qty
         else:
-            self.adjustments.append(np.array([row], EVENT))
+            self._keep(row, ALONE)
             moved = [int(row["instrument"]), *([other] if what is Adjust.EXERCISE else [])]
             for d in range(len(self.desks)) if what in WIDE else [desk]:
                 for i in moved:
@@ -149,7 +211,10 @@ class Portfolio:
         self.revalue(ts)
 
     def check(self, row: Any) -> tuple[Adjust, tuple[int, int]]:
-        """Return what an ADJUST row is and whom it concerns; raises InputError when it names what is not there."""
+        """Return what an ADJUST row is and whom it concerns.
+
+        Raises InputError when it names what is not there, or when nobody can mean it (`meaning`).
+        """
         try:
             what = Adjust(int(row["px_ticks"]))
         except ValueError:
@@ -161,15 +226,9 @@ class Portfolio:
             raise InputError(f"row {row['seq']} ({what.name}) names a desk, instrument or currency that is not there")
         if not (np.isfinite(px) and np.isfinite(row["qty"])):
             raise InputError(f"row {row['seq']} ({what.name}) has a price of {px} and a quantity of {row['qty']}")
-        said = self.instruments[i]
-        if what is Adjust.SPLIT and px <= 0.0:
-            raise InputError(f"row {row['seq']}: a split needs a positive number of new units, got {px}")
-        if what is Adjust.RATE and px <= 0.0:
-            raise InputError(f"row {row['seq']}: {self.currencies[other]} cannot be worth {px} {self.currency}")
-        if what in (Adjust.EXPIRE, Adjust.EXERCISE) and said.strike is None:
-            raise InputError(f"row {row['seq']} ({what.name}): {said.symbol} has no strike, it is no option")
-        if what in PRICED_AT and px <= 0.0 and said.payoff is Payoff.INVERSE:
-            raise InputError(f"row {row['seq']} ({what.name}): {said.symbol} is worth nothing finite at {px}")
+        wrong = unmeant(row, self.instruments, self.books.positions)
+        if wrong:
+            raise InputError(f"row {row['seq']} ({what.name}): {wrong}")
         return what, (desk, other)
 
     def _from_position(self, instrument: int, currency: int) -> bool:
@@ -221,14 +280,17 @@ class Portfolio:
         if moved == option:
             self.fill(desk, option, -side, abs(qty), 0.0)
         elif said.strike is not None:  # `check` has seen to it
-            self.fill(desk, moved, side * int(said.right), abs(qty) * float(said.multiplier), float(said.strike))
+            units = abs(qty) * float(said.multiplier) / float(self.instruments[moved].multiplier)
+            self.fill(desk, moved, side * int(said.right), units, float(said.strike))
 
     def positions(self, by: By = "desk") -> dict[str, dict[str, dict[str, float]]]:
         """Return holdings by strategy, account, instrument or desk: name -> symbol -> column -> amount.
 
         Columns are qty, cost, realised, unrealised, funding and fees. Amounts are in the settlement currency of the
-        instrument; what never traded is left out.
+        instrument; what never traded is left out. Raises UnknownName for another way to group.
         """
+        if by not in get_args(By):
+            raise UnknownName("way to group positions", by, get_args(By))
         found: dict[str, dict[str, dict[str, float]]] = {}
         for d, desk in enumerate(self.desks):
             for i, instrument in enumerate(self.instruments):

@@ -39,5 +39,5 @@ def load(portfolio: Portfolio, parts: dict[str, np.ndarray]) -> None:
     for name in ("positions", "market", "currencies", "flows", "standings"):
         target = getattr(books, name)
         target[...] = parts[name].reshape(target.shape)
-    portfolio.adjustments = [parts["adjustments"][i : i + 1] for i in range(len(parts["adjustments"]))]
+    portfolio.take_over(parts["adjustments"])
     portfolio.ts = int(parts["portfolio_ts"][0])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from quantai.core.instruments import Instruments
 from quantai.core.rows import Rows
-from quantai.portfolio.adjustments import WIDE, Adjust, parties
+from quantai.portfolio.adjustments import ALONE, WIDE, Adjust, parties
 from quantai.portfolio.ledger import Ledger
 
 
@@ -31,12 +31,21 @@ def statement(
 ) -> dict[tuple[int, int], Ledger]:
     """Return the Ledger of each (desk, instrument) that traded.
 
-    `currencies` is `Portfolio.currencies`, `adjustments` are ADJUST rows of shape (1,); both are applied in the order
-    of their rows. Funding and dividends are in `Ledger.funding`.
+    `currencies` is `Portfolio.currencies`, `adjustments` are ADJUST rows of shape (1,), of the journal or
+    `Portfolio.adjustments`; both are applied in the order of their rows. Funding and dividends are in `Ledger.funding`.
     """
     books: dict[tuple[int, int], Ledger] = {}
     steps: list[tuple[int, Any]] = [(fill.seq, fill) for fill in fills]
-    steps += [(int(row["seq"][0]), row[0]) for row in adjustments]
+    counted = {seq for seq, _ in steps}
+    paid: set[tuple[int, int, int]] = set()
+    for row in adjustments:
+        funded = int(row["aux"][0]), int(row["instrument"][0]), int(row["ts_exch"][0])
+        if row["px_ticks"][0] == Adjust.FUNDING and funded in paid:
+            continue
+        if row["px_ticks"][0] == Adjust.FUNDING:
+            paid.add(funded)
+        if row["side"][0] == ALONE or int(row["seq"][0]) in counted:
+            steps.append((int(row["seq"][0]), row[0]))
     for _, step in sorted(steps, key=lambda step: step[0]):
         if isinstance(step, Execution):
             i = instruments[step.instrument]
@@ -89,7 +98,7 @@ def _exercise(
     side = 1 if qty > 0 else -1
     name, strike = f"exercise {seq}", said.strike or 0
     books.setdefault((desk, option), Ledger(said)).fill(name, -side, abs(qty), 0)
-    units = abs(qty) * Fraction(said.multiplier)
+    units = abs(qty) * Fraction(said.multiplier) / Fraction(instruments[underlying].multiplier)
     books.setdefault((desk, underlying), Ledger(instruments[underlying])).fill(
         name, side * int(said.right), units, strike
     )

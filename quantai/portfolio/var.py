@@ -19,8 +19,9 @@ def historical_var(exposures: npt.ArrayLike, returns: npt.ArrayLike, confidence:
     """Return the loss that today's exposures would not have exceeded in `confidence` of the past periods.
 
     exposures: signed amounts, shape (instruments,). returns: simple returns of the same instruments, shape (periods,
-    instruments). The loss is positive, 0 at least; the quantile is the next worse loss that happened, never an
-    interpolated one (the upper empirical quantile; Jorion, Value at Risk, 3rd ed., 10.3).
+    instruments). The loss is positive, 0 at least; the quantile is the smallest loss that happened which at
+    least `confidence` of the periods did not exceed, inf{x: F(x) >= confidence} with F the share of periods that lost x
+    or less; never an interpolated one (Jorion, Value at Risk, 3rd ed., 10.3).
 
     Raises InputError for shapes that do not fit, numbers that are none, or too few periods for the confidence.
 

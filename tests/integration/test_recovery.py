@@ -1,6 +1,8 @@
 """Sessions and their recovery: journal before wire, the same state to the byte from every snapshot, kill -9."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from quantai.execution.recovery import recover, replay
 from quantai.execution.session import Session
 from quantai.journal import EventStore, StoreReader, Stream, describe_run
 from quantai.journal.bus import Bus
+from quantai.journal.views import Views
 from quantai.venues.venue import Request, Sends
 from tests.chaos.oms import run
 from tests.unit.oms_setting import START, Market, limits, setup
@@ -272,3 +275,60 @@ def test_ten_kills_lose_nothing_and_send_nothing_twice() -> None:
     assert (figures["kills"], figures["sent_twice"]) == (10, 0)
     assert figures["states_compared"] > 0  # how many depends on when the kills fell
     assert figures["orders"] > 20
+
+
+def test_a_fee_is_on_the_disk_with_its_execution_and_no_repeat_books_it_again(tmp_path: Path) -> None:
+    path, killed = tmp_path / "run.journal", tmp_path / "killed.journal"
+    fill = report(1, Kind.FILL, exec=1, qty_lots=400, px_ticks=190)
+
+    async def go() -> OMS:
+        session = open_session(path, Wire(path))
+        await session.see(session.oms.portfolio.deposit(0, 1e6, ts=START))
+        await session.see(bar(START, 100.0))
+        await session.ask(intent(session.oms, 1))
+        await session.hear(fill, [("exec_id", "x"), ("fee", "0.25 USDT")])
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(killed)) as copy:
+            source.backup(copy)  # what a kill at this moment leaves
+        session.store.close()
+        return session.oms
+
+    async def again() -> OMS:
+        oms = recover(killed)
+        store = EventStore.open(killed, describe_run("test"), flush_interval_s=60)
+        await Session(oms, store, Wire(killed)).hear(fill, [("fee", "0.25 USDT")])
+        store.close()
+        return oms
+
+    oms = asyncio.run(go())
+    assert oms.portfolio.books.positions["fees"][0, 0] == 0.25
+    assert recover(killed).snapshot() == recover(killed, from_start=True).snapshot() == oms.snapshot()
+    later = asyncio.run(again())
+    assert later.portfolio.cash("main") == oms.portfolio.cash("main")
+    assert recover(killed).portfolio.cash("main") == oms.portfolio.cash("main")
+
+
+def test_views_follow_a_size_that_no_report_names_and_a_bust_that_came_first(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def go() -> OMS:
+        session = open_session(path, Wire(path))
+        oms = session.oms
+        await session.see(oms.portfolio.deposit(0, 1e6, ts=START))
+        await session.see(bar(START, 100.0))
+        await session.ask(np.concatenate([intent(oms, 1), intent(oms, 2, k=1)]))
+        await session.hear(np.concatenate([report(1, Kind.ACK), report(2, Kind.ACK)]))
+        await session.ask(intent(oms, 1, Action.REPLACE, qty_lots=1500))
+        await session.hear(report(1, Kind.REPLACED, request=1))
+        await session.hear(report(2, Kind.TRADE_CANCEL, exec=9, ref=1))
+        await session.hear(report(2, Kind.TRADE_CORRECT, exec=2, ref=1, qty_lots=20, px_ticks=190))
+        await session.hear(report(2, Kind.FILL, exec=3, qty_lots=30, px_ticks=190))
+        session.store.close()
+        return oms
+
+    oms = asyncio.run(go())
+    with Views(path) as views:
+        lots = views.sql('SELECT lots FROM orders ORDER BY "order"').fetchall()
+        held = views.sql('SELECT "order", exec, lots FROM fills WHERE NOT busted').fetchall()
+    assert [n for (n,) in lots] == oms.table.tracked["qty_lots"][: len(oms.table)].tolist() == [1500, 1000]
+    assert held == [(2, 3, 30)]
+    assert oms.table.tracked["cum_lots"][1] == 30

@@ -274,3 +274,10 @@ def test_damage_after_a_recovery_is_recovered_again(closed: Path, written: Rows)
     check_recovered(closed, written)
     overwrite(closed, 0, bytes(4096))
     check_recovered(closed, written)
+
+
+def test_a_name_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
+    for use in (recover, verify, StoreReader, lambda path: EventStore.open(path, {})):
+        with pytest.raises(InputError, match="there is no journal"):
+            use(tmp_path / "nope")
+    assert list(tmp_path.iterdir()) == []
