@@ -1,15 +1,21 @@
 """A strategy served through real BentoML processes at the loopback exchange, whatever is killed: one loop trades."""
 
+import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -21,12 +27,16 @@ from quantai.execution.plan import paper_limits
 from quantai.execution.remote import address_file
 from quantai.execution.retrace import retrace
 from quantai.journal import StoreReader
-from quantai.notebook.promote.store import _bentoml
+from quantai.notebook.promote.shadow import compare_on
+from quantai.notebook.promote.store import _bentoml, get
 from quantai.notebook.serve import Served, serve
 from quantai.strategy.examples import Quote
 from quantai.venues.loopback import KEY, SECRET
+from serving.deployment import Deployment, read_json
+from serving.loop_process import SteadyClock
 from tests.bench import gen_ticks
 from tests.chaos.live import Market
+from tests.conftest import REPO
 
 PATIENCE_S = 240.0
 KEYS = {"read": "read-only-key", "operate": "the-operators-key"}
@@ -133,6 +143,11 @@ def test_the_api_asks_for_keys_and_roles_and_logs_who_decided_what(tag: str, mar
         log = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
         assert [x["did"] for x in log if x["role"] == "operate"] == ["pause", "set", "set", "resume"]
         assert [x["refused"] for x in log if x["role"] == "read"] == ["needs the role operate"] * 3
+        with opened(one, "stream") as events:
+            assert events.readline() == b"event: state\n"
+            assert json.loads(events.readline().removeprefix(b"data: "))["tag"] == tag
+        with opened(one, "metrics") as metrics:
+            assert b"quantai_trading" in metrics.read()
         journal = Path(one.state["process"]["journal"])
         rows = [x["answer"]["row"] for x in log if "answer" in x]
         with StoreReader(journal) as read:
@@ -141,6 +156,51 @@ def test_the_api_asks_for_keys_and_roles_and_logs_who_decided_what(tag: str, mar
         one.stop()
     proof = retrace(journal, [Quote])
     assert (proof.same, proof.intents > 5) == (True, True), proof.differences
+    found = compare_on(journal, get(tag))
+    assert found.run.intents == proof.intents
+    assert min(found.rows, found.challenger.intents, found.challenger.orders) > 5
+
+
+def opened(one: Served, path: str) -> Any:
+    """An answer that is not JSON, for `with`."""
+    ask = urllib.request.Request(f"{one.address}/{path}", headers={"X-API-Key": KEYS["read"]})  # noqa: S310
+    return urllib.request.urlopen(ask, timeout=PATIENCE_S)  # noqa: S310
+
+
+def test_what_does_not_decide_as_it_was_promoted_does_not_trade(tag: str, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(get(tag).folder, model)
+    deployment = Deployment(
+        tag=tag,
+        model=str(model),
+        folder=str(tmp_path),
+        venue="BINANCE",
+        symbols=["BTC-USDT"],
+        endpoint="http://127.0.0.1:9",
+    )
+
+    def refused() -> str:
+        command = [sys.executable, "-m", "serving.loop_process", str(deployment.save())]
+        assert subprocess.run(command, cwd=REPO, capture_output=True, check=False).returncode == 3
+        assert read_json(deployment.state)["state"] == "refused"
+        return read_json(deployment.state)["reason"]
+
+    kept = model / "golden_loop_intents.npy"
+    intents = np.load(kept)
+    intents["px_ticks"][-1] += 1
+    np.save(kept, intents)
+    assert "golden_loop_intents.npy is not what was promoted" in refused()
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["files"][kept.name] = hashlib.sha256(kept.read_bytes()).hexdigest()
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    assert "does not decide as it was promoted: trade loop: intent" in refused()
+
+
+def test_the_clock_of_a_run_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SteadyClock()
+    before = clock()
+    monkeypatch.setattr(time, "time_ns", lambda: before - 3_600 * qa.SEC)
+    assert before <= clock() < before + 60 * qa.SEC
 
 
 def test_at_no_time_do_two_loops_trade(tag: str, market: Market, tmp_path: Path) -> None:
