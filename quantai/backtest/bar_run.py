@@ -19,6 +19,7 @@ from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instruments
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Reason, Rows, zeros
 from quantai.data.bars import Bars
+from quantai.data.tape import Tape
 from quantai.strategy import Strategy
 from quantai.strategy.account import equity_of
 from quantai.strategy.compiler import Kernel
@@ -232,6 +233,8 @@ def backtest(strategy: Any, data: Any, **settings: Any) -> Result:
         from quantai.core.errors import UnknownName
 
         raise UnknownName("setting", unknown[0], Settings.__dataclass_fields__)
+    if isinstance(data, Tape):
+        raise InputError("qa.backtest runs on bars, got a Tape: qa.replay runs over ticks")
     bars = data if isinstance(data, Bars) else Bars.from_frame(data, "ASSET")
     if len(bars) == 0:
         raise DataError("there are no bars: widen the dates, or look at lake.summary() for what is there")

@@ -1,7 +1,6 @@
 """Replays: a strategy over a tape of ticks, against a simulated exchange with two clocks."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from quantai.core.rows import SEC, Reason
 from quantai.data.bars import Bars
 from quantai.data.tape import Tape
 from quantai.strategy import Strategy
-from quantai.venues import Latency, SimVenue
 
 _MOST_SAMPLES = 10_000_000
 
@@ -47,33 +45,22 @@ def replay(
     """
     if isinstance(strategy, type):
         strategy = strategy()
-    _check_asked(strategy, tape, venue, cash, sample_ns)
+    _check_asked(strategy, tape)
     run = TickRun(strategy, tape.instruments, venue, cash=cash, max_orders=max_orders, sample_ns=sample_ns)
+    samples = int(tape.rows["ts_recv"][-1] - tape.rows["ts_recv"][0]) // sample_ns if len(tape) else 0
+    if samples > _MOST_SAMPLES:
+        raise InputError(f"sample_ns={sample_ns} would sample equity {samples:,} times: take a longer step")
     start = time.process_time()
     run.feed_tape(tape)
     return result_of(run, len(tape), time.process_time() - start, tape)
 
 
-def _check_asked(strategy: Any, tape: Any, venue: Any, cash: Any, sample_ns: Any) -> None:
+def _check_asked(strategy: Any, tape: Any) -> None:
     if not isinstance(strategy, Strategy):
         raise InputError(f"replay runs a Strategy, an object or its class; got {type(strategy).__name__}")
     if not isinstance(tape, Tape):
         instead = ": qa.backtest runs on bars" if isinstance(tape, Bars) else ""
         raise InputError(f"replay runs over a Tape, got {type(tape).__name__}{instead}")
-    given = venue if isinstance(venue, Mapping) else {"": venue}
-    for found in given.values():
-        if not isinstance(found, SimVenue | None):
-            raise InputError(f"venue is a SimVenue, or a SimVenue by venue name; got {found!r}")
-        latency: Any = found.latency if found is not None else Latency()
-        if not isinstance(latency, Latency):
-            raise InputError(f"latency of SimVenue is a Latency(entry_ns=…, response_ns=…), got {latency!r}")
-    if not (isinstance(cash, int | float | np.number) and 0 < cash < np.inf):
-        raise InputError(f"cash must be a positive amount, got {cash!r}")
-    if not isinstance(sample_ns, int | np.integer) or sample_ns < 1:
-        raise InputError(f"sample_ns is how often equity is sampled, in whole nanoseconds; got {sample_ns!r}")
-    samples = int(tape.rows["ts_recv"][-1] - tape.rows["ts_recv"][0]) // sample_ns if len(tape) else 0
-    if samples > _MOST_SAMPLES:
-        raise InputError(f"sample_ns={sample_ns} would sample equity {samples:,} times: take a longer step")
 
 
 def result_of(run: TickRun, rows: int, seconds: float, tape: Tape | None = None) -> ReplayResult:

@@ -16,6 +16,7 @@ from quantai.strategy.account import apply_fill, equity_of, exposure_of, lots_to
 from quantai.strategy.context import books_of, instruments_of, intents_of, orders_of, positions_of
 from quantai.strategy.verbs import PENDING_CANCEL
 from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of
+from quantai.venues.columns import advance_marked
 from quantai.venues.exchange import ROOM, run_exchange
 from quantai.venues.latency import entry_ns
 from quantai.venues.matching import depth_of, own_of, rules_of
@@ -187,6 +188,8 @@ def receive_rows(c: Any, p: Any, x: Any, t: int) -> None:
     first = x.next_recv
     if x.at_tile != 0:
         x.next_recv = first_beyond(rows_at(x.at_tile, 1, TILE)[0], first, t)
+    elif x.at_columns != 0:
+        x.next_recv = advance_marked(x, x.at_depth, x.at_cells, first, t, RECEIVED)
     else:
         x.next_recv = advance(
             x.at_depth, x.n_instruments, x.at_cells, x.n_cells, x.at_keys, x.at_rows, x.n_rows, first, t, RECEIVED

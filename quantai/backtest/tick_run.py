@@ -18,8 +18,10 @@ from quantai.core.rows import EVENT, INTENT, ORDER, SEC, SNAPSHOT, Kind, Rows, z
 from quantai.data.tape import Tape
 from quantai.strategy import Strategy
 from quantai.strategy.context import World
+from quantai.strategy.place import defined
 from quantai.venues.book import DEPTH
 from quantai.venues.cells import STANDING, Books
+from quantai.venues.columns import COLUMNS, columns_table
 from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up, run_exchange
 from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue
@@ -61,10 +63,12 @@ class TickRun:
         if len({i.settle for i in instruments}) > 1:
             names = ", ".join(f"{i.symbol} in {i.settle}" for i in instruments)
             raise InputError(f"one account holds one settlement currency: {names}; run them apart")
-        if not 1 <= max_orders <= 4096:
-            raise InputError(f"max_orders must be within 1 to 4096, got {max_orders}")
-        if sample_ns < 1:
-            raise InputError(f"sample_ns is how often equity is sampled, in nanoseconds; got {sample_ns}")
+        _refuse_bad_settings(venue, cash, max_orders, sample_ns)
+        if defined(type(strategy), "on_bar") is not None:
+            raise InputError(
+                f"{type(strategy).__name__}.on_bar would never be called: a tape keeps only the closes of bars. "
+                "Run it on bars with qa.backtest, or make bars of trades in on_trade"
+            )
         self.strategy, self.instruments, self.cash = strategy, instruments, cash
         self.venues = [_venue_of(i.venue, venue) for i in instruments]
         self.max_orders, self.sample_ns = max_orders, sample_ns
@@ -86,6 +90,7 @@ class TickRun:
         self._kept: dict[str, list[Rows]] = {name: [] for name in self._logs}
         self._tail = self._tail_x = zeros(0, EVENT)
         self._due: Rows = np.zeros(0, DUE)
+        self._columns: Rows = np.zeros(0, COLUMNS)
         s = self.sim
         s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
         s["entry_least"], s["response_least"] = self._rules["entry_least"].min(), self._rules["response_least"].min()
@@ -154,6 +159,9 @@ class TickRun:
         if len(self._tail) or self.local["started"][0]:
             raise InputError("a tape is fed whole, to a fresh run: feed its rows in pieces instead")
         self.local["final"] = 1
+        self._columns = columns_table(
+            self.world.instrument_rows[0], (tape.rows, tape.columns), (tape.exchange_rows, tape.exchange_columns)
+        )
         if tape.facts.get("funding", 1):
             self._learn(tape.rows)
         if len(tape):
@@ -173,6 +181,8 @@ class TickRun:
         s, w = self.sim, self.world
         if not known and self.books.make_room(rows, facts):
             self._wire()
+        dense = len(self._columns) and not self.books.depth["mask"][0]
+        s["at_columns"] = self._columns.ctypes.data if dense else 0
         s["at_rows"], s["at_rows_x"], s["n_rows"] = rows.ctypes.data, rows_x.ctypes.data, len(rows)
         alike = rows.ctypes.data == rows_x.ctypes.data and (facts["skewed"] == 0 if facts else not _skewed(rows))
         s["one_order"], s["horizon"] = alike, horizon
@@ -347,6 +357,18 @@ class TickRun:
         run._wire()
         run._wire_due()
         return run
+
+
+def _refuse_bad_settings(venue: Any, cash: Any, max_orders: Any, sample_ns: Any) -> None:
+    for found in venue.values() if isinstance(venue, Mapping) else (venue,):
+        if not isinstance(found, SimVenue | None):
+            raise InputError(f"venue is a SimVenue, or a SimVenue by venue name; got {found!r}")
+    if not (isinstance(cash, int | float | np.number) and 0 < cash < np.inf):
+        raise InputError(f"cash must be a positive amount, got {cash!r}")
+    if not (isinstance(max_orders, int | np.integer) and 1 <= max_orders <= 4096):
+        raise InputError(f"max_orders must be within 1 to 4096, got {max_orders!r}")
+    if not isinstance(sample_ns, int | np.integer) or sample_ns < 1:
+        raise InputError(f"sample_ns is how often equity is sampled, in whole nanoseconds; got {sample_ns!r}")
 
 
 def _venue_of(name: str, venue: Venues | None) -> SimVenue:

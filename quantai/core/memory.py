@@ -86,6 +86,18 @@ prefetch: Any = _prefetch
 """prefetch(address): ask for the cache line at an address, without waiting for it; any address will do."""
 
 
+@intrinsic
+def _first_bit(typingctx: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+first_bit: Any = _first_bit
+"""first_bit(bits): the place of the lowest bit set, of a number that is not 0."""
+
+
 def _copy(builder: Any, to: Any, source: Any, size: int) -> None:
     cgutils.raw_memcpy(builder, to, source, ir.Constant(ir.IntType(64), size), 1)
 

@@ -7,10 +7,8 @@ the market before it begins.
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,14 +16,13 @@ from typing import Any, Self
 import numpy as np
 
 from quantai.core.errors import DataError, InputError
-from quantai.core.instruments import Contract, Instrument, Instruments, Payoff, Right
+from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, LAST, SNAPSHOT, Kind, Rows, zeros
 from quantai.data.tape_check import INVERTED, NAN, NEGATIVE, OFF_GRID, UNKNOWN, UNSORTED, scan_rows
+from quantai.data.tape_columns import DTYPES, Columns, columns_of
+from quantai.data.tape_file import MAGIC, PAGE, add_parts, instrument_of, parts_of, size_of, tape_head
 from quantai.ops import durable, sync_folder
 
-_MAGIC = b"quantai tape 1\n"
-_HEAD = 4096
-_FACTS_ROOM = 512  # bytes that the facts of one instrument cannot exceed
 _WRONG = {
     UNSORTED: "is received before the row ahead of it: sort the rows by ts_recv, then number them with seq",
     NAN: "has a price or quantity that is not a finite number",
@@ -61,6 +58,8 @@ class Tape:
     rows: Rows
     instruments: Instruments
     facts: dict[str, Any]
+    parts: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """What of the tape's file stands behind its rows; the same is worked out of the rows where there is none."""
 
     @classmethod
     def from_events(cls, events: Rows, instruments: Instruments | Sequence[Instrument]) -> Self:
@@ -70,6 +69,8 @@ class Tape:
         unsorted by ts_recv, not finite, of an unknown instrument or off the tick grid. A crossed book is no error: a
         replay counts them.
         """
+        if not isinstance(instruments, Sequence | Instruments):
+            raise InputError(f"from_events takes a table or a list of instruments: [instrument], not {instruments!r}")
         table = instruments if isinstance(instruments, Instruments) else Instruments(tuple(instruments))
         rows = np.ascontiguousarray(events, EVENT)
         if len(rows) and not rows["seq"].any():
@@ -86,21 +87,29 @@ class Tape:
         path = Path(path)
         try:
             with path.open("rb") as f:
-                head = f.read(_HEAD)
+                head = f.read(PAGE)
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such tape; write one with Tape.save") from None
-        if not head.startswith(_MAGIC):
-            raise DataError(f"{path} is not a tape: it does not begin with {_MAGIC.decode().strip()!r}")
-        said = json.loads(head[len(_MAGIC) :].rstrip(b"\0"))
+        if not head.startswith(MAGIC):
+            raise DataError(f"{path} is not a tape: it does not begin with {MAGIC.decode().strip()!r}")
+        said = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
         n, offset = said["rows"], said["offset"]
-        if path.stat().st_size != offset + n * EVENT.itemsize:
-            raise DataError(f"{path} is damaged: it should hold {n} rows, and its size is another")
-        if offset > _HEAD:
+        if offset > PAGE:
             with path.open("rb") as f:
-                f.seek(_HEAD)
-                said |= json.loads(f.read(offset - _HEAD).rstrip(b"\0"))
-        rows = np.memmap(path, EVENT, "r", offset, (n,)).view(np.ndarray) if n else zeros(0, EVENT)
-        return cls(rows, Instruments([_instrument(x) for x in said["instruments"]]), said["facts"])
+                f.seek(PAGE)
+                said |= json.loads(f.read(offset - PAGE).rstrip(b"\0") or b"{}")
+        facts = said.get("facts", {})
+        only_rows = offset + n * EVENT.itemsize
+        if path.stat().st_size != (size_of(n, offset, facts) if said.get("parts") else only_rows):
+            raise DataError(f"{path} is damaged: it should hold {n} rows, and its size is another")
+        instruments = Instruments([instrument_of(x) for x in said["instruments"]])
+        if not n:
+            return cls(zeros(0, EVENT), instruments, facts)
+        whole = np.memmap(path, np.uint8, "r").view(np.ndarray)
+        parts = (
+            parts_of(whole, n, offset, facts) if said.get("parts") else {"rows": whole[offset:only_rows].view(EVENT)}
+        )
+        return cls(parts.pop("rows"), instruments, facts, parts)
 
     def save(self, path: str | Path) -> Path:
         """Write the tape to one file, whole or not at all, and return its path."""
@@ -108,8 +117,10 @@ class Tape:
         fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         with fresh.open("wb") as f:
             f.write(tape_head(len(self.rows), list(self.instruments), self.facts))
+            offset = f.tell()
             self.rows.tofile(f)
-            f.flush()
+        add_parts(fresh, len(self.rows), offset, self.facts, self.instruments)
+        with fresh.open("rb") as f:
             durable(f.fileno())
         fresh.replace(path)
         sync_folder(path.parent)
@@ -177,9 +188,32 @@ class Tape:
         """The same rows in the order of `ts_exch`, ties by seq: the tape itself where both orders are one."""
         if self.facts["exch_sorted"]:
             return self.rows
+        if "rows_x" in self.parts:
+            return self.parts["rows_x"]
         rows = self.rows[np.argsort(self.rows["ts_exch"], kind="stable")]
         rows.flags.writeable = False
         return rows
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """What a book needs of the rows, in columns; None for a tape of several instruments, or without prices."""
+        base = self.facts.get("base")
+        if base is None:
+            return None
+        if "mark" in self.parts:
+            return Columns(base, *(self.parts[name] for name in DTYPES))
+        return columns_of(self.rows, base, self.instruments.rows(), "ts_recv")
+
+    @cached_property
+    def exchange_columns(self) -> Columns | None:
+        """The columns of `exchange_rows`."""
+        if self.columns is None:
+            return None
+        if "mark_x" in self.parts:
+            return Columns(self.columns.base, *(self.parts[f"{name}_x"] for name in DTYPES))
+        if self.facts["exch_sorted"]:
+            return self.columns._replace(ts=self.parts.get("ts_x", self.rows["ts_exch"].copy()))
+        return columns_of(self.exchange_rows, self.columns.base, self.instruments.rows(), "ts_exch")
 
     @property
     def symbols(self) -> list[str]:
@@ -205,30 +239,5 @@ def refuse_bad_rows(rows: Rows, instruments: Instruments) -> dict[str, Any]:
     return facts
 
 
-def tape_head(n: int, instruments: Sequence[Instrument], facts: dict[str, Any], room: int = 0) -> bytes:
-    """Return what stands before the `n` rows of a tape's file; with `room` for the facts of so many instruments."""
-    tail = json.dumps({"instruments": [_fields(i) for i in instruments], "facts": facts}).encode()
-    pages = -(-len(tail) // _HEAD)
-    if room:
-        fixed = json.dumps({"instruments": [_fields(i) for i in instruments]}).encode()
-        pages = -(-(len(fixed) + _FACTS_ROOM * (room + 1)) // _HEAD)
-    head = _MAGIC + json.dumps({"rows": n, "offset": _HEAD * (1 + pages)}).encode()
-    return head.ljust(_HEAD, b"\0") + tail.ljust(pages * _HEAD, b"\0")
-
-
 def _shown(row: Any) -> str:
     return ", ".join(f"{name}={row[name]}" for name in ("ts_exch", "ts_recv", "seq", "px", "qty", "instrument", "kind"))
-
-
-def _fields(instrument: Instrument) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, Decimal):
-            return str(value)
-        return value.isoformat() if isinstance(value, datetime) else value
-
-    return {k: plain(v) for k, v in asdict(instrument).items() if v is not None}
-
-
-def _instrument(said: dict[str, Any]) -> Instrument:
-    kinds: dict[str, Any] = {"contract": Contract, "payoff": Payoff, "right": Right, "expiry": datetime.fromisoformat}
-    return Instrument(**{k: kinds[k](v) if k in kinds else v for k, v in said.items()})

@@ -19,7 +19,8 @@ from quantai.core.rows import BUY, EVENT, LAST, SELL, SNAPSHOT, Kind, Rows, zero
 from quantai.data.manifest import Part
 from quantai.data.parts import damaged, in_order
 from quantai.data.tables import TABLES
-from quantai.data.tape import Tape, refuse_bad_rows, tape_head
+from quantai.data.tape import Tape, refuse_bad_rows
+from quantai.data.tape_file import add_parts, tape_head
 from quantai.ops import durable, make_folder, progress, sync_folder
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ FOLDER = "tapes"
 """Where a lake keeps the tapes built from it; nothing is lost with it."""
 STREAMS = ("trades", "levels", "quotes", "funding", "bars")
 _PIECE = 1 << 18  # rows of one stream in memory at a time
-_VERSION = 1
+_VERSION = 2
 
 
 class Booked(Protocol):
@@ -92,13 +93,15 @@ def _build(lake: Booked, path: Path, parts: Any, instruments: Sequence[Instrumen
 
 def _finish(fresh: Path, offset: int, n: int, instruments: Sequence[Instrument]) -> None:
     facts: dict[str, Any] = {}
+    table = Instruments(list(instruments))
     if n:
         rows = np.memmap(fresh, EVENT, "r+", offset, (n,)).view(np.ndarray)
         head = int(np.argmin(rows["flags"] & SNAPSHOT)) if rows["flags"][0] & SNAPSHOT else 0
         # what is known beforehand did not happen after anything that is not
         rows["ts_exch"][:head] = np.minimum(rows["ts_exch"][:head], rows["ts_exch"].min())
-        facts = refuse_bad_rows(rows, Instruments(list(instruments)))
+        facts = refuse_bad_rows(rows, table)
         del rows
+    add_parts(fresh, n, offset, facts, table)
     with fresh.open("r+b") as file:
         file.write(tape_head(n, instruments, facts, room=len(instruments)))
         file.flush()

@@ -20,16 +20,27 @@ _FACTS = np.dtype(
         ("hi_ticks", "i8"),
     ]
 )
-_WHOLE = np.dtype([("exch_sorted", "i8"), ("skewed", "i8"), ("head", "i8"), ("funding", "i8")])
+_WHOLE = np.dtype(
+    [
+        ("exch_sorted", "i8"),
+        ("skewed", "i8"),
+        ("head", "i8"),
+        ("funding", "i8"),
+        ("lo", "i8"),  # over TRADE and LEVEL rows of all instruments
+        ("hi", "i8"),
+    ]
+)
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
 _FUNDING = int(Kind.FUNDING)
 _MOST = 2**62
+_WIDEST, _HIGHEST = 2**30, 2**60
 
 
 @uncounted
 def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
     w = whole[0]
     w.exch_sorted = 1
+    w.lo, w.hi = _MOST, -_MOST
     in_head = True
     for i in range(rows.shape[0]):
         r = rows[i]
@@ -58,6 +69,8 @@ def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
             inst = insts[r.instrument]
             if abs(r.px * inst.tick_den / inst.tick_num - r.px_ticks) > 1e-6 + 1e-12 * abs(r.px_ticks):
                 return i, OFF_GRID
+            if k != _QUOTE:
+                w.lo, w.hi = min(w.lo, r.px_ticks), max(w.hi, r.px_ticks)
             if k == _TRADE:
                 f.trades += 1
                 continue
@@ -85,6 +98,9 @@ def scan_rows(rows: Rows, insts: Rows) -> tuple[dict[str, Any], int, int]:
     rows.flags.writeable = False
     bad, why = _scan(rows, insts, facts, whole)
     said: dict[str, Any] = {name: int(whole[name][0]) for name in _WHOLE.names or ()}
+    lo, hi = said.pop("lo"), said.pop("hi")
+    # the lowest price in ticks, where columns can tell the rows (`tape_columns`)
+    said["base"] = lo if len(insts) == 1 and 0 <= hi - lo < _WIDEST and hi < _HIGHEST else None
     names = ("trades", "levels", "quotes", "clears", "lo_ticks", "hi_ticks")
     said["instruments"] = [{name: int(f[name]) for name in names} for f in facts]
     return said, bad, why

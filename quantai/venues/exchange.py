@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import int64s, rows_at
+from quantai.core.memory import first_bit, int64s, rows_at
 from quantai.core.rows import EVENT, Kind, Reason
-from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of
+from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of, write
+from quantai.venues.columns import advance_marked, columns_of, met, px_of, rows_until, shown_by
 from quantai.venues.matching import depth_of, expire, match, own_of
 from quantai.venues.requests import answer
 from quantai.venues.shared import serve_shared
@@ -54,7 +55,9 @@ def run_exchange(x: Any, until: int) -> None:
 @uncounted
 def scan(x: Any, stop: int) -> bool:
     """Let our resting orders meet the rows up to `stop`; False when the reports left no room before that."""
-    rows, own, depth = rows_at(x.at_rows_x, x.n_rows, EVENT), own_of(x), depth_of(x)
+    if x.at_columns != 0:
+        return scan_marked(x, stop)
+    rows, own = rows_at(x.at_rows_x, x.n_rows, EVENT), own_of(x)
     i, n, several = x.next_scan, x.n_rows, x.n_instruments > 1
     w = own[0]
     buy_lo, buy_hi, sell_lo, sell_hi = w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi
@@ -71,12 +74,10 @@ def scan(x: Any, stop: int) -> bool:
         buy = (p <= buy_hi) & ((s <= 0) | (p >= buy_lo))
         sell = (p >= sell_lo) & ((s >= 0) | (p <= sell_hi))
         if buy | sell | (r.kind == _CLEAR):
-            if match(x, r, depth[r.instrument]):
+            if match(x, r.kind, r.instrument, s, p, r.qty, r.ts_exch):
                 w = own[r.instrument]
                 buy_lo, buy_hi, sell_lo, sell_hi = w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi
-                if x.n_orders == 0:
-                    break
-                if x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop:
+                if is_interrupted(x, stop):
                     break
             if x.ring - (x.end_report - x.first_report) < ROOM // 2:
                 x.next_scan = i
@@ -84,6 +85,40 @@ def scan(x: Any, stop: int) -> bool:
                 return False
     x.next_scan = i
     return True
+
+
+@uncounted
+def scan_marked(x: Any, stop: int) -> bool:
+    """Do what `scan` does by the columns of a tape."""
+    own, c = own_of(x)[0], columns_of(x, HAPPENED)
+    i, n = x.next_scan, x.n_rows
+    end = rows_until(c.at_ts, n, i, stop)
+    while i < end:
+        first, i = i, min(i + 64, end)
+        bits = met(c, own, first, i - first)
+        while bits != 0:
+            at = first + first_bit(bits)
+            bits &= bits - np.uint64(1)
+            k, side, p, qty = shown_by(c, at)
+            ts = rows_at(c.at_ts, n, I8)[np.uint64(at)]
+            ended = match(x, k, 0, side, p, qty, ts)
+            if ended:
+                i, bits = at + 1, np.uint64(0)  # ours are other prices now
+                if is_interrupted(x, stop):
+                    x.next_scan = i
+                    return True
+            if x.ring - (x.end_report - x.first_report) < ROOM // 2:
+                x.next_scan = at + 1
+                x.done = ts - 1
+                return False
+    x.next_scan = i
+    return True
+
+
+@uncounted
+def is_interrupted(x: Any, stop: int) -> bool:
+    """Say whether, after an order ended, none is left to be met or a stop has woken that arrives before `stop`."""
+    return x.n_orders == 0 or (x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop)
 
 
 @uncounted
@@ -98,18 +133,7 @@ def serve(x: Any, at: int) -> None:
         if n < 0:
             part(x)
     if x.split == 1:
-        x.next_book = advance(
-            x.at_depth_x,
-            x.n_instruments,
-            x.at_cells_x,
-            x.n_cells,
-            x.at_keys,
-            x.at_rows_x,
-            x.n_rows,
-            x.next_book,
-            at,
-            HAPPENED,
-        )
+        catch_up(x, at)
         x.next_scan = x.next_book
     requests = requests_of(x)
     while x.first_request < x.end_request and requests[x.first_request].at == at:
@@ -119,18 +143,7 @@ def serve(x: Any, at: int) -> None:
             ahead = x.next_scan
             step_back(x, n)
             part(x)
-            x.next_book = advance(
-                x.at_depth_x,
-                x.n_instruments,
-                x.at_cells_x,
-                x.n_cells,
-                x.at_keys,
-                x.at_rows_x,
-                x.n_rows,
-                x.next_book,
-                at,
-                HAPPENED,
-            )
+            catch_up(x, at)
             x.next_scan = ahead
         if x.split == 1:
             answer(x, request, x.at_depth_x, x.at_cells_x, True)
@@ -148,8 +161,25 @@ def look_ahead(x: Any, at: int) -> int:
     undo = rows_at(x.at_undo, MOST_AHEAD, UNDO)
     for k in range(x.n_instruments):
         saved[k] = depth[k]
-    i, n = x.next_recv, 0
+    i, n, marked = x.next_recv, 0, x.at_columns != 0
     while i < x.n_rows:
+        if marked:
+            c = columns_of(x, HAPPENED)
+            if rows_at(c.at_ts, x.n_rows, I8)[i] > at:
+                break
+            k, side, p, qty = shown_by(c, i)
+            if n < MOST_AHEAD and k <= _LEVEL:
+                d = depth[0]
+                if k == _LEVEL:
+                    cell = cell_of(d, keys, side, p)
+                    undo[n].cell, undo[n].qty = cell, cells[cell]
+                    n += 1
+                    cells[cell] = qty
+                    write(d, cells, keys, True, side < 0, p, qty >= d.half)
+                else:
+                    d.last = px_of(c, p)
+                i += 1
+                continue
         r = rows[i]
         if r.ts_exch > at:
             break
@@ -182,6 +212,9 @@ def step_back(x: Any, n: int) -> None:
 @uncounted
 def catch_up(x: Any, at: int) -> None:
     """Bring the exchange's own book to the instant `at`."""
+    if x.at_columns != 0:
+        x.next_book = advance_marked(x, x.at_depth_x, x.at_cells_x, x.next_book, at, HAPPENED)
+        return
     x.next_book = advance(
         x.at_depth_x, x.n_instruments, x.at_cells_x, x.n_cells, x.at_keys, x.at_rows_x, x.n_rows, x.next_book, at,
         HAPPENED,

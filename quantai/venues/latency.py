@@ -39,13 +39,21 @@ class Latency:
     table: Rows | None = None
 
     def __post_init__(self) -> None:
+        for name, kinds, what in (
+            ("entry_ns", int | np.integer, "whole nanoseconds"),
+            ("response_ns", int | np.integer, "whole nanoseconds"),
+            ("entry_sd_ns", int | float | np.number, "nanoseconds"),
+            ("response_sd_ns", int | float | np.number, "nanoseconds"),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                raise InputError(f"{name} of Latency is a number of {what}, got {getattr(self, name)!r}")
         if min(self.entry_ns, self.response_ns) < 0 or self.entry_ns + self.response_ns < 1:
             raise InputError(
                 f"latencies are not negative, a round trip is at least 1 ns: got {self.entry_ns} and {self.response_ns}"
             )
-        if min(self.entry_sd_ns, self.response_sd_ns) < 0:
-            raise InputError("a standard deviation of latency cannot be negative")
-        if self.table is not None and (self.table.dtype != RECORDED or not len(self.table)):
+        if not (0 <= self.entry_sd_ns < math.inf and 0 <= self.response_sd_ns < math.inf):
+            raise InputError("a standard deviation of latency is a finite number that is not negative")
+        if self.table is not None and (getattr(self.table, "dtype", None) != RECORDED or not len(self.table)):
             raise InputError("recorded latencies are an array of RECORDED rows (ts, entry_ns, response_ns), not empty")
         if self.table is not None and (np.any(np.diff(self.table["ts"]) < 0) or self.table["entry_ns"].min() < 0):
             raise InputError("recorded latencies must be sorted by ts and not negative")

@@ -92,22 +92,21 @@ def compact(x: Any) -> None:
 
 
 @uncounted
-def match(x: Any, r: Any, depth: Any) -> bool:
-    """Let one market row meet our orders, the oldest first; returns whether any ended. `depth` is of its instrument."""
-    k, p, side, ts = r.kind, r.px_ticks, r.side, r.ts_exch
+def match(x: Any, k: int, instrument: int, side: int, p: int, qty: float, ts: int) -> bool:
+    """Let one market row (its kind, price in ticks, …) meet our orders, the oldest first; returns whether any ended."""
+    depth, rules, rows = depth_of(x)[instrument], rules_of(x)[instrument], resting_of(x)
     if k == _CLEAR:
-        forget(x, r)
+        forget(x, instrument, side)
         return False
     if k == _QUOTE and depth.quotes == 0:
         return False
-    rules, rows = rules_of(x)[r.instrument], resting_of(x)
     ended = False
     if k == _TRADE:
-        lots = to_lots(depth, r.qty)
+        lots = to_lots(depth, qty)
         rest = lots
         for n in range(x.n_orders):
             o = rows[n]
-            if o.instrument != r.instrument:
+            if o.instrument != instrument:
                 continue
             if o.stop != 0:
                 ended = follow(x, o, p, ts) or ended
@@ -122,14 +121,14 @@ def match(x: Any, r: Any, depth: Any) -> bool:
                 fill(x, o, o.open, o.px, ts, _MAKER)
             ended = ended or o.open == 0
     elif k in (_LEVEL, _QUOTE):
-        alive = r.qty >= depth.half
+        alive = qty >= depth.half
         for n in range(x.n_orders):
             o = rows[n]
-            if o.instrument != r.instrument or o.stop != 0:
+            if o.instrument != instrument or o.stop != 0:
                 continue
             if o.side == side:
                 if o.px == p:
-                    on_level(rules.queue, rules.power, o, to_lots(depth, r.qty) if alive else 0.0)
+                    on_level(rules.queue, rules.power, o, to_lots(depth, qty) if alive else 0.0)
             elif alive and (o.px - p) * o.side >= 0:
                 fill(x, o, o.open, o.px, ts, _MAKER)
                 ended = True
@@ -139,12 +138,12 @@ def match(x: Any, r: Any, depth: Any) -> bool:
 
 
 @uncounted
-def forget(x: Any, r: Any) -> None:
+def forget(x: Any, instrument: int, side: int) -> None:
     """After CLEAR nobody knows a level: those of our orders show nothing until they are told again."""
     rows = resting_of(x)
     for n in range(x.n_orders):
         o = rows[n]
-        if o.instrument == r.instrument and (r.side == 0 or r.side == o.side):
+        if o.instrument == instrument and (side == 0 or side == o.side):
             o.level = 0.0
             o.printed = 0.0
 

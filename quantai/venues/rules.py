@@ -75,6 +75,16 @@ class SimVenue:
         ):
             if getattr(self, name) not in known:
                 raise UnknownName(f"{name} of SimVenue", getattr(self, name), known)
+        if not isinstance(self.latency, Latency):
+            raise InputError(f"latency of SimVenue is a Latency(entry_ns=…, response_ns=…), got {self.latency!r}")
+        for name, kinds, what in (
+            ("power", int | float | np.number, "a number"),
+            ("maker_bps", int | float | np.number, "a number"),
+            ("taker_bps", int | float | np.number, "a number"),
+            ("seed", int | np.integer, "a whole number"),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                raise InputError(f"{name} of SimVenue is {what}, got {getattr(self, name)!r}")
         if not (np.isfinite(self.power) and self.power > 0):
             raise InputError(f"power must be a positive number, got {self.power}")
         for name in ("maker_bps", "taker_bps"):

@@ -84,6 +84,7 @@ SIM = np.dtype(
     [
         ("at_rows", "u8"),  # rows in order of receipt
         ("at_rows_x", "u8"),  # and in order of the exchange's clock; often the same memory
+        ("at_columns", "u8"),  # 0, or the two COLUMNS of a tape of one instrument with a dense book
         ("n_rows", "i8"),
         ("next_recv", "i8"),  # first row not yet received
         ("next_scan", "i8"),  # first row our resting orders have not met; of no meaning while none rests

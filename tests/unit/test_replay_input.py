@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import quantai as qa
+from quantai.backtest.tick_run import TickRun
+from quantai.data.tape import Tape
 from quantai.strategy.examples import Quote
+from quantai.venues import Latency
 from tests.bench import gen_ticks
 
 TAPE = gen_ticks.tape(1_000, 1)
@@ -19,7 +22,6 @@ TAPE = gen_ticks.tape(1_000, 1)
         (Quote(), TAPE, {"venue": "BINANCE"}, "venue is a SimVenue, or a SimVenue by venue name; got 'BINANCE'"),
         (Quote(), TAPE, {"venue": {"BINANCE_FUTURES": 5}}, "venue is a SimVenue, or a SimVenue by venue name; got 5"),
         (Quote(), TAPE, {"venue": {"OKX": qa.SimVenue()}}, "unknown venue 'BINANCE_FUTURES'"),
-        (Quote(), TAPE, {"venue": qa.SimVenue(latency=5)}, "is a Latency.*got 5"),
         (Quote(), TAPE, {"cash": -1.0}, "cash must be a positive amount, got -1.0"),
         (Quote(), TAPE, {"cash": np.nan}, "cash must be a positive amount, got nan"),
         (Quote(), TAPE, {"cash": "a"}, "cash must be a positive amount, got 'a'"),
@@ -31,3 +33,34 @@ TAPE = gen_ticks.tape(1_000, 1)
 def test_bad_input_is_named(strategy, tape, settings, message):
     with pytest.raises(qa.InputError, match=message):
         qa.replay(strategy, tape, **settings)
+
+
+class OnBars(qa.Strategy):
+    """Waits for bars, which no tape has."""
+
+    def on_bar(self, ctx, bar):
+        ctx.target(1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: qa.SimVenue(latency=5), "latency of SimVenue is a Latency.*got 5"),
+        (lambda: qa.SimVenue(maker_bps="1"), "maker_bps of SimVenue is a number, got '1'"),
+        (lambda: qa.SimVenue(seed=1.5), "seed of SimVenue is a whole number, got 1.5"),
+        (lambda: qa.SimVenue(power=np.nan), "power must be a positive number, got nan"),
+        (lambda: Latency(entry_ns=2e6), "entry_ns of Latency is a number of whole nanoseconds, got 2000000.0"),
+        (lambda: Latency(entry_sd_ns=np.nan), "a finite number that is not negative"),
+        (lambda: Latency(table=[1]), "an array of RECORDED rows"),
+        (lambda: TickRun(Quote(), TAPE.instruments, "BINANCE"), "by venue name; got 'BINANCE'"),
+        (lambda: TickRun(Quote(), TAPE.instruments, cash=np.nan), "cash must be a positive amount, got nan"),
+        (lambda: TickRun(Quote(), TAPE.instruments, sample_ns=1.5), "whole nanoseconds; got 1.5"),
+        (lambda: TickRun(Quote(), TAPE.instruments, max_orders=1.5), "within 1 to 4096, got 1.5"),
+        (lambda: qa.replay(OnBars, TAPE), "OnBars.on_bar would never be called: .* qa.backtest"),
+        (lambda: qa.backtest(Quote(), TAPE), "got a Tape: qa.replay runs over ticks"),
+        (lambda: Tape.from_events(TAPE.rows, TAPE.instruments[0]), "takes a table or a list of instruments"),
+    ],
+)
+def test_bad_settings_are_named(call, message):
+    with pytest.raises(qa.InputError, match=message):
+        call()
