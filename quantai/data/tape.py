@@ -69,8 +69,9 @@ class Tape:
         unsorted by ts_recv, not finite, of an unknown instrument or off the tick grid. A crossed book is no error: a
         replay counts them.
         """
-        if not isinstance(instruments, Sequence | Instruments):
-            raise InputError(f"from_events takes a table or a list of instruments: [instrument], not {instruments!r}")
+        given: Any = instruments
+        if not isinstance(given, Sequence | Instruments):
+            raise InputError(f"from_events takes a table or a list of instruments: [instrument], not {given!r}")
         table = instruments if isinstance(instruments, Instruments) else Instruments(tuple(instruments))
         rows = np.ascontiguousarray(events, EVENT)
         if len(rows) and not rows["seq"].any():
@@ -212,7 +213,7 @@ class Tape:
         if "mark_x" in self.parts:
             return Columns(self.columns.base, *(self.parts[f"{name}_x"] for name in DTYPES))
         if self.facts["exch_sorted"]:
-            return self.columns._replace(ts=self.parts.get("ts_x", self.rows["ts_exch"].copy()))
+            return self.columns._replace(ts=self.parts["ts_x"] if self.parts else self.rows["ts_exch"].copy())
         return columns_of(self.exchange_rows, self.columns.base, self.instruments.rows(), "ts_exch")
 
     @property

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +30,7 @@ FOLDER = "tapes"
 """Where a lake keeps the tapes built from it; nothing is lost with it."""
 STREAMS = ("trades", "levels", "quotes", "funding", "bars")
 _PIECE = 1 << 18  # rows of one stream in memory at a time
+_TOGETHER = 1 << 21  # rows of parts that overlap, read at once
 _VERSION = 2
 
 
@@ -136,7 +137,7 @@ def _books_before(lake: Booked, parts: Any, instruments: Sequence[Instrument], s
 def _pieces(root: Path, parts: Sequence[Part], name: str, span: tuple[int | None, int | None]) -> Iterator[pa.Table]:
     """Yield the rows of one stream within the span, in the order of seq, a bounded number at a time where files allow.
 
-    A file that no other part overlaps is read in batches; parts that overlap are read together.
+    A file that no other part overlaps is read in batches; parts that overlap are read together, a span at a time.
     """
     time, schema = TABLES[name].time, TABLES[name].schema
     ordered = sorted(parts, key=lambda p: p.seq_min)
@@ -155,8 +156,26 @@ def _pieces(root: Path, parts: Sequence[Part], name: str, span: tuple[int | None
             except (OSError, pa.ArrowException) as error:
                 raise damaged(path, str(error).splitlines()[0], root) from error
         else:
-            yield from (_within(t, time, span) for t in in_order(root, ordered[at:end]))
+            for lo, hi, some in _windows(ordered[at:end]):
+                for rows in in_order(root, some):
+                    yield _within(rows.filter((pc.field("seq") >= lo) & (pc.field("seq") < hi)), time, span)
         at = end
+
+
+def _windows(parts: Sequence[Part]) -> Iterator[tuple[int, int, list[Part]]]:
+    """Cut parts that overlap, sorted by their first seq, into spans of seq and the parts that have rows in each.
+
+    A span ends where a part begins, after about _TOGETHER rows: one long part beside many small ones is read again in
+    each span, instead of all of them at once.
+    """
+    starts, rows = [0], 0
+    for part in parts:
+        if rows >= _TOGETHER and part.seq_min > starts[-1]:
+            starts.append(part.seq_min)
+            rows = 0
+        rows += part.rows
+    for lo, hi in pairwise([*starts, 2**63 - 1]):
+        yield lo, hi, [p for p in parts if p.seq_min < hi and p.seq_max >= lo]
 
 
 def _within(rows: pa.Table, time: str, span: tuple[int | None, int | None]) -> pa.Table:

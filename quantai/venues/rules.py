@@ -75,8 +75,9 @@ class SimVenue:
         ):
             if getattr(self, name) not in known:
                 raise UnknownName(f"{name} of SimVenue", getattr(self, name), known)
-        if not isinstance(self.latency, Latency):
-            raise InputError(f"latency of SimVenue is a Latency(entry_ns=…, response_ns=…), got {self.latency!r}")
+        latency: Any = self.latency
+        if not isinstance(latency, Latency):
+            raise InputError(f"latency of SimVenue is a Latency(entry_ns=…, response_ns=…), got {latency!r}")
         for name, kinds, what in (
             ("power", int | float | np.number, "a number"),
             ("maker_bps", int | float | np.number, "a number"),

@@ -66,6 +66,25 @@ def test_pieces_of_any_size_make_the_same_tape(tmp_path, monkeypatch):
     assert lake.tape("BTC-USDT", venue="OKX").rows.tobytes() == whole
 
 
+def test_parts_that_overlap_are_read_a_span_at_a_time(tmp_path, monkeypatch):
+    lake = filled(tmp_path, n=100, sources=3)
+    whole = lake.tape("BTC-USDT", venue="OKX").rows.tobytes()
+    for path in (tmp_path / "tapes").iterdir():
+        path.unlink()
+    for source in ("long", "short", "late"):
+        with lake.writer(source) as w:
+            at = {"long": [0, 10**11], "short": [1, 2], "late": [10**10, 10**10]}[source]
+            w.append("trades", "OKX", "BTC-USDT", {"ts_exch": [T0 + t for t in at], "ts_recv": [T0 + t for t in at],
+                                                   "px": [600.0] * 2, "qty": [1.0] * 2})  # fmt: skip
+            w.commit({})
+    together = lake.tape("BTC-USDT", venue="OKX").rows.tobytes()
+    for path in (tmp_path / "tapes").iterdir():
+        path.unlink()
+    monkeypatch.setattr(tape_build, "_TOGETHER", 1)
+    assert lake.tape("BTC-USDT", venue="OKX").rows.tobytes() == together
+    assert len(together) == len(whole) + 6 * 64
+
+
 def test_it_is_built_once_and_again_when_rows_are_added(tmp_path, monkeypatch):
     lake = filled(tmp_path)
     first = lake.tape("BTC-USDT", venue="OKX")
