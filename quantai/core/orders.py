@@ -198,7 +198,16 @@ def _request(order: Any, report: Any) -> int:
     order.request_state[free] = OUT
     order.request_qty_lots[free] = report.qty_lots
     order.request_px_ticks[free] = report.px_ticks if report.flags & PRICED else order.px_ticks
+    order.request_trigger_ticks[free] = order.trigger_ticks
     return 0
+
+
+@compiled
+def set_trigger(order: Any, number: int, trigger_ticks: int) -> None:
+    """Say which trigger the outstanding replace `number` asks for: reports have no place for one."""
+    i = _find(order, number, 0)
+    if i >= 0:
+        order.request_trigger_ticks[i] = trigger_ticks
 
 
 @compiled
@@ -246,6 +255,7 @@ def _replace(order: Any, report: Any) -> None:
     if qty_lots:
         order.qty_lots = qty_lots
     order.px_ticks = report.px_ticks if report.flags & PRICED else order.request_px_ticks[i]
+    order.trigger_ticks = order.request_trigger_ticks[i]
 
 
 @compiled

@@ -33,6 +33,7 @@ TRACKED = np.dtype(
         ("value_low", "u8"),
         ("request_qty_lots", "i8", (REQUESTS,)),  # what an outstanding replace asks for
         ("request_px_ticks", "i8", (REQUESTS,)),
+        ("request_trigger_ticks", "i8", (REQUESTS,)),
         ("request", "u4", (REQUESTS,)),
         ("request_kind", "u1", (REQUESTS,)),  # Kind.CANCEL_REQUEST or Kind.REPLACE_REQUEST
         ("request_state", "u1", (REQUESTS,)),  # OUT SEEN LATE OVERDUE; 0 = free
@@ -53,7 +54,7 @@ TRACKED = np.dtype(
         ("pad", "u4"),
     ]
 )
-"""One order of ours as we track it; 296 bytes."""
+"""One order of ours as we track it; 360 bytes."""
 
 OUT, SEEN, LATE, OVERDUE = 1, 2, 4, 8  # sent; the venue said pending; no answer in time; late, yet the order works
 CANCEL_REQUEST = int(Kind.CANCEL_REQUEST)

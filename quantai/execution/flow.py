@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.orders import apply
+from quantai.core.orders import apply, set_trigger
 from quantai.core.reports import ANSWERED, PRICED, REPORT, Mark, Outcome, Refusal
-from quantai.core.rows import OCO, Kind, Reason, Rows, zeros
+from quantai.core.rows import INTENT, OCO, Kind, Reason, Rows, zeros
 from quantai.core.tracked import CANCEL_REQUEST, LATE, OUT, OVERDUE, REQUESTS, is_over, marks
 from quantai.core.transitions import ENDED, Life
 from quantai.execution.client_ids import OWN_K, client_id
@@ -26,6 +26,7 @@ from quantai.execution.order_table import (
     OrderTable,
     clear,
     is_finished,
+    is_settled,
     may_trade,
     open_lots,
 )
@@ -80,9 +81,10 @@ class Flow:
         """Apply a report to its order, and what follows from it to everything else."""
         self.table.reserve(2)
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
-        before = _figures(tracked)
+        before, was_settled = _figures(tracked), is_settled(tracked)
         outcome = int(apply(tracked, self.table.executions, report))
         if outcome & Outcome.DUPLICATE and _figures(tracked) == before:
+            self._watch_over(slot)  # the same execution in other words is a contradiction
             return outcome
         self.say(report, flags)
         account = self.account(slot)
@@ -92,8 +94,6 @@ class Flow:
                 self.gate.answer(account, False)
             elif kind in (Kind.REJECT, Kind.REPLACE_REJECT):
                 self.gate.answer(account, True)
-        if kind == Kind.REPLACED:
-            tracked["trigger_ticks"] = entry["trigger_ticks"]
         if kind == Kind.ORDER_STATUS:
             clear(entry, ASKED)
         if kind == Kind.CANCEL_REJECT:
@@ -101,7 +101,8 @@ class Flow:
             if report["code"] != Refusal.UNKNOWN_ORDER:
                 clear(entry, GONE)
         self._book(slot, kind, report, before)
-        self._follow(slot, kind, was_finished=before[2], traded=int(tracked["cum_lots"]) > before[0])
+        traded = int(tracked["cum_lots"]) > before[0]
+        self._follow(slot, kind, was_finished=before[2], was_settled=was_settled, traded=traded)
         return outcome
 
     def _book(self, slot: int, kind: int, report: Any, before: tuple[int, int, bool]) -> None:
@@ -122,17 +123,19 @@ class Flow:
             self.portfolio.rebuild(desk, i, fills)
         self.gate.hold()
 
-    def _follow(self, slot: int, kind: int, *, was_finished: bool, traded: bool) -> None:
+    def _follow(self, slot: int, kind: int, *, was_finished: bool, was_settled: bool, traded: bool) -> None:
         """Do what the new state of an order asks for: risk, children, rivals, another cancel, a query."""
         self._work(slot)
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
         finished = is_finished(tracked)
-        if finished and not was_finished:
+        if is_settled(tracked) and not was_settled:
             if tracked["life"] != Life.REJECTED and not entry["flags"] & YIELDED:
                 self._cancel_rivals(slot)
             self._settle_children(slot)
         elif traded and int(tracked["flags"]) & OCO:
             self._cancel_rivals(slot)
+        if traded and was_settled:
+            self._grow_children(slot)
         alive = entry["flags"] & SENT and not finished
         if alive and was_finished and entry["flags"] & DOOMED:
             entry["flags"] |= KILLED | GONE
@@ -177,7 +180,7 @@ class Flow:
 
     def _work(self, slot: int) -> None:
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
-        self.gate.work(self.account(slot), tracked, int(entry["ticket"]), open_lots(tracked), _price(tracked))
+        self.gate.work(self.account(slot), tracked, int(entry["ticket"]), open_lots(tracked), _boldest(tracked))
 
     def release(self, slot: int) -> None:
         """Let an order pass risk and go out, or end it."""
@@ -231,6 +234,7 @@ class Flow:
             return
         if entry["flags"] & WAITING:
             tracked["qty_lots"], tracked["px_ticks"], tracked["trigger_ticks"] = total, px, trigger
+            entry["asked_lots"] = total
             self.say(self.report(order, Kind.REPLACED, qty_lots=total, px_ticks=px, flags=PRICED)[0], LOCAL)
             return
         terms = {"request": int(entry["requests"]) + 1, "qty_lots": total, "px_ticks": px, "flags": PRICED}
@@ -247,7 +251,9 @@ class Flow:
             return
         apply(tracked, self.table.executions, report[0])
         number = self.table.note_request(slot, seq, k)
-        entry["trigger_ticks"] = trigger
+        set_trigger(tracked, number, trigger)
+        if k < OWN_K:
+            entry["asked_lots"] = total
         self.say(report[0], LOCAL)
         self._work(slot)
         self.wait_for(slot)
@@ -343,6 +349,18 @@ class Flow:
             else:
                 self.end(child, Reason.PARENT)
 
+    def _grow_children(self, slot: int) -> None:
+        """Let children that went out smaller than asked for cover what their parent traded after its end."""
+        traded = int(self.table.tracked["cum_lots"][slot])
+        for child in self.table.children(slot):
+            entry, tracked = self.table.entries[child], self.table.tracked[child]
+            total = min(int(entry["asked_lots"]), traded)
+            works = entry["flags"] & SENT and not entry["flags"] & GONE and not is_finished(tracked)
+            if works and total > int(tracked["cum_lots"]) + open_lots(tracked):
+                terms = zeros(1, INTENT)
+                terms["seq"], terms["k"], terms["qty_lots"] = self.seq, self.own_k(), total
+                self.replace(child, terms[0])
+
     def kill(self, accounts: list[int]) -> None:
         """Cancel everything of these accounts that works or sleeps; `kill_switch.outcome` says what came of it."""
         for slot in range(len(self.table)):
@@ -391,11 +409,8 @@ def _awaits(tracked: Any) -> bool:
     return bool(((state & OUT != 0) & (state & OVERDUE == 0)).any())
 
 
-def _price(tracked: Any) -> int:
-    """Return the limit of an order: as asked for while a change is under way."""
-    px, last = int(tracked["px_ticks"]), -1
-    for i in range(REQUESTS):
-        asked = tracked["request_state"][i] and tracked["request_kind"][i] != CANCEL_REQUEST
-        if asked and int(tracked["request"][i]) > last:
-            last, px = int(tracked["request"][i]), int(tracked["request_px_ticks"][i])
-    return px
+def _boldest(tracked: Any) -> int:
+    """Return the limit nearest to the other side that an order can have: a change under way may or may not be in."""
+    out = (tracked["request_state"] != 0) & (tracked["request_kind"] != CANCEL_REQUEST)
+    prices = [int(tracked["px_ticks"]), *tracked["request_px_ticks"][out].tolist()]
+    return max(prices) if tracked["side"] > 0 else min(prices)

@@ -22,7 +22,7 @@ from quantai.execution.fees import read_fee
 from quantai.execution.flow import POINT, Flow
 from quantai.execution.gate import NEVER, Gate, observe
 from quantai.execution.limits import Limits
-from quantai.execution.order_table import SENT, WAITING, OrderTable, is_finished
+from quantai.execution.order_table import SENT, WAITING, OrderTable, is_settled
 from quantai.execution.outgoing import DENIED, LOCAL, UNCLAIMED, Step
 from quantai.execution.reasons import RiskReason
 from quantai.execution.setup import Setup
@@ -36,7 +36,7 @@ from quantai.portfolio.state import DTYPES as PORTFOLIO_DTYPES
 from quantai.portfolio.state import arrays as portfolio_arrays
 from quantai.portfolio.state import load as load_portfolio
 
-TITLE = "quantai order management 1"
+TITLE = "quantai order management 2"
 
 
 class OMS:
@@ -265,8 +265,8 @@ class OMS:
         orphan = parent is None or parent >= slot
         if parent is not None and not orphan:
             above = self.table.tracked[parent]
-            orphan = above["instrument"] != tracked["instrument"] or (is_finished(above) and above["cum_lots"] == 0)
-            if not orphan and not is_finished(above):
+            orphan = above["instrument"] != tracked["instrument"] or (is_settled(above) and above["cum_lots"] == 0)
+            if not orphan and not is_settled(above):
                 self.table.entries["flags"][slot] |= WAITING
                 return
             tracked["qty_lots"] = min(int(tracked["qty_lots"]), int(above["cum_lots"]))

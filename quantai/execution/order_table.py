@@ -8,6 +8,7 @@ from quantai.core.executions import EXECUTION, Executions, Fate, executions, liv
 from quantai.core.orders import submit
 from quantai.core.rows import CHILD, OCO, Rows
 from quantai.core.tracked import CANCEL_REQUEST, REQUESTS, TRACKED, is_over
+from quantai.core.transitions import Life
 from quantai.portfolio.desks import desk_of
 
 ENTRY = np.dtype(
@@ -17,7 +18,7 @@ ENTRY = np.dtype(
         ("ticket", "u8"),  # the number risk knows it by; 0 = never sent
         ("ts", "i8"),  # when it was asked for
         ("deadline", "i8"),  # when the venue is asked about it; 0 = nothing is awaited
-        ("trigger_ticks", "i8"),  # what the last replace asked for
+        ("asked_lots", "i8"),  # what a child was asked for: it may be sent smaller, and grow with its parent
         ("requests", "u4"),  # numbers given out
         ("k", "u2"),
         ("flags", "u2"),
@@ -73,7 +74,7 @@ class OrderTable:
         submit(self.tracked[slot], intent)
         entry = self.entries[slot]
         entry["order"], entry["seq"], entry["k"], entry["ts"] = intent["order"], intent["seq"], intent["k"], ts
-        entry["trigger_ticks"] = intent["trigger_ticks"]
+        entry["asked_lots"] = intent["qty_lots"]
         self._index(slot)
         return slot
 
@@ -187,6 +188,11 @@ def open_lots(tracked: Any) -> int:
         if tracked["request_state"][i] and tracked["request_kind"][i] != CANCEL_REQUEST:
             total = max(total, int(tracked["request_qty_lots"][i]))
     return max(total - int(tracked["cum_lots"]), 0)
+
+
+def is_settled(tracked: Any) -> bool:
+    """Say whether an order is finished as far as those that depend on it are concerned: a lost one may yet arrive."""
+    return is_finished(tracked) and int(tracked["life"]) != Life.LOST
 
 
 def may_trade(tracked: Any) -> bool:

@@ -368,7 +368,7 @@ def test_state_as_bytes_comes_back_and_goes_on_the_same() -> None:
 def test_state_of_something_else_is_refused() -> None:
     market = Market()
     body = market.oms.snapshot()
-    for broken in (b"", b"{}\n", body[:-1], body + b"x", body.replace(b"management 1", b"management 0")):
+    for broken in (b"", b"{}\n", body[:-1], body + b"x", body.replace(b"management 2", b"management 1")):
         with pytest.raises(DataError):
             OMS.restored(broken, market.setup)
     from dataclasses import replace
@@ -393,3 +393,46 @@ def test_rows_that_cannot_be_of_this_run_change_nothing() -> None:
             market.oms.process(rows[0])
     assert market.oms.snapshot() == before
     assert leaves(market.tracked(market.new())) == 1000
+
+
+def test_each_change_brings_the_trigger_it_asked_for() -> None:
+    market = Market()
+    order = market.new(side=SELL, type=OrderType.STOP, px_ticks=0, trigger_ticks=150)
+    market.hear(order, Kind.ACK)
+    market.ask(Action.REPLACE, order, trigger_ticks=160)
+    market.ask(Action.REPLACE, order, trigger_ticks=170)
+    market.hear(order, Kind.REPLACED, request=1)
+    assert market.tracked(order)["trigger_ticks"] == 160
+    market.hear(order, Kind.REPLACE_REJECT, request=2)
+    (request,) = market.ask(Action.REPLACE, order, qty_lots=500).requests
+    assert (request.trigger_ticks, request.qty_lots) == (160, 500)
+    market.ask(Action.REPLACE, order, trigger_ticks=155)
+    market.hear(order, Kind.REPLACED, request=4)
+    market.hear(order, Kind.REPLACED, request=3)  # the answers overtook each other: the later request counts
+    assert market.tracked(order)["trigger_ticks"] == 155
+
+
+def test_an_execution_told_again_in_other_words_is_asked_about() -> None:
+    market = Market()
+    order = market.new()
+    market.hear(order, Kind.ACK)
+    market.fill(order, 1, 400)
+    assert asked(market.fill(order, 1, 400)) == []
+    assert asked(market.fill(order, 1, 500)) == [("QUERY", order)]
+    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.PARTIALLY_FILLED, ref=400)
+    assert asked(market.pass_time(3600 * SEC)) == []
+
+
+def test_an_order_meets_our_own_at_every_price_it_may_have() -> None:
+    market = Market(stp="deny")
+    bid = market.new(px_ticks=200)
+    market.hear(bid, Kind.ACK)
+    market.ask(Action.REPLACE, bid, px_ticks=180)
+    market.new(side=SELL, px_ticks=195)
+    assert market.step.events["code"].tolist() == [RiskReason.SELF_TRADE]  # the bid at 200 may still be there
+    market.ask(Action.REPLACE, bid, px_ticks=190)
+    market.hear(bid, Kind.REPLACED, request=1)
+    market.new(side=SELL, px_ticks=190)
+    assert market.step.events["code"].tolist() == [RiskReason.SELF_TRADE]  # and so may the one at 190
+    market.new(side=SELL, px_ticks=195)
+    assert len(market.step.requests) == 1

@@ -5,8 +5,9 @@ import pytest
 
 from quantai.core.errors import InputError
 from quantai.core.reports import OrdStatus
-from quantai.core.rows import BUY, CHILD, OCO, REDUCE_ONLY, SELL, Action, Kind, OrderType, Reason, Rows
+from quantai.core.rows import BUY, CHILD, OCO, REDUCE_ONLY, SEC, SELL, Action, Kind, OrderType, Reason, Rows
 from quantai.core.tracked import status_local
+from quantai.core.transitions import Life
 from quantai.execution.controls import Control, control
 from quantai.execution.groups import bracket, oco
 from quantai.execution.outgoing import LOCAL, Step
@@ -155,3 +156,76 @@ def test_groups_are_checked() -> None:
     with pytest.raises(InputError, match="only new orders"):
         oco(one, cancel, link=1)
     assert np.concatenate([one, two])["flags"].tolist() == [0, 0]  # what was passed is unchanged
+
+
+def not_found(market: Market, order: int) -> list[tuple[str, int]]:
+    """Let the venue say three times that it does not know an order; returns what is asked of it meanwhile."""
+    found: list[tuple[str, int]] = []
+    for _ in range(3):
+        found += asked(market.pass_time(400 * SEC))
+        found += asked(market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND))
+    assert market.tracked(order)["life"] == Life.LOST
+    return found
+
+
+def test_a_lost_exit_leaves_its_rival_at_work_until_it_trades_after_all() -> None:
+    market = Market()
+    entry = market.new()
+    market.hear(entry, Kind.ACK)
+    exits = {"side": SELL, "link": entry, "flags": CHILD | OCO | REDUCE_ONLY}
+    profit = market.new(px_ticks=220, **exits)
+    loss = market.new(px_ticks=0, type=OrderType.STOP, trigger_ticks=150, **exits)
+    market.fill(entry, 1, 1000)
+    market.hear(loss, Kind.ACK)
+    assert ("CANCEL", loss) not in not_found(market, profit)
+    assert market.tracked(loss)["life"] == Life.OPEN
+    assert asked(market.fill(profit, 2, 300, 220)) == [("CANCEL", loss)]
+
+
+@pytest.mark.parametrize("lots", [300, 1000])
+def test_the_exits_of_a_lost_entry_sleep_until_it_is_known_what_it_traded(lots: int) -> None:
+    market = Market()
+    entry = market.new()
+    flags = CHILD | OCO | REDUCE_ONLY
+    exits = {"side": SELL, "px_ticks": 0, "type": OrderType.STOP, "trigger_ticks": 150, "flags": flags}
+    early = market.new(link=entry, **exits)
+    not_found(market, entry)
+    late = market.new(link=entry, **exits)
+    assert asked(market.step) == []
+    step = market.fill(entry, 1, lots)
+    if lots < 1000:
+        assert asked(step) == []
+        step = market.hear(entry, Kind.CANCELED)
+    assert [(r.order, r.qty_lots) for r in step.requests] == [(early, lots), (late, lots)]
+
+
+def test_the_exits_of_a_lost_entry_end_when_the_venue_says_that_it_never_was() -> None:
+    market = Market()
+    entry = market.new()
+    child = market.new(side=SELL, px_ticks=220, link=entry, flags=CHILD | REDUCE_ONLY)
+    not_found(market, entry)
+    market.hear(entry, Kind.REJECT)
+    assert market.tracked(child)["life"] == Life.CANCELED
+
+
+def test_an_exit_grows_with_what_its_entry_traded_after_its_end() -> None:
+    market = Market()
+    entry = market.new()
+    market.hear(entry, Kind.ACK)
+    flags = CHILD | OCO | REDUCE_ONLY
+    stop = {"side": SELL, "px_ticks": 0, "type": OrderType.STOP, "trigger_ticks": 150, "flags": flags}
+    full, small = market.new(link=entry, **stop), market.new(lots=400, link=entry, **stop)
+    market.fill(entry, 1, 300)
+    step = market.hear(entry, Kind.CANCELED)
+    assert [r.qty_lots for r in step.requests] == [300, 300]
+    for child in (full, small):
+        market.hear(child, Kind.ACK)
+    step = market.fill(entry, 2, 700)
+    assert [(r.ask.name, r.order, r.qty_lots) for r in step.requests] == [
+        ("REPLACE", full, 1000),
+        ("REPLACE", small, 400),
+    ]
+    market.hear(full, Kind.REPLACED, request=1)
+    market.ask(Action.REPLACE, full, qty_lots=500)  # a smaller exit on purpose stays smaller
+    market.hear(full, Kind.REPLACED, request=2)
+    assert asked(market.fill(entry, 3, 10)) == []

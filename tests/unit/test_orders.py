@@ -393,7 +393,7 @@ def test_the_end_of_an_order_is_final() -> None:
 
 
 def test_row_layouts_have_no_hidden_padding() -> None:
-    for dtype, size in ((TRACKED, 296), (REPORT, 64)):
+    for dtype, size in ((TRACKED, 360), (REPORT, 64)):
         assert dtype.itemsize == size
         assert sum(dtype[n].itemsize for n in dtype.names or ()) == size
 
