@@ -14,6 +14,7 @@ from quantai.core.compiled import uncounted
 from quantai.core.instruments import INSTRUMENT, Contract, Instrument, Payoff
 from quantai.core.rows import Action, OrderType
 from quantai.execution.limits import MOST_REQUESTS, Limits
+from quantai.portfolio.valuation import CURRENCY, MARKET, unit_worth
 
 REQUEST = np.dtype(
     [
@@ -21,6 +22,7 @@ REQUEST = np.dtype(
         ("target", "u8"),  # REPLACE, CANCEL: the order meant
         ("ts", "i8"),  # now, ns UTC
         ("px", "f8"),  # the limit price as it was asked for; NaN = none
+        ("trigger", "f8"),  # of a stop: its trigger, of a trailing one its distance; else not read
         ("qty", "f8"),  # units, as they were asked for; REPLACE: the new open quantity
         ("instrument", "u4"),
         ("flags", "u2"),  # rows.POST_ONLY, rows.REDUCE_ONLY
@@ -34,11 +36,12 @@ REQUEST = np.dtype(
 
 ACCOUNT = np.dtype(
     [
-        ("equity", "f8"),  # amounts in quote currency
+        ("equity", "f8"),  # amounts in the portfolio's currency
         ("peak_equity", "f8"),
         ("free_margin", "f8"),
         ("gross_notional", "f8"),
-        ("net_notional", "f8"),
+        ("net_long", "f8"),  # signed, with every working buy filled
+        ("net_short", "f8"),  # and with every working sell
         ("day_pnl", "f8"),
         ("last_order", "u8"),  # the highest order number that was let through
         ("recent_requests", "i8"),
@@ -53,14 +56,16 @@ WATCH = np.dtype(
     [
         ("bid", "f8"),
         ("ask", "f8"),
-        ("quote_ts", "i8"),  # ns UTC; 0 = no quote yet
+        ("bid_ts", "i8"),  # ns UTC; 0 = no quote yet
+        ("ask_ts", "i8"),
         ("position", "f8"),  # units, short is negative
         ("max_position", "f8"),
         ("initial_margin", "f8"),  # fraction of notional
         ("tradable", "u1"),
-        ("open", "u1"),  # its session
+        ("open", "u1"),  # 0 = somebody has closed its session
         ("negative_ok", "u1"),  # prices of 0 and below are prices (spreads, power)
-        ("pad", "u1", (5,)),
+        ("in_session", "u1"),  # 0 = its calendar says that it is closed
+        ("pad", "u1", (4,)),
     ]
 )
 """What an instrument stands at now; one a row of INSTRUMENT."""
@@ -69,6 +74,7 @@ WORKING = np.dtype(
     [
         ("order", "u8"),
         ("px", "f8"),  # NaN = no limit
+        ("trigger", "f8"),  # as in REQUEST
         ("leaves", "f8"),  # units
         ("instrument", "u4"),
         ("flags", "u2"),
@@ -79,7 +85,15 @@ WORKING = np.dtype(
 """An order that is out."""
 
 RECENT = np.dtype(
-    [("ts", "i8"), ("px", "f8"), ("qty", "f8"), ("instrument", "u4"), ("side", "i1"), ("pad", "u1", (3,))]
+    [
+        ("ts", "i8"),
+        ("px", "f8"),
+        ("trigger", "f8"),  # NaN = no stop
+        ("qty", "f8"),
+        ("instrument", "u4"),
+        ("side", "i1"),
+        ("pad", "u1", (3,)),
+    ]
 )
 """An order sent of late."""
 
@@ -97,12 +111,19 @@ class RiskBook(NamedTuple):
     recent: Any  # RECENT, a ring
     sent: Any  # int64 ns UTC, a ring: when requests that use the rate were sent
     counts: Any  # int64, shape (3,)
+    market: Any  # MARKET, shape (n,): what currency each instrument is in
+    currencies: Any  # CURRENCY
 
 
 def risk_book(instruments: Sequence[Instrument], limits: Limits) -> RiskBook:
-    """Return an empty book: tradable instruments in open sessions, no quotes, no positions, an account of 0."""
+    """Return an empty book: tradable instruments in open sessions, no quotes, no positions, an account of 0.
+
+    All instruments are in the account's currency.
+    """
     watch = np.zeros(len(instruments), WATCH)
-    watch["tradable"] = watch["open"] = 1
+    watch["tradable"] = watch["open"] = watch["in_session"] = 1
+    own = np.zeros(1, CURRENCY)
+    own["rate"] = 1.0
     watch["max_position"] = [float(limits.max_units(i.symbol)) for i in instruments]
     rows = [i.row(n) for n, i in enumerate(instruments)]
     return RiskBook(
@@ -113,11 +134,14 @@ def risk_book(instruments: Sequence[Instrument], limits: Limits) -> RiskBook:
         recent=np.zeros(MOST_REQUESTS, RECENT),
         sent=np.zeros(MOST_REQUESTS, np.int64),
         counts=np.zeros(3, np.int64),
+        market=np.zeros(len(instruments), MARKET),
+        currencies=own,
     )
 
 
 NEW, CANCEL = int(Action.NEW), int(Action.CANCEL)
 LIMIT, STOP_LIMIT = int(OrderType.LIMIT), int(OrderType.STOP_LIMIT)
+STOP, TRAILING_STOP = int(OrderType.STOP), int(OrderType.TRAILING_STOP)
 INVERSE, OPTION = int(Payoff.INVERSE), int(Contract.OPTION)
 
 
@@ -128,21 +152,48 @@ def is_priced(request: Any) -> bool:
 
 
 @uncounted
-def valued_at(watch: Any, request: Any) -> float:
-    """Return the price a request is valued at: its limit, else the ask for a buy, the bid for a sell, NaN without."""
+def is_stop(request: Any) -> bool:
+    """Say whether the order has a trigger price."""
+    return request.type in (STOP, STOP_LIMIT)
+
+
+@uncounted
+def trigger_of(request: Any) -> float:
+    """Return the trigger, or the distance, of a stop; NaN for other orders."""
+    return request.trigger if is_stop(request) or request.type == TRAILING_STOP else np.nan
+
+
+@uncounted
+def meets_at(watch: Any, request: Any) -> float:
+    """Return the price a request would trade at now: its limit, else the ask for a buy, the bid for a sell, or NaN."""
     if is_priced(request):
         return request.px
-    if watch.quote_ts == 0:
-        return np.nan
-    return watch.ask if request.side > 0 else watch.bid
+    if request.side > 0:
+        return watch.ask if watch.ask_ts != 0 else np.nan
+    return watch.bid if watch.bid_ts != 0 else np.nan
+
+
+@uncounted
+def valued_at(watch: Any, request: Any) -> float:
+    """Return the price a request is valued at: where it would trade now; a stop order at its trigger if higher."""
+    px = meets_at(watch, request)
+    if request.type == STOP and not request.trigger <= px:
+        return request.trigger
+    return px
 
 
 @uncounted
 def notional(instrument: Any, px: float, qty: float) -> float:
-    """Return the value of `qty` units at `px` in quote currency; an inverse contract is worth its face."""
+    """Return the value of `qty` units at `px` in quote currency, as venues bound it; an inverse one is its face."""
     if instrument.payoff == INVERSE and instrument.contract != OPTION:
         return qty * instrument.multiplier
     return abs(px) * qty * instrument.multiplier
+
+
+@uncounted
+def amount(book: RiskBook, i: Any, px: float, qty: float) -> float:
+    """Return the value of `qty` units of instrument `i` at `px` in the portfolio's currency; NaN without a rate."""
+    return abs(unit_worth(book.instruments[i], book.market[i], book.currencies, px)) * qty
 
 
 @uncounted
@@ -158,6 +209,7 @@ class Standing(NamedTuple):
     same_side: float  # open quantity already out on its side, without the order it changes
     added: float  # what it adds to the order it changes, or to nothing
     opening: bool  # not fully closing, with same_side counted first
+    bolder: bool  # a change toward the other side: a better limit, a nearer trigger
     best_opposite: float  # our own best price on the other side; NaN = none
 
 
@@ -166,19 +218,25 @@ def stand(book: RiskBook, request: Any) -> Standing:
     """Return where a request finds us."""
     same = before = 0.0
     best = np.nan
+    bolder = False
     for i in range(book.counts[N_WORKING]):
         w = book.working[i]
         if w.instrument != request.instrument:
             continue
         if request.action != NEW and w.order == request.target:
             before = w.leaves
+            bolder = request.side * (request.px - w.px) > 0.0 and is_priced(request)
+            if is_stop(request):
+                bolder = bolder or request.side * (w.trigger - request.trigger) > 0.0
+            elif request.type == TRAILING_STOP:
+                bolder = w.trigger > request.trigger
         elif w.side == request.side:
             same += w.leaves
         elif np.isnan(best) or request.side * w.px < request.side * best:
             best = w.px
     position = book.watch[request.instrument].position if request.instrument < len(book.watch) else 0.0
     closing = request.side * position < 0.0 and not over(same + request.qty, abs(position))
-    return Standing(position, same, request.qty - before, not closing, best)
+    return Standing(position, same, request.qty - before, not closing, bolder, best)
 
 
 @uncounted
@@ -220,22 +278,30 @@ def commit(book: RiskBook, request: Any) -> None:
         _commit_exposure(book, request, standing.added)
     if request.action != NEW:
         work(book, request.target, request.qty, request.px)
+        changed = find_working(book, request.target)
+        if changed >= 0:
+            book.working[changed].trigger = request.trigger
         return
     book.account[0].last_order = max(book.account[0].last_order, request.order)
     recent = book.recent[book.counts[N_RECENT] % len(book.recent)]
     recent.ts, recent.px, recent.qty = request.ts, request.px, request.qty
     recent.instrument, recent.side = request.instrument, request.side
+    recent.trigger = trigger_of(request)
     book.counts[N_RECENT] += 1
     working = book.working[book.counts[N_WORKING]]
     working.order, working.px, working.leaves = request.order, request.px, request.qty
     working.instrument, working.flags, working.side = request.instrument, request.flags, request.side
+    working.trigger = request.trigger
     book.counts[N_WORKING] += 1
 
 
 @uncounted
 def _commit_exposure(book: RiskBook, request: Any, added: float) -> None:
     watch, account = book.watch[request.instrument], book.account[0]
-    worth = notional(book.instruments[request.instrument], valued_at(watch, request), added)
+    worth = amount(book, request.instrument, valued_at(watch, request), added)
     account.gross_notional += worth
-    account.net_notional += request.side * worth
+    if request.side > 0:
+        account.net_long += worth
+    else:
+        account.net_short -= worth
     account.free_margin -= worth * watch.initial_margin

@@ -81,19 +81,16 @@ class Flow:
         """Apply a report to its order, and what follows from it to everything else."""
         self.table.reserve(2)
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
-        before, was_settled = _figures(tracked), is_settled(tracked)
+        before, was_settled, was_unanswered = _figures(tracked), is_settled(tracked), _unanswered(tracked)
         outcome = int(apply(tracked, self.table.executions, report))
         if outcome & Outcome.DUPLICATE and _figures(tracked) == before:
             self._watch_over(slot)  # the same execution in other words is a contradiction
             return outcome
         self.say(report, flags)
-        account = self.account(slot)
         kind = int(report["kind"])
-        if not flags & LOCAL:
-            if kind in (Kind.ACK, Kind.REPLACED):
-                self.gate.answer(account, False)
-            elif kind in (Kind.REJECT, Kind.REPLACE_REJECT):
-                self.gate.answer(account, True)
+        if not flags & LOCAL and _unanswered(tracked) < was_unanswered:
+            refused = kind == Kind.REPLACE_REJECT or tracked["life"] == Life.REJECTED
+            self.gate.answer(self.account(slot), bool(refused))
         if kind == Kind.ORDER_STATUS:
             clear(entry, ASKED)
         if kind == Kind.CANCEL_REJECT:
@@ -187,8 +184,8 @@ class Flow:
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
         clear(entry, WAITING)
         ticket = int(self.point["tickets"][0]) + 1
-        lots, px = int(tracked["qty_lots"]), int(tracked["px_ticks"])
-        request = self.gate.request(tracked, ticket, self.ts, lots=lots, px_ticks=px)
+        lots, px, trigger = (int(tracked[name]) for name in ("qty_lots", "px_ticks", "trigger_ticks"))
+        request = self.gate.request(tracked, ticket, self.ts, lots=lots, px_ticks=px, trigger_ticks=trigger)
         reason = self.gate.admit(self.account(slot), request, self._rival_tickets(slot))
         if reason:
             entry["flags"] |= DENIED_BY_RISK
@@ -244,7 +241,8 @@ class Flow:
             self.say(self.report(order, Kind.REPLACE_REJECT, code)[0], LOCAL)
             return
         ticket, left = int(entry["ticket"]), total - int(tracked["cum_lots"])
-        request = self.gate.request(tracked, ticket, self.ts, lots=left, px_ticks=px, target=ticket)
+        asked = {"lots": left, "px_ticks": px, "trigger_ticks": trigger}
+        request = self.gate.request(tracked, ticket, self.ts, **asked, target=ticket)
         reason = self.gate.admit(self.account(slot), request, self._rival_tickets(slot))
         if reason:
             self.say(self.report(order, Kind.REPLACE_REJECT, reason)[0], LOCAL | DENIED)
@@ -391,6 +389,15 @@ def _figures(tracked: Any) -> tuple[int, int, bool]:
     """Return what an execution changes, as far as a position cares."""
     value = int(tracked["value_high"]) << 64 | int(tracked["value_low"])
     return int(tracked["cum_lots"]), value, is_finished(tracked)
+
+
+def _unanswered(tracked: Any) -> int:
+    """Return how much we asked for has no answer: the order itself, and changes of it."""
+    if tracked["life"] >= ENDED and tracked["life"] != Life.LOST:
+        return 0
+    new = tracked["life"] in (Life.PENDING, Life.LOST)
+    changes = (tracked["request_state"] != 0) & (tracked["request_kind"] != CANCEL_REQUEST)
+    return int(new) + int(changes.sum())
 
 
 def _cancel_is_out(tracked: Any) -> bool:

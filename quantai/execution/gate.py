@@ -11,7 +11,9 @@ import numpy as np
 
 from quantai.core.compiled import uncounted
 from quantai.core.instruments import Payoff
+from quantai.core.positions import DUST
 from quantai.core.rows import DAY, Action, Kind, OrderType, Rows, Status
+from quantai.data.sessions import check_calendar, is_in_session
 from quantai.execution.exposure import (
     ACCOUNT,
     N_WORKING,
@@ -24,16 +26,17 @@ from quantai.execution.exposure import (
     find_working,
     is_priced,
     risk_book,
+    stand,
     work,
 )
-from quantai.execution.limits import Limits
+from quantai.execution.limits import ANSWERS, Limits
 from quantai.execution.risk import check
 from quantai.execution.setup import Setup
 from quantai.portfolio.portfolio import Portfolio
 from quantai.portfolio.valuation import Books, is_moved_by, mark, revalue
 
-ANSWERS = 64
-"""How many of the last answers to orders and changes the reject ratio is taken of."""
+NEAR_LOTS = 1e-6
+"""A position this near to a whole number of lots is one."""
 
 NEVER = np.iinfo(np.int64).max
 TRADE, QUOTE, BAR, MARK = int(Kind.TRADE), int(Kind.QUOTE), int(Kind.BAR), int(Kind.MARK)
@@ -60,9 +63,13 @@ class Gate:
             self.watch[a] = book.watch
             self.watch["bid"][a] = self.watch["ask"][a] = np.nan
             self.watch["initial_margin"][a] = portfolio.books.market["margin"]
-            self.books.append(book._replace(account=self.accounts[a : a + 1], watch=self.watch[a]))
+            shared = {"market": portfolio.books.market, "currencies": portfolio.books.currencies}
+            self.books.append(book._replace(account=self.accounts[a : a + 1], watch=self.watch[a], **shared))
         self.limits = setup.limits
         self._row = setup.limits.row()
+        for instrument in setup.instruments:
+            if instrument.calendar is not None:
+                check_calendar(instrument.calendar)
 
     def load_limits(self, limits: Limits) -> None:
         """Judge by other limits from now on; whether they may be loosened is decided before."""
@@ -70,15 +77,18 @@ class Gate:
         for i, instrument in enumerate(self._setup.instruments):
             self.watch["max_position"][:, i] = float(limits.max_units(instrument.symbol))
 
-    def request(self, tracked: Any, ticket: int, ts: int, *, lots: int, px_ticks: int, target: int = 0) -> Any:
+    def request(
+        self, tracked: Any, ticket: int, ts: int, *, lots: int, px_ticks: int, trigger_ticks: int, target: int = 0
+    ) -> Any:
         """Return the REQUEST row for an order, or for a change of the order that risk knows as `target`."""
         row = np.zeros(1, REQUEST)[0]
         row["order"], row["target"], row["ts"] = ticket, target, ts
         row["instrument"], row["flags"], row["side"] = tracked["instrument"], tracked["flags"], tracked["side"]
         row["action"], row["type"] = REPLACE if target else NEW, tracked["type"]
         i = int(tracked["instrument"])
-        row["px"], row["qty"] = np.nan, lots
+        row["px"], row["trigger"], row["qty"] = np.nan, np.nan, lots
         if i < len(self._setup.instruments):
+            row["trigger"] = self.price(i, trigger_ticks)
             row["qty"] = self.units(i, lots)
             if is_priced(row):
                 row["px"] = self.price(i, px_ticks)
@@ -97,13 +107,17 @@ class Gate:
     def admit(self, account: int, request: Any, rivals: Sequence[int] = ()) -> int:
         """Return the RiskReason to deny a request, or 0, and then count it.
 
-        `rivals` are tickets of orders of which only one can trade: the request is judged as if they were not out, or a
-        position could not have a profit and a stop that both close it.
+        `rivals` are tickets of orders of which only one can trade: a request that closes is judged as if they were not
+        out, or a position could not have a profit and a stop that both close it. What opens counts beside its rivals,
+        because a cancel can come too late.
         """
         book = self.books[account]
+        self._open_or_close(account, request)
         rows = [row for row in (find_working(book, ticket) for ticket in rivals) if row >= 0]
         leaves = [float(book.working["leaves"][row]) for row in rows]
         book.working["leaves"][rows] = 0.0
+        if rows and stand(book, request).opening:
+            book.working["leaves"][rows] = leaves
         reason = int(check(book, self._row[0], request))
         if not reason:
             commit(book, request)
@@ -111,6 +125,13 @@ class Gate:
         if not reason:
             self._tally(account)
         return reason
+
+    def _open_or_close(self, account: int, request: Any) -> None:
+        """Look into the calendar of the instrument, at the instant of the request."""
+        i = int(request["instrument"])
+        calendar = self._setup.instruments[i].calendar if i < len(self._setup.instruments) else None
+        if calendar is not None:
+            self.watch["in_session"][account, i] = is_in_session(calendar, int(request["ts"]))
 
     def work(self, account: int, tracked: Any, ticket: int, lots: int, px_ticks: int) -> None:
         """Set what a sent order has left; an order that comes back to life is counted again."""
@@ -123,6 +144,7 @@ class Gate:
             row = book.working[book.counts[N_WORKING]]
             row["order"], row["instrument"], row["flags"] = ticket, i, tracked["flags"]
             row["side"], row["leaves"] = tracked["side"], 1.0
+            row["trigger"] = self.price(i, int(tracked["trigger_ticks"]))
             book.counts[N_WORKING] += 1
         work(book, ticket, self.units(i, lots), px)
         self._tally(account)
@@ -132,10 +154,16 @@ class Gate:
         self.refresh()
 
     def hold(self) -> None:
-        """Take over positions after fills and adjustments."""
+        """Take over positions after fills and adjustments: in whole lots where only rounding makes them others."""
         books = self._portfolio.books
+        lot = books.instruments["lot_num"] / books.instruments["lot_den"]
         for a in range(len(self.accounts)):
-            self.watch["position"][a] = books.positions["qty"][books.account == a].sum(axis=0)
+            held = books.positions[books.account == a]
+            lots = held["qty"] / lot
+            whole = np.rint(lots)
+            near = (np.abs(lots - whole) <= NEAR_LOTS + DUST * held["turnover"] / lot).all(axis=0)
+            exact = whole.sum(axis=0) * books.instruments["lot_num"] / books.instruments["lot_den"]
+            self.watch["position"][a] = np.where(near, exact, held["qty"].sum(axis=0))
         self.refresh()
 
     def refresh(self) -> None:
@@ -150,6 +178,11 @@ class Gate:
         row = self.accounts[account]
         row["recent_requests"] = min(int(self.answered[account]), ANSWERS)
         row["recent_rejects"] = self.answers[account].sum()
+
+    def forget_answers(self, account: int) -> None:
+        """Begin the reject ratio anew: somebody has decided that the account may trade."""
+        self.answers[account], self.answered[account] = 0, 0
+        self.accounts["recent_requests"][account] = self.accounts["recent_rejects"][account] = 0
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state as arrays, rings cut to what was ever written."""
@@ -196,7 +229,8 @@ def _take_over(books: Books, accounts: Any) -> None:
     for a in range(len(accounts)):
         s, row = books.standings[a], accounts[a]
         row.equity, row.peak_equity, row.day_pnl = s.equity, s.peak, s.equity - s.day_open
-        row.gross_notional, row.net_notional, row.free_margin = s.gross, s.net, s.equity - s.margin
+        row.gross_notional, row.free_margin = s.gross, s.equity - s.margin
+        row.net_long, row.net_short = s.net_long, s.net_short
 
 
 @uncounted
@@ -218,19 +252,18 @@ def observe(rows: Any, start: int, deadline: int, books: Books, watch: Any, acco
                 if row.aux in (HALTED, RESUMED):
                     watch[a, i].tradable = row.aux == RESUMED
                 elif row.aux in (DISCONNECTED, STALE):
-                    watch[a, i].quote_ts = 0
+                    watch[a, i].bid_ts = watch[a, i].ask_ts = 0
             continue
-        if row.kind not in (TRADE, QUOTE, BAR, MARK) or not np.isfinite(row.px):
+        if row.kind not in (TRADE, QUOTE, BAR, MARK) or (row.kind != QUOTE and not np.isfinite(row.px)):
             continue
         px = row.px
         if row.kind in (QUOTE, BAR):
             for a in range(len(accounts)):
                 w = watch[a, i]
                 if row.kind == BAR or row.side > 0:
-                    w.bid = px
+                    w.bid, w.bid_ts = px, row.ts_recv
                 if row.kind == BAR or row.side < 0:
-                    w.ask = px
-                w.quote_ts = row.ts_recv
+                    w.ask, w.ask_ts = px, row.ts_recv
             px = (watch[0, i].bid + watch[0, i].ask) / 2.0
         inverse = books.instruments[i].payoff == INVERSE
         if np.isfinite(px) and not (inverse and px <= 0.0):  # an inverse contract is worth nothing finite there

@@ -38,6 +38,9 @@ LIMITS = np.dtype(
 MOST_REQUESTS = 4096
 """The largest rate_max and max_open_orders: how many rows `exposure.RiskBook` keeps."""
 
+ANSWERS = 64
+"""How many of the last answers to orders and changes the reject ratio is taken of."""
+
 MOST_MS = 10**12
 """The largest whole number in limits: some 30 years in milliseconds, which fit 63 bits in nanoseconds."""
 
@@ -46,7 +49,7 @@ SelfTrade = Literal["deny", "venue"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an account may do; amounts are in quote currency, exact decimals.
+    """What an account may do; amounts are in the portfolio's currency, exact decimals.
 
     A value equal to a limit passes, except a loss or a drawdown, which trips when it is reached.
 
@@ -198,6 +201,8 @@ def _value(name: str, kind: Any, said: Any) -> Any:
         raise InputError(f"limits: {name} = {said!r} is not a whole number")
     if name in ("rate_max", "max_open_orders") and value > MOST_REQUESTS:
         raise InputError(f"limits: {name} = {said} is above {MOST_REQUESTS}, more than risk keeps track of")
+    if name == "reject_min_requests" and value > ANSWERS:
+        raise InputError(f"limits: {name} = {said} is above {ANSWERS}, more answers than the ratio is taken of")
     if value > MOST_MS:
         raise InputError(f"limits: {name} = {said} is above {MOST_MS}")
     return int(value)

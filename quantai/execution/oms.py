@@ -43,14 +43,14 @@ class OMS:
     """Orders, risk and portfolio of all desks, driven by rows.
 
     >>> from quantai.core.instruments import Instrument, Instruments
-    >>> from quantai.core.rows import BUY, zeros
+    >>> from quantai.core.rows import BUY, SEC, zeros
     >>> from quantai.portfolio import Desk
     >>> spy = Instruments([Instrument.parse("SPY")])
     >>> oms = OMS(Setup(desks=(Desk("demo"),), instruments=spy, limits=Limits.example()))
     >>> oms.process(oms.portfolio.deposit(0, 10_000.0)[0]).requests
     []
     >>> bar = zeros(1, EVENT)
-    >>> bar["seq"], bar["ts_recv"], bar["kind"], bar["px"] = 1, 10**18, Kind.BAR, 100.0
+    >>> bar["seq"], bar["ts_recv"], bar["kind"], bar["px"] = 1, 1_700_232_000 * SEC, Kind.BAR, 100.0
     >>> _ = oms.process(bar[0])
     >>> intent = zeros(1, INTENT)
     >>> intent["seq"], intent["order"], intent["action"], intent["type"] = 1, 1, Action.NEW, OrderType.MARKET
@@ -306,6 +306,8 @@ class OMS:
         for a in accounts:
             if what in STATE:
                 self.gate.accounts["state"][a] = STATE[what]
+                if what is Control.ACTIVE:
+                    self.gate.forget_answers(a)
             elif what in (Control.RECONCILE, Control.RECONCILED):
                 self.gate.accounts["reconciling"][a] = what is Control.RECONCILE
             elif what in (Control.OPEN, Control.CLOSED):

@@ -35,7 +35,7 @@ def paper_limits() -> Limits:
             "max_leverage": 100, "max_open_orders": 1000, "rate_max": 4000, "rate_window_ms": 1000,
             "max_quote_age_ms": 60_000, "collar_bps": 5000, "passive_cross_bps": 5000, "duplicate_window_ms": 0,
             "stp": "venue", "max_day_loss": 10**9, "max_drawdown": 1, "max_reject_ratio": 1,
-            "reject_min_requests": 1000,
+            "reject_min_requests": 64,
         }
     )  # fmt: skip
 

@@ -12,17 +12,22 @@ import math
 from typing import Any
 
 from quantai.core.compiled import uncounted
-from quantai.core.rows import POST_ONLY, REDUCE_ONLY, Action
+from quantai.core.rows import DAY, POST_ONLY, REDUCE_ONLY, Action
 from quantai.execution.exposure import (
     N_RECENT,
     N_SENT,
     N_WORKING,
+    TRAILING_STOP,
     RiskBook,
     Standing,
+    amount,
     is_priced,
+    is_stop,
+    meets_at,
     notional,
     over,
     stand,
+    trigger_of,
     valued_at,
 )
 from quantai.execution.reasons import RiskReason, TradingState
@@ -58,7 +63,8 @@ def check(book: RiskBook, limits: Any, request: Any) -> int:
         return OK
     account = book.account[0]
     standing = stand(book, request)
-    opens = standing.opening and standing.added > 0.0
+    grows = standing.opening and standing.added > 0.0
+    opens = grows or (standing.opening and standing.bolder)
     if account.reconciling:
         return RECONCILING
     if account.state == HALTED:
@@ -76,9 +82,9 @@ def check(book: RiskBook, limits: Any, request: Any) -> int:
     if reason == OK and standing.opening:
         reason = _check_quote(watch, limits, request)
     if reason == OK:
-        reason = _check_size(watch, instrument, limits, request, standing)
-    if reason == OK and opens:
-        reason = _check_exposure(account, watch, instrument, limits, request, standing)
+        reason = _check_size(book, limits, request, standing, grows)
+    if reason == OK and grows:
+        reason = _check_exposure(book, limits, request, standing)
     if reason == OK and opens:
         reason = _check_losses(limits, account)
     return reason
@@ -91,11 +97,19 @@ def _off_grid(value: float, num: int, den: int) -> bool:
 
 
 @uncounted
+def _is_expired(instrument: Any, ts: int) -> bool:
+    expiry = instrument.expiry_ts
+    if expiry == 0:
+        return False
+    return ts >= (expiry + DAY if expiry % DAY == 0 else expiry)  # a symbol names a day, and trades on it
+
+
+@uncounted
 def _check_form(watch: Any, instrument: Any, request: Any) -> int:
     """The instrument trades, and price and quantity are ones it can have."""
-    if not watch.tradable:
+    if not watch.tradable or _is_expired(instrument, request.ts):
         return INSTRUMENT_NOT_TRADABLE
-    if not watch.open:
+    if not (watch.open and watch.in_session):
         return SESSION_CLOSED
     if is_priced(request):
         if not math.isfinite(request.px):
@@ -103,6 +117,13 @@ def _check_form(watch: Any, instrument: Any, request: Any) -> int:
         if request.px <= 0.0 and not watch.negative_ok:
             return PRICE_NOT_POSITIVE
         if _off_grid(request.px, instrument.tick_num, instrument.tick_den):
+            return PRICE_TICK
+    if is_stop(request) or request.type == TRAILING_STOP:
+        if not math.isfinite(request.trigger):
+            return PRICE_INVALID
+        if request.trigger <= 0.0 and not (watch.negative_ok and is_stop(request)):
+            return PRICE_NOT_POSITIVE
+        if _off_grid(request.trigger, instrument.tick_num, instrument.tick_den):
             return PRICE_TICK
     if not (math.isfinite(request.qty) and request.qty > 0.0):
         return QTY_INVALID
@@ -117,6 +138,11 @@ def _check_form(watch: Any, instrument: Any, request: Any) -> int:
 
 
 @uncounted
+def _is_same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+@uncounted
 def _check_flow(book: RiskBook, limits: Any, request: Any) -> int:
     """Not sent before, not in a loop, not too many."""
     if request.action == NEW:
@@ -127,7 +153,7 @@ def _check_flow(book: RiskBook, limits: Any, request: Any) -> int:
             r = book.recent[(count - k) % len(book.recent)]
             if request.ts - r.ts >= limits.duplicate_window_ns:
                 break
-            same_px = r.px == request.px or (math.isnan(r.px) and math.isnan(request.px))
+            same_px = _is_same(r.px, request.px) and _is_same(r.trigger, trigger_of(request))
             if same_px and r.qty == request.qty and r.side == request.side and r.instrument == request.instrument:
                 return DUPLICATE_ORDER
     count = book.counts[N_SENT]
@@ -145,12 +171,15 @@ def _check_flow(book: RiskBook, limits: Any, request: Any) -> int:
 @uncounted
 def _check_quote(watch: Any, limits: Any, request: Any) -> int:
     """There is a fresh quote, and the price is a sane distance from it."""
-    quoted = watch.quote_ts != 0 and not (math.isnan(watch.bid) or math.isnan(watch.ask))
-    if not quoted or request.ts - watch.quote_ts > limits.max_quote_age_ns:
+    older = min(watch.bid_ts, watch.ask_ts)
+    quoted = older != 0 and not (math.isnan(watch.bid) or math.isnan(watch.ask))
+    if not quoted or request.ts - older > limits.max_quote_age_ns:
         return STALE_QUOTE
+    mid = (watch.bid + watch.ask) / 2.0
+    if is_stop(request) and over(abs(request.trigger - mid), limits.collar * abs(mid)):
+        return PRICE_COLLAR
     if not is_priced(request):
         return OK
-    mid = (watch.bid + watch.ask) / 2.0
     if over(abs(request.px - mid), limits.collar * abs(mid)):
         return PRICE_COLLAR
     if request.flags & POST_ONLY:
@@ -161,35 +190,40 @@ def _check_quote(watch: Any, limits: Any, request: Any) -> int:
 
 
 @uncounted
-def _check_size(watch: Any, instrument: Any, limits: Any, request: Any, standing: Standing) -> int:
+def _check_size(book: RiskBook, limits: Any, request: Any, standing: Standing, grows: bool) -> int:
     """The order is neither too small nor too large, and would not trade with one of ours."""
+    watch, instrument = book.watch[request.instrument], book.instruments[request.instrument]
     px = valued_at(watch, request)
     worth = notional(instrument, px, request.qty)
     if over(instrument.min_notional, worth):
         return NOTIONAL_MIN
     if instrument.max_notional > 0.0 and over(worth, instrument.max_notional):
         return NOTIONAL_MAX
-    if over(worth, limits.max_order_notional):
+    ours = amount(book, request.instrument, px, request.qty)
+    if over(ours, limits.max_order_notional) or (grows and math.isnan(ours)):
         return ORDER_NOTIONAL
     if limits.stp_deny and not math.isnan(standing.best_opposite):
-        apart = request.side * (standing.best_opposite - px)
+        apart = request.side * (standing.best_opposite - meets_at(watch, request))
         if not over(apart, 0.0):  # without a quote nobody knows: deny
             return SELF_TRADE
     return OK
 
 
 @uncounted
-def _check_exposure(account: Any, watch: Any, instrument: Any, limits: Any, request: Any, standing: Standing) -> int:
+def _check_exposure(book: RiskBook, limits: Any, request: Any, standing: Standing) -> int:
     """What could be held after it stays within position, gross, net, leverage and margin."""
+    account, watch = book.account[0], book.watch[request.instrument]
     worst = request.side * standing.position + standing.same_side + request.qty
     if over(worst, watch.max_position):
         return POSITION_LIMIT
-    added = notional(instrument, valued_at(watch, request), standing.added)
+    added = amount(book, request.instrument, valued_at(watch, request), standing.added)
     gross = account.gross_notional + added
     if over(gross, limits.max_gross):
         return GROSS_LIMIT
-    net = abs(account.net_notional + request.side * added)
-    if over(net, limits.max_net) and net > abs(account.net_notional):
+    # what buys can lead to and what sells can lead to are two figures: orders of the two sides do not cancel out
+    before = account.net_long if request.side > 0 else account.net_short
+    net = abs(before + request.side * added)
+    if over(net, limits.max_net) and net > abs(before):
         return NET_LIMIT
     if over(gross, limits.max_leverage * account.equity):
         return LEVERAGE

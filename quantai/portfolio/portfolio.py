@@ -76,6 +76,7 @@ class Portfolio:
         for i, instrument in enumerate(instruments):
             row = self.books.market[i]
             row["settle"], row["base"] = self.currencies.index(instrument.settle), -1
+            row["quote"] = self.currencies.index(instrument.quote or instrument.settle)
             row["margin"], row["paid"] = float(margins.get(instrument.symbol, 1)), instrument.contract in PAID
             if instrument.contract is Contract.SPOT and instrument.quote == currency != instrument.base:
                 row["base"] = self.currencies.index(instrument.base)
@@ -346,7 +347,8 @@ class Portfolio:
     def standing(self, account: str) -> dict[str, float]:
         """Return equity, peak, the day's profit, gross and net exposure and margin of an account."""
         s = self.books.standings[self._account(account)]
-        said = {name: float(s[name]) for name in ("equity", "peak", "gross", "net", "margin")}
+        said = {name: float(s[name]) for name in ("equity", "peak", "gross", "margin")}
+        said["net"] = max(float(s["net_long"]), float(s["net_short"]), key=abs)
         return said | {"day_pnl": float(s["equity"] - s["day_open"]), "free_margin": float(s["equity"] - s["margin"])}
 
     def _account(self, account: str) -> int:

@@ -1,8 +1,9 @@
 """What accounts are worth: equity, exposure and margin at the last marks, compiled, as the rows that risk reads.
 
 Exposure is worst-case: of each instrument, the largest of what is held, what is held with every working buy filled, and
-with every working sell filled. Amounts are in the portfolio's currency. An account that holds money in a currency
-without a rate counts as worth nothing until there is one: that denies what opens, and nothing is guessed.
+with every working sell filled; net exposure has two worst cases, all buys and all sells. Amounts are in the portfolio's
+currency. An account that holds money or a contract in a currency without a rate counts as worth nothing until there is
+one: that denies what opens, and nothing is guessed.
 """
 
 from typing import Any, NamedTuple
@@ -21,8 +22,9 @@ MARKET = np.dtype(
         ("margin", "f8"),  # initial margin as a fraction of notional
         ("settle", "i4"),  # currencies, by number
         ("base", "i4"),  # the currency whose rate the mark of a spot instrument is; -1 = none
+        ("quote", "i4"),
         ("paid", "u1"),  # 1 = bought with money (spot, shares, premiums), 0 = margined
-        ("pad", "u1", (7,)),
+        ("pad", "u1", (3,)),
     ]
 )
 """What an instrument stands at for its holders."""
@@ -36,14 +38,15 @@ STANDING = np.dtype(
         ("peak", "f8"),
         ("day_open", "f8"),
         ("gross", "f8"),
-        ("net", "f8"),
+        ("net_long", "f8"),  # signed, with every working buy filled
+        ("net_short", "f8"),  # and with every working sell
         ("margin", "f8"),
         ("day", "i8"),  # days since 1970 UTC; 0 = not valued yet
         ("unconverted", "u4"),  # currencies held without a rate
         ("pad", "u4"),
     ]
 )
-"""What one account is worth; 64 bytes."""
+"""What one account is worth; 72 bytes."""
 
 INVERSE, OPTION = int(Payoff.INVERSE), int(Contract.OPTION)
 
@@ -62,6 +65,22 @@ class Books(NamedTuple):
 
 
 @uncounted
+def unit_worth(instrument: Any, market: Any, currencies: Any, px: float) -> float:
+    """Return what a unit at `px` is worth in the portfolio's currency; NaN while its currency has no rate.
+
+    An inverse contract is worth its face where the currency of its face has a rate, else what it is worth in coin.
+    """
+    if instrument.payoff == INVERSE and instrument.contract != OPTION:
+        rate = currencies[market.quote].rate
+        if not np.isnan(rate):
+            return instrument.multiplier * rate
+        if not px > 0.0:
+            return np.nan
+        return instrument.multiplier / px * currencies[market.settle].rate
+    return value(instrument, px) * currencies[market.settle].rate
+
+
+@uncounted
 def revalue(books: Books, ts: int) -> None:
     """Value every account at the last marks; `ts` (ns UTC) decides the day whose loss is counted."""
     for a in range(len(books.standings)):
@@ -72,7 +91,8 @@ def revalue(books: Books, ts: int) -> None:
 def _revalue(books: Books, a: int, ts: int) -> None:
     s = books.standings[a]
     n_currencies = len(books.currencies)
-    equity, gross, net, margin = 0.0, 0.0, 0.0, 0.0
+    equity, gross, margin = 0.0, 0.0, 0.0
+    net_long, net_short = 0.0, 0.0
     unknown = 0
     for c in range(n_currencies):
         own = books.flows[a, c]
@@ -98,24 +118,20 @@ def _revalue(books: Books, a: int, ts: int) -> None:
         for d in range(len(books.account)):
             if books.account[d] == a:
                 held += books.positions[d, i].qty
-        worst = held
         up, down = held + books.working[a, i, 0], held - books.working[a, i, 1]
-        if abs(up) > abs(worst):
-            worst = up
-        if abs(down) > abs(worst):
-            worst = down
+        worst = max(abs(up), abs(down))
         market = books.market[i]
         if worst == 0.0 or np.isnan(market.mark):
             continue
-        worth = value(books.instruments[i], market.mark)
-        inverse = books.instruments[i].payoff == INVERSE and books.instruments[i].contract != OPTION
-        amount = worst * (-worth if inverse else worth) * books.currencies[market.settle].rate
-        if np.isnan(amount):
+        worth = unit_worth(books.instruments[i], market, books.currencies, market.mark)
+        if np.isnan(worth):
+            unknown += 1
             continue
-        gross += abs(amount)
-        net += amount
-        margin += abs(amount) * market.margin
-    s.gross, s.net, s.margin = gross, net, margin
+        gross += worst * abs(worth)
+        margin += worst * abs(worth) * market.margin
+        net_long += max(up * worth, down * worth)
+        net_short += min(up * worth, down * worth)
+    s.gross, s.margin, s.net_long, s.net_short = gross, margin, net_long, net_short
     before, s.unconverted = s.unconverted, unknown
     if unknown:
         if not before:  # what equity stood at is forgotten; how it stood to these two is not
@@ -148,7 +164,7 @@ def is_moved_by(books: Books, instrument: int) -> bool:
             return True
     settled = 0
     for i in range(len(books.market)):
-        if books.market[i].settle == currency:
+        if books.market[i].settle == currency or books.market[i].quote == currency:
             settled += 1
     return settled > 0
 

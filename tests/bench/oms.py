@@ -70,7 +70,8 @@ def requests(rng: np.random.Generator, n: int) -> tuple[RiskBook, Any, Rows]:
     limits = Limits.example()
     instrument = Instrument.parse("BTC-USDT", tick="0.5", lot="0.001", max_notional="1000000")
     book = risk_book([instrument] * 4, limits)
-    book.watch["bid"], book.watch["ask"], book.watch["quote_ts"] = 99.5, 100.5, NOW - 100 * MS
+    book.watch["bid"], book.watch["ask"] = 99.5, 100.5
+    book.watch["bid_ts"] = book.watch["ask_ts"] = NOW - 100 * MS
     for name in ("equity", "peak_equity", "free_margin"):
         book.account[name] = 10_000.0
     rows = zeros(n + WORKING - 1, REQUEST)

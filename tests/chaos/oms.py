@@ -42,7 +42,7 @@ LIMITS = Limits.of(
         "max_order_notional": 10**9, "max_position": 10**6, "max_gross": 10**9, "max_net": 10**9, "max_leverage": 100,
         "max_open_orders": 60, "rate_max": 4000, "rate_window_ms": 1, "max_quote_age_ms": 10**9, "collar_bps": 10**5,
         "passive_cross_bps": 10**5, "duplicate_window_ms": 0, "stp": "venue", "max_day_loss": 10**9, "max_drawdown": 1,
-        "max_reject_ratio": 1, "reject_min_requests": 1000,
+        "max_reject_ratio": 1, "reject_min_requests": 64,
     }
 )  # fmt: skip
 

@@ -41,12 +41,13 @@ class Desk:
             row["initial_margin"] = float(said["initial_margin"])
             row["position"] = float(self.case["account"]["positions"].get(symbol, 0))
             row["bid"], row["ask"] = number(market["bid"]), number(market["ask"])
-            row["quote_ts"] = (market["quote_ts_ms"] or 0) * MS
+            row["bid_ts"] = row["ask_ts"] = (market["quote_ts_ms"] or 0) * MS
 
     def _account(self) -> None:
         said, row = self.case["account"], self.book.account[0]
-        for name in ("equity", "peak_equity", "free_margin", "gross_notional", "net_notional", "day_pnl"):
+        for name in ("equity", "peak_equity", "free_margin", "gross_notional", "day_pnl"):
             row[name] = float(said[name])
+        row["net_long"] = row["net_short"] = float(said["net_notional"])
         row["recent_requests"], row["recent_rejects"] = said["recent_requests"], said["recent_rejects"]
         row["state"], row["reconciling"] = TradingState[said["state"]], said["reconciling"]
         for name in [*said["seen_ids"], *(order["id"] for order in self.case["open_orders"])]:
@@ -55,10 +56,11 @@ class Desk:
             self.book.sent[i] = ts_ms * MS
         for row, order in zip(self.book.recent, sorted(said["recent"], key=lambda o: o["ts_ms"]), strict=False):
             row["ts"], row["qty"], row["px"] = order["ts_ms"] * MS, float(order["qty"]), number(order["price"])
+            row["trigger"] = number(order.get("trigger"))
             row["side"], row["instrument"] = SIDES[order["side"]], self.id(order["instrument"])
         for row, order in zip(self.book.working, self.case["open_orders"], strict=False):
             row["order"], row["px"] = self.number(order["id"]), number(order["price"])
-            row["leaves"] = float(order["leaves"])
+            row["leaves"], row["trigger"] = float(order["leaves"]), number(order.get("trigger"))
             row["side"], row["instrument"] = SIDES[order["side"]], self.id(order["instrument"])
             row["flags"] = REDUCE_ONLY if order.get("reduce_only") else 0
         counts = self.book.counts
@@ -77,6 +79,7 @@ class Desk:
         r = zeros(1, REQUEST)
         r["order"], r["target"] = self.number(order["id"]), self.numbers.get(order.get("target"), 0)
         r["ts"], r["px"], r["qty"] = self.case["now_ms"] * MS, number(order.get("price")), number(order["qty"])
+        r["trigger"] = number(order.get("trigger"))
         r["instrument"], r["side"] = self.id(order["instrument"]), SIDES[order["side"]]
         r["action"], r["type"] = ACTIONS[order["kind"]], OrderType[order["type"].upper()]
         r["flags"] = (POST_ONLY if order.get("post_only") else 0) | (REDUCE_ONLY if order.get("reduce_only") else 0)

@@ -30,12 +30,13 @@ quantities = st.one_of(
 def books(draw: st.DrawFn) -> RiskBook:
     book = risk_book([X], Limits.example())
     account, watch = book.account[0], book.watch[0]
-    for name in ("equity", "peak_equity", "free_margin", "gross_notional", "net_notional", "day_pnl"):
+    for name in ("equity", "peak_equity", "free_margin", "gross_notional", "net_long", "net_short", "day_pnl"):
         account[name] = draw(amounts)
     account["state"], account["reconciling"] = draw(st.sampled_from([0, 0, 0, 1, 2])), draw(st.integers(0, 9)) == 0
     account["recent_requests"], account["recent_rejects"] = draw(st.integers(0, 20)), draw(st.integers(0, 20))
     account["last_order"] = 100
-    watch["bid"], watch["ask"], watch["quote_ts"] = 99.5, 100.5, NOW - draw(st.integers(0, 800)) * MS
+    watch["bid"], watch["ask"] = 99.5, 100.5
+    watch["bid_ts"], watch["ask_ts"] = (NOW - draw(st.integers(0, 800)) * MS for _ in range(2))
     watch["position"] = draw(st.integers(-60_000, 60_000)) / 1000
     watch["initial_margin"] = 0.1
     for i in range(draw(st.integers(0, 4))):
@@ -47,7 +48,7 @@ def books(draw: st.DrawFn) -> RiskBook:
         book.counts[N_SENT] += 1
     if draw(st.booleans()):
         r = book.recent[0]
-        r["ts"], r["px"], r["qty"], r["side"] = NOW - 100 * MS, 100.0, 1.0, BUY
+        r["ts"], r["px"], r["qty"], r["side"], r["trigger"] = NOW - 100 * MS, 100.0, 1.0, BUY, np.nan
         book.counts[N_RECENT] = 1
     return book
 

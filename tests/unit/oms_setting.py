@@ -22,7 +22,7 @@ def limits(**fields: Any) -> Limits:
         "max_order_notional": 10**9, "max_position": 10**6, "max_gross": 10**9, "max_net": 10**9, "max_leverage": 100,
         "max_open_orders": 4000, "rate_max": 4000, "rate_window_ms": 1, "max_quote_age_ms": 10**9, "collar_bps": 10**5,
         "passive_cross_bps": 10**5, "duplicate_window_ms": 0, "stp": "venue", "max_day_loss": 10**9, "max_drawdown": 1,
-        "max_reject_ratio": 1, "reject_min_requests": 1000,
+        "max_reject_ratio": 1, "reject_min_requests": 64,
     }  # fmt: skip
     return Limits.of(wide | fields)
 
@@ -45,15 +45,15 @@ def setup(**fields: Any) -> Setup:
 class Market:
     """Drives an OMS by hand: numbers rows and remembers all of them, in order, with what each led to."""
 
-    def __init__(self, **fields: Any) -> None:
-        self.setup = setup(**fields)
+    def __init__(self, made: Setup | None = None, **fields: Any) -> None:
+        self.setup = made or setup(**fields)
         self.oms = OMS(self.setup)
         self.rows: list[tuple[Any, str]] = []
         self.seq, self.ts, self.k = 0, START, 0
         self.numbers = [0] * len(self.setup.desks)
         for desk in range(len(self.setup.desks)):
             self.see(self.oms.portfolio.deposit(desk, 1_000_000.0))
-        for instrument, px in ((0, 100.0), (1, 10.0)):
+        for instrument, px in () if made else ((0, 100.0), (1, 10.0)):
             self.quote(instrument, px - 0.5, px + 0.5)
 
     def take(self, row: Any, text: str = "") -> Step:

@@ -204,14 +204,14 @@ def test_days_peaks_and_deposits() -> None:
     assert p.standing("main")["day_pnl"] == -10.0
 
 
-def test_inverse_exposure_is_in_coin_and_converted() -> None:
+def test_inverse_exposure_is_its_face_and_its_profit_in_coin() -> None:
     books = Books()
     p = books.p
     books.adjust(Adjust.DEPOSIT, other=p.number("BTC"), qty=1.0)
     books.fill(0, INVERSE, 1, 10_000, 100_000)
     p.mark(BTC, 50_000.0, T0)
     p.mark(INVERSE, 40_000.0, T0)
-    assert math.isclose(p.standing("main")["gross"], 10_000 / 40_000 * 50_000)
+    assert p.standing("main")["gross"] == 10_000
     assert math.isclose(p.equity("main"), (1.0 + 10_000 * (1 / 50_000 - 1 / 40_000)) * 50_000)
 
 

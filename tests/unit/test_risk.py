@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from quantai.core.rows import MS
+from quantai.core.rows import DAY, MS
 from quantai.execution.exposure import ACCOUNT, N_WORKING, RECENT, REQUEST, WATCH, WORKING, work
 from quantai.execution.reasons import SCOPE, RiskReason
+from quantai.execution.risk import check
 from tests.conformance import risk as adapter
 from tests.conformance.risk import Desk
 
@@ -215,8 +217,8 @@ def test_the_earlier_reason_answers(first: int) -> None:
             assert answer(**(also | denied)) == reason, later
 
 
-def modify(**changes: Any) -> str:
-    base = {"order__kind": "modify", "order__target": "w", "open_orders": [mine("buy", "99", "1")]}
+def modify(at: str = "100", **changes: Any) -> str:
+    base = {"order__kind": "modify", "order__target": "w", "open_orders": [mine("buy", at, "1")]}
     return answer(**(base | changes))
 
 
@@ -229,8 +231,95 @@ def test_a_change_is_judged_on_what_it_adds() -> None:
     assert modify(account__gross_notional="19950.01", order__qty="1.5") == "GROSS_LIMIT"
     assert modify(account__state="REDUCING", order__qty="0.5") == "OK"
     assert modify(account__state="REDUCING", order__qty="1.5") == "STATE_REDUCING"
-    assert modify(order__price="120") == "PRICE_COLLAR"
+    assert modify(order__price="105.5") == "PRICE_COLLAR"
     assert modify(order__id="old") == "OK"
+
+
+@pytest.mark.parametrize(
+    ("reason", "world"),
+    [
+        ("STATE_REDUCING", {"account__state": "REDUCING"}),
+        ("LOSS_LIMIT", {"account__day_pnl": "-900"}),
+        ("DRAWDOWN_LIMIT", {"account__equity": "7000"}),
+        ("REJECT_RATIO", {"account__recent_requests": 10, "account__recent_rejects": 9}),
+        ("REDUCE_ONLY", {"order__reduce_only": True}),
+    ],
+)
+def test_a_bolder_price_opens_and_a_more_cautious_one_does_not(reason: str, world: dict[str, Any]) -> None:
+    assert modify(at="99.5", **world) == reason
+    assert modify(at="99.5", **world, order__qty="0.5") == reason
+    assert modify(at="100", **world) == "OK"
+    assert modify(at="100.5", **world) == "OK"
+    assert modify(at="100.5", **world, order__qty="1.5") == reason
+
+
+def stop(**changes: Any) -> str:
+    base = {"order__type": "stop", "order__price": None, "order__trigger": "101"}
+    return answer(**(base | changes))
+
+
+def test_a_trigger_is_a_price() -> None:
+    assert stop() == "OK"
+    assert stop(order__trigger=None) == stop(order__trigger="inf") == "PRICE_INVALID"
+    assert stop(order__trigger="0") == stop(order__trigger="-5") == "PRICE_NOT_POSITIVE"
+    assert stop(order__trigger="101.1") == "PRICE_TICK"
+    assert stop(order__trigger="105") == "OK"
+    assert stop(order__trigger="105.5") == stop(order__trigger="94.5", order__side="sell") == "PRICE_COLLAR"
+    assert stop(order__trigger="94.5", order__side="sell", account__positions={"X": "1"}) == "OK"
+    assert stop(order__trigger="104", limits__max_order_notional="103.5") == "ORDER_NOTIONAL"
+    assert stop(order__trigger="96", order__side="sell", limits__max_order_notional="99.5") == "OK"
+    both = {"order__type": "stop_limit", "order__price": "102"}
+    assert stop(**both) == "OK"
+    assert stop(**both, order__trigger="nan") == "PRICE_INVALID"
+    assert stop(order__type="trailing_stop", order__trigger="5") == "OK"
+    assert stop(order__type="trailing_stop", order__trigger="0", X__negative_ok=True) == "PRICE_NOT_POSITIVE"
+    assert stop(order__trigger="-5", X__negative_ok=True, account__positions={"X": "-1"}) == "OK"
+
+
+def test_stops_at_other_triggers_are_other_orders() -> None:
+    stops = [{"type": "stop", "price": None, "trigger": trigger} for trigger in ("101", "102", "101")]
+    assert batch(stops) == ["OK", "OK", "DUPLICATE_ORDER"]
+
+
+@pytest.mark.parametrize(("side", "nearer", "further"), [("buy", "101", "103"), ("sell", "99", "97")])
+def test_a_nearer_trigger_of_an_order_that_opens_is_bolder(side: str, nearer: str, further: str) -> None:
+    working = mine(side, "0", "1") | {"price": None, "trigger": "102" if side == "buy" else "98"}
+    change = {"order__kind": "modify", "order__target": "w", "open_orders": [working], "order__side": side}
+    assert stop(**change, account__state="REDUCING", order__trigger=nearer) == "STATE_REDUCING"
+    assert stop(**change, account__state="REDUCING", order__trigger=further) == "OK"
+
+
+def test_an_expired_instrument_does_not_trade_and_a_day_lasts_until_it_ends() -> None:
+    it, order = desk()
+    for expiry, ts, denied in ((10**15, 10**15 - 1, False), (10**15, 10**15, True), (3 * DAY, 4 * DAY - 1, False)):
+        it.book.instruments["expiry_ts"] = expiry
+        request = it.request(order)
+        request["ts"] = it.book.watch["bid_ts"] = it.book.watch["ask_ts"] = ts
+        reason = RiskReason(check(it.book, it.limits.row()[0], request[0]))
+        assert (reason is RiskReason.INSTRUMENT_NOT_TRADABLE) == denied
+
+
+def test_one_fresh_side_is_no_quote() -> None:
+    for side in ("bid_ts", "ask_ts"):
+        it, order = desk()
+        it.book.watch[side] = 99_499 * MS
+        assert it.answer(order) == "STALE_QUOTE"
+
+
+def test_buys_and_sells_have_a_net_worst_case_each() -> None:
+    it, order = desk(limits__max_net="1000")
+    it.book.account["net_long"], it.book.account["net_short"] = 1000.0, -950.0
+    assert it.answer(order) == "NET_LIMIT"
+    assert it.answer(order | {"id": "s1", "side": "sell", "price": "100", "qty": "0.5"}) == "OK"
+    assert it.answer(order | {"id": "s2", "side": "sell", "price": "100.5", "qty": "0.5"}) == "NET_LIMIT"
+
+
+def test_what_opens_in_a_currency_without_a_rate_is_denied() -> None:
+    it, order = desk()
+    it.book.currencies["rate"] = np.nan
+    assert it.answer(order) == "ORDER_NOTIONAL"
+    it.book.watch["position"] = -1.0
+    assert it.answer(order | {"id": "closing"}) == "OK"
 
 
 def test_a_change_of_an_order_that_is_gone_adds_all_of_it() -> None:
