@@ -37,6 +37,7 @@ from quantai.strategy.base import fields_of
 from quantai.strategy.context import BOOK, CTX, POSITION, World
 
 TITLE = "quantai desk 1"
+_DRIFT = 1e-9  # of a quantity kept in floating point, relative
 _NO_ROWS, _NO_BARS = zeros(0, EVENT), zeros(0, BAR)
 for _rows in (_NO_ROWS, _NO_BARS):
     _rows.flags.writeable = False
@@ -149,7 +150,11 @@ class Stepper:
         """Take over what the desk holds (units, by instrument) and its cash in settlement currency."""
         positions, insts = self.world.positions, self.world.instrument_rows
         positions["qty"], positions["cost"], positions["realised"], positions["fees"] = qty, cost, realised, fees
-        positions["lots"] = np.rint(qty * insts["lot_den"] / insts["lot_num"]).astype(np.int64)
+        exact = qty * insts["lot_den"] / insts["lot_num"]
+        near = np.rint(exact)
+        whole = np.abs(exact - near) < _DRIFT * np.maximum(1.0, np.abs(exact))
+        # a fee taken in base leaves part of a lot: to close it one would have to open the rest of it
+        positions["lots"] = np.where(whole, near, np.trunc(exact)).astype(np.int64)
         self.world.ctx["cash"] = cash
 
     def change(self, params: Mapping[str, Any]) -> None:

@@ -172,3 +172,16 @@ def test_parameters_change_while_running() -> None:
     with pytest.raises(InputError, match="whole number"):
         desk.change({"fast": 0})
     assert desk.params == {"fast": 7, "slow": 20}
+
+
+@pytest.mark.parametrize(
+    ("held", "lots"), [(-0.0069158, 6), (0.0069158, 6), (0.3 - 0.1, 200), (10000.3 - 10000.2, 100), (0.0009, 0)]
+)
+def test_closing_never_asks_for_more_than_is_held(held: float, lots: int) -> None:
+    desk = Stepper(Busy(), TABLE)
+    none = np.zeros(2)
+    desk.hold(np.array([held, 0.0]), none, none, none, 0.0)
+    asked = desk.flatten(seq=1, ts=START)
+    assert [(int(row["side"]), int(row["qty_lots"])) for row in asked] == (
+        [(-1 if held > 0 else 1, lots)] if lots else []
+    )
