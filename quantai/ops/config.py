@@ -54,9 +54,7 @@ class Settings(BaseSettings):
     )
 
     lake: Path = Field(default=Path("datasets/lake"), description="folder of recorded and imported market data")
-    pipelines: Path = Field(
-        default=Path("out/pipelines"), description="folder of scheduled runs and their table"
-    )
+    pipelines: Path = Field(default=Path("out/pipelines"), description="folder of scheduled runs and their table")
     knowledge: KnowledgeSection = KnowledgeSection()
     chat: ChatSection = ChatSection()
 
