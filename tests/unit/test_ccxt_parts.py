@@ -201,12 +201,18 @@ def test_terms_become_words_of_the_exchange() -> None:
     assert Decimal(_call(futures)[1]) == Decimal("0.005")
 
 
+@pytest.mark.parametrize("fields", [{"type": OrderType.MARKET}, {"tif": TIF.IOC}])
+def test_what_closes_at_once_needs_no_word_for_it(fields: dict[str, int]) -> None:
+    assert "reduceOnly" not in _call(profile("BINANCE"), flags=REDUCE_ONLY, **fields)[3]
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "why"),
     [
         ("GATE", {"type": OrderType.MARKET}, "GATE takes no MARKET orders here: use LIMIT"),
         ("OKX", {"tif": TIF.DAY}, "OKX has no time in force DAY: use GTC, IOC, FOK"),
         ("BINANCE", {"flags": REDUCE_ONLY}, "no reduce-only"),
+        ("BINANCE", {"flags": REDUCE_ONLY, "type": OrderType.STOP, "trigger_ticks": 100_000}, "no reduce-only"),
         ("OKX", {"type": OrderType.MARKET, "flags": POST_ONLY}, "post-only for limit orders only"),
     ],
 )

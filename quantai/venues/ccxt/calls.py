@@ -63,9 +63,11 @@ def new_order(
             raise InputError(f"{profile.name} has post-only for limit orders only")
         params["postOnly"] = True
     if request.flags & REDUCE_ONLY:
-        if not profile.reduce_only or instrument.contract is Contract.SPOT:
+        if profile.reduce_only and instrument.contract is not Contract.SPOT:
+            params["reduceOnly"] = True
+        elif kind is not OrderType.MARKET and (kind is not OrderType.LIMIT or tif not in (TIF.IOC, TIF.FOK)):
+            # an order that trades at once or not at all is held to the position by risk; one that rests could outlive it
             raise InputError(f"{profile.name} has no reduce-only for {instrument.symbol}: contracts only")
-        params["reduceOnly"] = True
     if kind in (OrderType.STOP, OrderType.STOP_LIMIT):
         params["triggerPrice"] = text(instrument.tick * request.trigger_ticks)
     price = text(instrument.tick * px_ticks) if limited else None
