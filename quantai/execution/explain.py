@@ -5,6 +5,7 @@ saw. What differs is what the assumptions of a backtest do not say: queue, laten
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -68,6 +69,11 @@ def explain(path: str | Path, rules: SimVenue | None = None) -> Explained:
 
     Raises DataError when the journal is not one of a run that trades.
     """
+    with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop running in this one
+        return thread.submit(_explain, path, rules).result()
+
+
+def _explain(path: str | Path, rules: SimVenue | None) -> Explained:
     with StoreReader(path) as reader:
         manifest = manifest_of(reader)
         setup = Setup.of(manifest[MANIFEST])

@@ -66,7 +66,7 @@ def new_order(
         if profile.reduce_only and instrument.contract is not Contract.SPOT:
             params["reduceOnly"] = True
         elif kind is not OrderType.MARKET and (kind is not OrderType.LIMIT or tif not in (TIF.IOC, TIF.FOK)):
-            # an order that trades at once or not at all is held to the position by risk; one that rests could outlive it
+            # what trades at once or not at all is held to the position by risk; what rests could outlive the position
             raise InputError(f"{profile.name} has no reduce-only for {instrument.symbol}: contracts only")
     if kind in (OrderType.STOP, OrderType.STOP_LIMIT):
         params["triggerPrice"] = text(instrument.tick * request.trigger_ticks)
