@@ -20,8 +20,10 @@ from quantai.strategy.base import Strategy
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
 from quantai.venues.book import DEPTH
+from quantai.venues.exchange import run_exchange
 from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue
+from quantai.venues.shared import aim
 from quantai.venues.tiles import EATEN, MOST_EATEN, TILE, forget_eaten
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
 
@@ -38,8 +40,12 @@ def count_up(p: Any, stats: Any) -> bool:
 
 
 @uncounted
-def forget(x: Any) -> None:
-    """Forget what a run took from levels that have been shown anew by the end of the tile."""
+def settle(x: Any) -> None:
+    """Bring the exchange of a run to the end of the tile, and forget what it took from levels shown anew by then."""
+    if x.horizon != NEVER:
+        run_exchange(x, x.horizon - 1)
+        if x.done < x.horizon - 1:
+            x.lost = 1  # its reports wait for more than a tile
     if x.n_eaten > 0:
         forget_eaten(rows_at(x.at_tile_x, 1, TILE)[0], x)
 
@@ -51,11 +57,12 @@ def run_tick_lanes(
     """Move the first `n` lanes on to the instant `horizon`; a driver like `run_ticks`, which it calls for each."""
     for k in range(n):
         sim[k].horizon = horizon
+        aim(sim[k])
         while True:
             run_ticks(rows, me[k : k + 1], ctx[k : k + 1], local[k : k + 1], sim[k : k + 1], orders[k], books[k], event)
             if not count_up(local[k], stats[k]):
                 break
-        forget(sim[k])
+        settle(sim[k])
 
 
 def tick_kernel(strategy: type[Strategy], dtype: np.dtype[Any]) -> Kernel:
@@ -105,7 +112,6 @@ class TickLanes:
         }  # fmt: skip
         self._rules = np.stack([np.concatenate([v.row() for v in row]) for row in venues])
         self._sample_ns, self._max_orders = sample_ns, max_orders
-        self._skewed = bool(tape.facts["skewed"])
         self._due = due_after(np.zeros(0, DUE), m.rows) if tape.facts.get("funding", 1) else np.zeros(0, DUE)
         self._run = kernel.function("run_tick_lanes")
 
@@ -134,7 +140,7 @@ class TickLanes:
         s["n_rows"], s["next_recv"], s["next_book"] = len(m.rows), m.head, m.head
         s["n_cells"] = len(m.cells)
         s["at_rows"], s["at_rows_x"] = m.rows.ctypes.data, m.rows_x.ctypes.data
-        s["one_order"] = m.rows is m.rows_x and not self._skewed
+        s["one_order"] = m.one_order
         depth, cells = self._scratch
         s["at_depth"], s["at_cells"], s["at_keys"] = depth.ctypes.data, cells.ctypes.data, m.keys.ctypes.data
         s["at_insts"] = self._world.instrument_rows.ctypes.data

@@ -9,7 +9,8 @@ from quantai.core.rows import SNAPSHOT, Rows
 from quantai.data.tape import Tape
 from quantai.venues.book import HAPPENED, RECEIVED, advance
 from quantai.venues.cells import Books
-from quantai.venues.tiles import AFTER, I4, TILE, WRITE, build, count_rows, leave
+from quantai.venues.tile_index import ENTRY, MOST_ENTRIES, build, leave, mark_times
+from quantai.venues.tiles import AFTER, I4, LIST, SPANS, SPREAD, STOOD, TILE, count_rows
 from quantai.venues.wire import NEVER
 
 TILE_ROWS = 8192
@@ -17,7 +18,10 @@ TILE_ROWS = 8192
 
 
 class Market:
-    """Books of a tape that move on a tile at a time; `tiles` holds the TILE records, as received and as it happened."""
+    """Books of a tape that move on a tile at a time; `tiles` holds the TILE records, as received and as it happened.
+
+    Where both clocks order the rows alike, one index serves both tiles: they begin at the same row.
+    """
 
     def __init__(self, tape: Tape) -> None:
         rows = tape.rows.view()
@@ -25,34 +29,37 @@ class Market:
         self.rows, self.rows_x = rows, tape.exchange_rows
         flags = rows["flags"]
         self.head = int(np.argmin(flags & SNAPSHOT != 0)) if len(rows) and flags[0] & SNAPSHOT else 0
+        self.one_order = bool(tape.facts["exch_sorted"] and not tape.facts["skewed"])
+        self._indexed = (1,) if self.one_order else (0, 1)
         books = Books(tape.instruments)
         books.make_room(rows, tape.facts)
         self.depth, self.cells, self.keys = books.depth, books.cells, books.keys
-        n, n_cells = len(tape.instruments), len(books.cells)
-        self._books = [(books.depth.copy(), books.cells.copy()) for _ in range(4)]
-        self._newest = np.full((2, n_cells), -1, I4)
+        self._n = len(tape.instruments)
         self.tiles: Rows = np.zeros(2, TILE)
-        for t, of, clock, newest in zip(
-            self.tiles, (self.rows, self.rows_x), (RECEIVED, HAPPENED), self._newest, strict=True
-        ):
+        self._tables: list[dict[str, Rows]] = [{}, {}]
+        for k, (of, clock) in enumerate(((self.rows, RECEIVED), (self.rows_x, HAPPENED))):
+            t = self.tiles[k]
             t["at_rows"], t["n_rows"], t["clock"] = of.ctypes.data, len(of), clock
-            t["n_instruments"], t["n_cells"], t["at_keys"] = n, n_cells, books.keys.ctypes.data
-            t["at_newest"] = newest.ctypes.data
-        for k, (depth, cells) in enumerate(self._books):
-            end = "_end" if k % 2 else ""
-            self.tiles[k // 2][f"at_depth{end}"], self.tiles[k // 2][f"at_cells{end}"] = (
-                depth.ctypes.data,
-                cells.ctypes.data,
-            )
-        self._room: list[tuple[Any, ...]] = [(), ()]
-        self._made = [0, 0]
+            t["n_instruments"], t["n_cells"], t["at_keys"] = self._n, len(books.cells), books.keys.ctypes.data
+            self._put(
+                k, depth=books.depth.copy(), cells=books.cells.copy(), depth_end=books.depth.copy(),
+                cells_end=books.cells.copy(), lists=np.zeros(len(books.cells), LIST), spread=np.zeros(self._n, SPREAD),
+            )  # fmt: skip
+
+    def _put(self, k: int, **tables: Rows) -> None:
+        """Point a tile to its tables, and keep them."""
+        for name, table in tables.items():
+            self._tables[k][name] = table
+            self.tiles[k][f"at_{name}"] = table.ctypes.data
 
     def start(self) -> None:
         """Go to the first row that is not part of the snapshot; the books are those of the snapshot."""
-        self._newest[:] = -1
-        for depth, cells in self._books:
-            depth[:], cells[:] = self.depth, self.cells
-            _begin(depth, cells, self.keys, self.rows[: self.head])
+        for k in self._indexed:
+            _leave(self.tiles[k : k + 1], 0)
+            for end in ("", "_end"):
+                depth, cells = self._tables[k][f"depth{end}"], self._tables[k][f"cells{end}"]
+                depth[:], cells[:] = self.depth, self.cells
+                _begin(depth, cells, self.keys, self.rows[: self.head])
         self.tiles["first"], self.tiles["n"] = self.head, 0
 
     def horizons(self, ahead_ns: int) -> list[int]:
@@ -66,20 +73,38 @@ class Market:
 
     def move(self, horizon: int) -> None:
         """Leave the tile and build the next: all rows before `horizon`, on both clocks."""
-        for k in (0, 1):
+        received, happened = (self.tiles["first"] + self.tiles["n"]).tolist()
+        for k in self._indexed:
             t = self.tiles[k : k + 1]
-            _leave(t)
-            n = int(_count(t, horizon - 1))
-            if n > self._made[k] or not self._room[k]:
-                self._made[k] = n + TILE_ROWS
-                self._room[k] = (
-                    np.zeros(self._made[k], AFTER), np.zeros(2 * self._made[k], WRITE), np.zeros(self._made[k], "i8"),
-                    np.zeros(self._made[k] * int(t["n_instruments"][0]), I4),
-                )  # fmt: skip
-                for name, table in zip(("after", "writes", "times", "latest"), self._room[k], strict=True):
-                    t[f"at_{name}"] = table.ctypes.data
-            t["n"] = n
+            # what has happened and is not yet received belongs to both tiles where they are one
+            _leave(t, happened if k and not self.one_order else received)
+            t["n"] = n = int(_count(t, horizon - 1))
+            if n >= t["room"][0]:
+                self._make_room(k, n + TILE_ROWS)
             _build(t)
+        if self.one_order:
+            self._share(horizon)
+        for k in (0, 1):
+            _mark_times(self.tiles[k : k + 1])
+
+    def _make_room(self, k: int, n: int) -> None:
+        self.tiles[k]["room"] = n
+        self._put(
+            k, after=np.empty(n, AFTER), latest=np.empty(n * self._n, I4), row=np.empty(n, I4),
+            touched=np.empty(MOST_ENTRIES * n, I4), entries=np.empty(MOST_ENTRIES * n, ENTRY),
+            spots=np.empty(2 * MOST_ENTRIES * n + 1, I4), stood=np.empty(2 * MOST_ENTRIES * n + 1, STOOD),
+            reach=np.empty(2 * SPANS * n, I4), times=np.empty(n, "i8"), marks=np.empty(n + 1, I4),
+        )  # fmt: skip
+
+    def _share(self, horizon: int) -> None:
+        """Make the tile as received a view of the exchange's index, on a clock of its own."""
+        self.tiles[0] = self.tiles[1]
+        self.tiles["clock"][0] = RECEIVED
+        own, room = self._tables[0], int(self.tiles["room"][1])
+        if len(own.get("times", ())) < room:
+            own |= {"times": np.empty(room, "i8"), "marks": np.empty(room + 1, I4)}
+        self._put(0, times=own["times"], marks=own["marks"])
+        self.tiles["n"][0] = _count(self.tiles[:1], horizon - 1)
 
 
 @uncounted
@@ -91,8 +116,13 @@ def _begin(depth: Any, cells: Any, keys: Any, rows: Any) -> None:
 
 
 @uncounted
-def _leave(tile: Any) -> None:
-    leave(tile[0])
+def _leave(tile: Any, stop: int) -> None:
+    leave(tile[0], stop)
+
+
+@uncounted
+def _mark_times(tile: Any) -> None:
+    mark_times(tile[0])
 
 
 @uncounted

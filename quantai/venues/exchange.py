@@ -16,7 +16,7 @@ from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of
 from quantai.venues.columns import advance_marked, columns_of, met, px_of, rows_until, shown_by
 from quantai.venues.matching import depth_of, expire, match, own_of
 from quantai.venues.requests import answer
-from quantai.venues.shared import serve_shared
+from quantai.venues.shared import scan_shared, serve_shared
 from quantai.venues.wire import NEVER, requests_of
 
 UNDO = np.dtype([("cell", "i8"), ("qty", "f8")])
@@ -55,6 +55,8 @@ def run_exchange(x: Any, until: int) -> None:
 @uncounted
 def scan(x: Any, stop: int) -> bool:
     """Let our resting orders meet the rows up to `stop`; False when the reports left no room before that."""
+    if x.at_tile_x != 0:
+        return scan_shared(x, stop, ROOM // 2)
     if x.at_columns != 0:
         return scan_marked(x, stop)
     rows, own = rows_at(x.at_rows_x, x.n_rows, EVENT), own_of(x)

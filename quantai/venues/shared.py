@@ -10,18 +10,24 @@ import numpy as np
 
 from quantai.core.compiled import uncounted
 from quantai.core.memory import rows_at
-from quantai.core.rows import Action
+from quantai.core.rows import EVENT, Action
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
-from quantai.venues.matching import depth_of, resting_of, to_lots
+from quantai.venues.matching import depth_of, match, resting_of, to_lots
 from quantai.venues.requests import answer
+from quantai.venues.tile_index import ALL, PRINTS
 from quantai.venues.tiles import (
     AFTER,
     EATEN,
+    I4,
     MOST_EATEN,
+    SPREAD,
     TILE,
     first_beyond,
+    first_reached,
     latest_of,
+    place_of,
     qty_at,
+    reach_of,
     standing_at,
 )
 from quantai.venues.wire import requests_of
@@ -29,6 +35,67 @@ from quantai.venues.wire import requests_of
 MOST_LAID = 4096
 """Prices of one side that an order may walk over; beyond, the run is run by itself."""
 _CANCEL = int(Action.CANCEL)
+
+
+@uncounted
+def aim(x: Any) -> None:
+    """Find where the lists that concern our resting orders go on in a tile just built."""
+    t = rows_at(x.at_tile_x, 1, TILE)[0]
+    rows, depth, keys = resting_of(x), depth_of(x), rows_at(x.at_keys, x.n_cells, I8)
+    for n in range(x.n_orders):
+        o = rows[n]
+        cell = PRINTS if o.stop != 0 else cell_of(depth[o.instrument], keys, o.side, o.px)
+        o.next = place_of(t, cell, x.next_scan - t.first - 1)
+
+
+@uncounted
+def next_meeting(t: Any, x: Any, i: int, until: int) -> int:
+    """Return the first row of the tile in [i, until) that can concern a resting order, else `until`.
+
+    That is a row in the list of its level, one that reaches its price from the other side, or, for a waiting stop, any
+    print.
+    """
+    spots, spread = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_spread, t.n_instruments, SPREAD)
+    rows = resting_of(x)
+    for n in range(x.n_orders):
+        o = rows[n]
+        place = o.next
+        while spots[place] < i:
+            place += 1
+        o.next = place
+        until = min(until, spots[place])
+        if o.stop != 0:
+            key = ALL
+        else:
+            # a level without a list has no prints in it either: they are met by how far they reach
+            key = reach_of(spread[o.instrument].base, o.side, o.px if place > 0 else o.px + o.side)
+        until = first_reached(t, o.instrument, o.side, key, i, until)
+    return until
+
+
+@uncounted
+def scan_shared(x: Any, stop: int, room: int) -> bool:
+    """Let our resting orders meet the rows up to `stop`, as `scan` does, going only to those that concern them."""
+    t = rows_at(x.at_tile_x, 1, TILE)[0]
+    rows, depth = rows_at(x.at_rows_x, x.n_rows, EVENT), depth_of(x)
+    i, until = x.next_scan - t.first, first_beyond(t, x.next_scan, stop) - t.first
+    while i < until:
+        i = next_meeting(t, x, i, until)
+        if i == until:
+            break
+        r = rows[t.first + i]
+        i += 1
+        if match(x, r, depth[r.instrument]):
+            if x.n_orders == 0:
+                break
+            if x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop:
+                break
+        if x.ring - (x.end_report - x.first_report) < room:
+            x.next_scan = t.first + i
+            x.done = r.ts_exch - 1
+            return False
+    x.next_scan = t.first + i
+    return True
 
 
 @uncounted
@@ -48,17 +115,22 @@ def serve_shared(x: Any, at: int) -> None:
         else:
             d = depth[q.instrument]
             find_tops(t, x, d, q.instrument, k)
-            cell = cell_of(d, keys, q.side, price_of_request(x, q))
+            px = price_of_request(x, q)
+            cell = cell_of(d, keys, q.side, px)
+            place = place_of(t, cell, k)
             if cell != EMPTY:
-                latest = latest_of(t, k, q.instrument)
                 cells[cell] = (
-                    qty_at(t, q.side, cell, k, latest)
+                    qty_at(t, q.side, cell, place, latest_of(t, k, q.instrument))
                     if x.n_eaten == 0
-                    else standing_at(t, x, d, q.instrument, q.side, price_of_request(x, q), k)
+                    else standing_at(t, x, d, q.instrument, q.side, px, k)
                 )
             if answer(x, q, x.at_depth, x.at_cells, False):
                 take(t, x, d, q, k)
             cells[cell] = 0.0
+            if x.n_orders > 0:
+                o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
+                if o.order == q.order:
+                    o.next = place if o.stop == 0 else place_of(t, PRINTS, k)
         x.first_request += 1
 
 

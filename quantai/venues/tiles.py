@@ -1,8 +1,10 @@
-"""The market's books at every row of a tile: built once, read by every run that shares the tape.
+"""The market at every row of a tile: written down once, read by every run that shares the tape.
 
-A tile is a stretch of rows on one clock. One pass over it writes down what each row left behind (best prices, and which
-cell it wrote), so that a run at any instant within the tile finds the book of that instant without keeping one. What a
-run takes from the book is its own affair: it is remembered beside the run until the venue shows the level anew.
+A tile is a stretch of rows on one clock, with an index of what they left behind: the best prices after each row, the
+writes to each level and the prints at its price in order, and how far into either side the rows reach. A run at any
+instant within the tile finds the book of that instant without keeping one, and an order at a price finds the next row
+that concerns it without reading those between. What a run takes from the book is its own affair: it is remembered
+beside the run until the venue shows the level anew. `tile_index` builds what is read here.
 """
 
 from typing import Any
@@ -11,9 +13,8 @@ import numpy as np
 
 from quantai.core.compiled import uncounted
 from quantai.core.memory import pasted, rows_at
-from quantai.core.rows import EVENT, Kind
-from quantai.venues.book import DEPTH, EMPTY, F8, I8, TRASH, advance, apply, at_clock, cell_of
-from quantai.venues.wire import NEVER
+from quantai.core.rows import EVENT
+from quantai.venues.book import DEPTH, EMPTY, F8, I8, at_clock, cell_of
 
 AFTER = np.dtype(
     [
@@ -22,14 +23,20 @@ AFTER = np.dtype(
         ("bid_qty", "f8"),
         ("ask_qty", "f8"),
         ("last", "f8"),
-        ("no_bids", "i8"),  # the latest row of the tile that emptied the side, -1 when none did
-        ("no_asks", "i8"),
+        ("no_bids", "i4"),  # the latest row of the tile that emptied the side, -1 when none did
+        ("no_asks", "i4"),
     ]
 )
 """The book of a row's instrument after that row."""
 
-WRITE = np.dtype([("qty", "f8"), ("before", "i4"), ("cell", "i4")])
-"""What a row wrote to a cell, and the write to that cell before it, -1 for none in the tile; two places a row."""
+LIST = np.dtype([("first", "i4"), ("n", "i4")])
+"""Where the entries of a cell stand among all of the tile; both 0 for a cell the tile does not concern."""
+
+STOOD = np.dtype([("qty", "f8"), ("shown", "i4"), ("_pad", "i4")])
+"""What stands in a cell after an entry, and the latest row (of the tile) that wrote it, -1 for none in the tile."""
+
+SPREAD = np.dtype([("first", "i8"), ("n", "i8"), ("base", "i8")])
+"""An instrument: where its rows stand among those by instrument, how many, and the price (ticks) reach is told from."""
 
 TILE = np.dtype(
     [
@@ -40,16 +47,30 @@ TILE = np.dtype(
         ("n", "i8"),
         ("n_instruments", "i8"),
         ("n_cells", "i8"),
+        ("cleared", "i8"),  # 1 = a row of the tile empties a side
         ("at_keys", "u8"),
         ("at_depth", "u8"),  # the books before the tile
         ("at_cells", "u8"),
         ("at_depth_end", "u8"),  # and behind its last row
         ("at_cells_end", "u8"),
-        ("at_newest", "u8"),  # by cell: its last write in the tile, -1 when there is none
-        ("at_after", "u8"),
-        ("at_writes", "u8"),
+        ("at_spread", "u8"),
+        ("at_after", "u8"),  # by instrument, then by row
+        ("at_latest", "u8"),  # by row and instrument: the place of its latest row in `after`, -1 before its first
+        ("at_row", "u8"),  # by place in `after`: the row
+        ("at_lists", "u8"),  # by cell
+        ("at_touched", "u8"),  # the cells that have lists
+        ("n_touched", "i8"),
+        ("at_entries", "u8"),  # in the order of rows
+        ("n_entries", "i8"),
+        ("at_spots", "u8"),  # by list: the row of each entry, and FAR behind the last
+        ("at_stood", "u8"),
+        ("at_reach", "u8"),  # by side, span and place in `after`
+        ("room", "i8"),  # rows there is memory for
         ("at_times", "u8"),
-        ("at_latest", "u8"),  # by row and instrument: the latest row of that instrument, -1 before its first
+        ("at_marks", "u8"),  # by stretch of time: its first row
+        ("since", "i8"),  # the instant of the first row
+        ("shift", "i8"),  # a stretch is 2**shift ns
+        ("n_marks", "i8"),
     ]
 )
 """One tile on one clock."""
@@ -59,30 +80,34 @@ EATEN = np.dtype([("cell", "i8"), ("qty", "f8"), ("row", "i8"), ("instrument", "
 
 MOST_EATEN = 512
 I4 = np.dtype("i4")
-_LEVEL, _CLEAR, _QUOTE = int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
-
-
-@pasted
-def _after(t: Any) -> Any:
-    return rows_at(t.at_after, t.n, AFTER)
+FAR = 2**31 - 1
+"""A row, and a reach, beyond all others."""
+SPANS = 7
+"""Reach is kept for spans of 1, 2, 4 … 64 rows."""
+WIDEST = 1 << (SPANS - 1)
+_SPAN = np.array([max(n, 1).bit_length() - 1 for n in range(WIDEST + 1)])
+_MOST = 2**30
 
 
 @uncounted
 def first_beyond(t: Any, i: int, ts: int) -> int:
     """Return the first row from `i` on whose instant is beyond `ts`; the end of the tile when there is none."""
-    times = rows_at(t.at_times, t.n, I8)
-    lo, width = i - t.first, 1
-    while lo + width <= t.n and times[lo + width - 1] <= ts:
-        lo += width
-        width *= 2
-    hi = min(lo + width - 1, t.n)
-    while lo < hi:
+    times, stretch = rows_at(t.at_times, t.n, I8), (ts - t.since) >> t.shift
+    if t.n == 0 or stretch < 0:
+        return max(i, t.first)
+    if stretch >= t.n_marks:
+        return t.first + t.n
+    marks = rows_at(t.at_marks, t.n_marks + 1, I4)
+    lo, hi = marks[stretch], marks[stretch + 1]
+    while hi - lo > 8:
         mid = (lo + hi) // 2
         if times[mid] <= ts:
             lo = mid + 1
         else:
             hi = mid
-    return t.first + lo
+    while lo < hi and times[lo] <= ts:
+        lo += 1
+    return max(i, t.first + lo)
 
 
 @uncounted
@@ -103,102 +128,55 @@ def count_rows(t: Any, until: int) -> int:
     return i - t.first
 
 
-@uncounted
-def build(t: Any) -> None:
-    """Write down the book after each of the `n` rows of a tile."""
-    rows, depth = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_depth_end, t.n_instruments, DEPTH)
-    cells, keys = rows_at(t.at_cells_end, t.n_cells, F8), rows_at(t.at_keys, t.n_cells, I8)
-    after, times = _after(t), rows_at(t.at_times, t.n, I8)
-    latest = rows_at(t.at_latest, t.n * t.n_instruments, I4)
-    for k in range(t.n):
-        r = rows[t.first + k]
-        d = depth[r.instrument]
-        old = latest[(k - 1) * t.n_instruments + r.instrument] if k > 0 else -1
-        no_bids, no_asks = (after[old].no_bids, after[old].no_asks) if old >= 0 else (-1, -1)
-        if r.kind == _QUOTE and d.quotes:
-            _write(t, 2 * k, cell_of(d, keys, r.side, d.ask if r.side < 0 else d.bid), 0.0)
-        elif r.kind == _CLEAR:
-            no_bids = k if r.side >= 0 else no_bids
-            no_asks = k if r.side <= 0 else no_asks
-        at = apply(d, cells, keys, r)
-        if r.kind == _LEVEL:
-            _write(t, 2 * k, at, r.qty)
-        elif r.kind == _QUOTE and d.quotes:
-            at = cell_of(d, keys, r.side, r.px_ticks)
-            _write(t, 2 * k + 1, at, cells[at])
-        a = after[k]
-        a.bid, a.ask, a.last = d.bid, d.ask, d.last
-        a.bid_qty = cells[cell_of(d, keys, 1, d.bid)]
-        a.ask_qty = cells[cell_of(d, keys, -1, d.ask)]
-        a.no_bids, a.no_asks = no_bids, no_asks
-        times[k] = at_clock(r, t.clock)
-        for j in range(t.n_instruments):
-            latest[k * t.n_instruments + j] = latest[(k - 1) * t.n_instruments + j] if k > 0 else -1
-        latest[k * t.n_instruments + r.instrument] = k
-
-
-@pasted
-def _write(t: Any, j: int, cell: int, qty: float) -> None:
-    if cell > TRASH:
-        newest, w = rows_at(t.at_newest, t.n_cells, I4), rows_at(t.at_writes, 2 * t.n, WRITE)[j]
-        w.qty = qty
-        w.before = newest[cell]
-        w.cell = cell
-        newest[cell] = j
-
-
-@uncounted
-def leave(t: Any) -> None:
-    """Go on behind the tile: forget its writes, and bring the books before it to its end."""
-    newest, writes = rows_at(t.at_newest, t.n_cells, I4), rows_at(t.at_writes, 2 * t.n, WRITE)
-    for j in range(2 * t.n):
-        newest[writes[j].cell] = -1
-    stop = t.first + t.n
-    advance(
-        t.at_depth, t.n_instruments, t.at_cells, t.n_cells, t.at_keys, t.at_rows, stop, t.first, NEVER, t.clock
-    )  # fmt: skip
-    t.first, t.n = stop, 0
-
-
 @pasted
 def latest_of(t: Any, k: int, instrument: int) -> int:
-    """Return the latest row (of the tile) of an instrument at row `k`; -1 before its first."""
+    """Return the place in `after` of the latest row of an instrument at row `k` of the tile; -1 before its first."""
     if k < 0 or t.n_instruments == 1:
         return k
     return rows_at(t.at_latest, t.n * t.n_instruments, I4)[k * t.n_instruments + instrument]
 
 
 @uncounted
-def qty_at(t: Any, side: int, cell: int, k: int, latest: int) -> float:
-    """Return what stood in a cell after row `k` of the tile (-1: before it); `latest` is its instrument's row."""
-    j = rows_at(t.at_newest, t.n_cells, I4)[cell]
-    writes = rows_at(t.at_writes, 2 * t.n, WRITE)
-    while j > 2 * k + 1:
-        j = writes[j].before
-    emptied = -1
-    if latest >= 0:
-        a = _after(t)[latest]
-        emptied = a.no_bids if side > 0 else a.no_asks
-    if j < 0:
+def place_of(t: Any, cell: int, k: int) -> int:
+    """Return the place of the first entry of a cell beyond row `k`; that of FAR when there is none."""
+    spots, entries = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_lists, t.n_cells, LIST)[cell]
+    lo, n = np.int64(entries.first), np.int64(entries.n)
+    while n > 0:
+        half = n >> 1
+        beyond = spots[lo + half] > k
+        lo = lo if beyond else lo + half + 1
+        n = half if beyond else n - half - 1
+    return lo
+
+
+@uncounted
+def emptied_at(t: Any, side: int, latest: int) -> int:
+    """Return the row of the tile that emptied a side by its instrument's `latest` row; -1 when none did."""
+    if t.cleared == 0 or latest < 0:
+        return -1
+    a = rows_at(t.at_after, t.n, AFTER)[latest]
+    return np.int64(a.no_bids if side > 0 else a.no_asks)
+
+
+@uncounted
+def qty_at(t: Any, side: int, cell: int, place: int, latest: int) -> float:
+    """Return what stood in a cell after the entry before `place`; `latest` is its instrument's row by then."""
+    emptied = emptied_at(t, side, latest)
+    if place <= rows_at(t.at_lists, t.n_cells, LIST)[cell].first:
         return 0.0 if emptied >= 0 else rows_at(t.at_cells, t.n_cells, F8)[cell]
-    return 0.0 if j // 2 < emptied else writes[j].qty
+    if rows_at(t.at_spots, t.n_entries, I4)[place - 1] < emptied:
+        return 0.0
+    return rows_at(t.at_stood, t.n_entries, STOOD)[place - 1].qty
 
 
 @uncounted
 def shown_since(t: Any, e: Any, k: int) -> bool:
     """Say whether the venue has shown a level anew by row `k` of the tile since a run took from it."""
-    j = rows_at(t.at_newest, t.n_cells, I4)[e.cell]
-    writes = rows_at(t.at_writes, 2 * t.n, WRITE)
-    while j > 2 * k + 1:
-        j = writes[j].before
-    if j >= 0 and t.first + j // 2 >= e.row:
-        return True
-    latest = latest_of(t, k, e.instrument)
-    if latest < 0:
-        return False
-    a = _after(t)[latest]
-    emptied = a.no_bids if e.side > 0 else a.no_asks
-    return emptied >= 0 and t.first + emptied >= e.row
+    place, since = place_of(t, e.cell, k), max(e.row - t.first, 0)
+    if place > rows_at(t.at_lists, t.n_cells, LIST)[e.cell].first:
+        if rows_at(t.at_stood, t.n_entries, STOOD)[place - 1].shown >= since:
+            return True
+    return emptied_at(t, e.side, latest_of(t, k, e.instrument)) >= since
 
 
 @uncounted
@@ -216,7 +194,7 @@ def standing_at(t: Any, x: Any, d: Any, instrument: int, side: int, px: int, k: 
                 return eaten[n].qty
             x.n_eaten -= 1
             eaten[n] = eaten[x.n_eaten]
-    return qty_at(t, side, cell, k, latest_of(t, k, instrument))
+    return qty_at(t, side, cell, place_of(t, cell, k), latest_of(t, k, instrument))
 
 
 @uncounted
@@ -236,8 +214,45 @@ def shown_at(t: Any, stop: int, instrument: int) -> tuple[int, int, float, float
     """Return best bid and ask (ticks), last trade, and the quantities at the best prices, before row `stop`."""
     latest = latest_of(t, stop - t.first - 1, instrument)
     if latest >= 0:
-        a = _after(t)[latest]
+        a = rows_at(t.at_after, t.n, AFTER)[latest]
         return a.bid, a.ask, a.last, a.bid_qty, a.ask_qty
     d = rows_at(t.at_depth, t.n_instruments, DEPTH)[instrument]
     cells, keys = rows_at(t.at_cells, t.n_cells, F8), rows_at(t.at_keys, t.n_cells, I8)
     return d.bid, d.ask, d.last, cells[cell_of(d, keys, 1, d.bid)], cells[cell_of(d, keys, -1, d.ask)]
+
+
+@pasted
+def reach_of(base: int, side: int, px: int) -> int:
+    """Return a price as orders of a side meet it: the lower, the more of them it reaches. Bounded, so never too high.
+
+    An order at a price is met by whatever reaches no higher than the price itself does.
+    """
+    from_base = min(max(px - base, -_MOST), _MOST)
+    return from_base if side > 0 else -from_base
+
+
+@uncounted
+def first_reached(t: Any, instrument: int, side: int, key: int, i: int, until: int) -> int:
+    """Return the first row of the tile in [i, until) that reaches `key` on a side of an instrument, else `until`."""
+    lo, hi = i, until
+    if t.n_instruments > 1:
+        start = rows_at(t.at_spread, t.n_instruments, SPREAD)[instrument].first
+        lo, hi = max(latest_of(t, i - 1, instrument) + 1, start), max(latest_of(t, until - 1, instrument) + 1, start)
+    width = hi - lo
+    if width <= 0:
+        return until
+    reach = rows_at(t.at_reach, 2 * SPANS * t.room, I4)
+    start = 0 if side > 0 else SPANS * t.room
+    span = _SPAN[min(width, WIDEST)]
+    if width <= WIDEST:
+        near = start + span * t.room
+        if reach[near + lo] > key and reach[near + hi - (1 << span)] > key:
+            return until
+    while span >= 0:
+        if lo + (1 << span) <= hi and reach[start + span * t.room + lo] > key:
+            lo += 1 << span
+        else:
+            span -= 1
+    if lo == hi:
+        return until
+    return lo if t.n_instruments == 1 else np.int64(rows_at(t.at_row, t.n, I4)[lo])

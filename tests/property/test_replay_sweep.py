@@ -110,6 +110,13 @@ def shared(strategy, tape, venues_, variants):
     return lanes
 
 
+def placed(resting):
+    """Resting orders without what only a shared market knows of them."""
+    out = resting.copy()
+    out["next"] = 0
+    return out
+
+
 def state_of(run, k=None):
     """All that a strategy, its account and the venue know of a run, as bytes by name."""
     at = 0 if k is None else k
@@ -117,11 +124,11 @@ def state_of(run, k=None):
     if k is None:
         record, ctx, local, sim = run.record, run.world.ctx, run.local, run.sim
         tables = {"positions": run.world.positions, "books": run.world.books, "orders": run.world.orders}
-        tables |= {"own": run._own, "resting": run._resting[: run.sim["n_orders"][0]]}
+        tables |= {"own": run._own, "resting": placed(run._resting[: run.sim["n_orders"][0]])}
     else:
         record, ctx, local, sim = run.records, run.ctx, run.local, run.sim
         tables = {"positions": run.positions[k], "books": run._books[k], "orders": run.orders[k]}
-        tables |= {"own": run.own[k], "resting": run.resting[k][: sim["n_orders"][k]]}
+        tables |= {"own": run.own[k], "resting": placed(run.resting[k][: sim["n_orders"][k]])}
     out["record"] = record[at].tobytes()
     for name in ctx.dtype.names:
         if not name.startswith("at_"):

@@ -1,0 +1,201 @@
+"""How the index of a tile is made: one pass over its rows, their entries sorted by level, and the reach of spans."""
+
+from typing import Any
+
+import numpy as np
+
+from quantai.core.compiled import uncounted
+from quantai.core.memory import int64s, pasted, rows_at
+from quantai.core.rows import EVENT, Kind
+from quantai.venues.book import DEPTH, EMPTY, F8, I8, TRASH, advance, apply, at_clock, cell_of
+from quantai.venues.tiles import AFTER, FAR, I4, LIST, SPANS, SPREAD, STOOD, latest_of, place_of, qty_at, reach_of
+from quantai.venues.wire import NEVER
+
+ENTRY = np.dtype([("qty", "f8"), ("row", "i4"), ("cell", "i4")])
+"""A row and a cell it concerns, with what stands there after it; a row that only printed there is its complement."""
+
+MOST_ENTRIES = 3
+"""Cells that one row can concern."""
+PRINTS = TRASH
+"""The cell that stands for all prints: a waiting stop hears every one."""
+_TRADE, _LEVEL, _CLEAR, _QUOTE = int64s(Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE)
+ALL = -(2**31)
+"""A reach that meets every order of its side."""
+
+
+@uncounted
+def build(t: Any) -> None:
+    """Write down what each of the `n` rows of a tile leaves behind, and index it."""
+    spread_rows(t)
+    rows, depth = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_depth_end, t.n_instruments, DEPTH)
+    cells, keys = rows_at(t.at_cells_end, t.n_cells, F8), rows_at(t.at_keys, t.n_cells, I8)
+    after, reach = rows_at(t.at_after, t.n, AFTER), rows_at(t.at_reach, 2 * SPANS * t.room, I4)
+    spread = rows_at(t.at_spread, t.n_instruments, SPREAD)
+    latest, row_at = rows_at(t.at_latest, t.n * t.n_instruments, I4), rows_at(t.at_row, t.n, I4)
+    n, to_sells = t.n_instruments, SPANS * t.room
+    t.n_entries, t.n_touched, t.cleared = 0, 0, 0
+    for k in range(t.n):
+        r = rows[t.first + k]
+        d, s, kind, p, side = depth[r.instrument], spread[r.instrument], r.kind, r.px_ticks, r.side
+        here = s.first + s.n
+        no_bids, no_asks = (after[here - 1].no_bids, after[here - 1].no_asks) if s.n > 0 else (-1, -1)
+        to_buy = to_sell = FAR
+        if kind == _QUOTE and d.quotes:
+            note(t, k, cell_of(d, keys, side, d.ask if side < 0 else d.bid), 0.0)
+        at = apply(d, cells, keys, r)
+        if kind == _TRADE:
+            note(t, ~k, PRINTS, 0.0)
+            if side <= 0:
+                cell = cell_of(d, keys, 1, p)
+                note(t, ~k, cell, cells[cell])
+                to_buy = reach_of(s.base, 1, p + 1)
+            if side >= 0:
+                cell = cell_of(d, keys, -1, p)
+                note(t, ~k, cell, cells[cell])
+                to_sell = reach_of(s.base, -1, p - 1)
+        elif kind == _LEVEL or (kind == _QUOTE and d.quotes):
+            at = at if kind == _LEVEL else cell_of(d, keys, side, p)
+            if at != TRASH:
+                note(t, k, at, cells[at])
+            if r.qty >= d.half:
+                to_buy = reach_of(s.base, 1, p) if side <= 0 else FAR
+                to_sell = reach_of(s.base, -1, p) if side >= 0 else FAR
+        elif kind == _CLEAR:
+            t.cleared = 1
+            if side >= 0:
+                no_bids, to_buy = k, ALL
+            if side <= 0:
+                no_asks, to_sell = k, ALL
+        a = after[here]
+        a.bid, a.ask, a.last = d.bid, d.ask, d.last
+        a.bid_qty, a.ask_qty = cells[cell_of(d, keys, 1, d.bid)], cells[cell_of(d, keys, -1, d.ask)]
+        a.no_bids, a.no_asks = no_bids, no_asks
+        reach[here], reach[to_sells + here] = to_buy, to_sell
+        s.n += 1
+        if n > 1:
+            for j in range(n):
+                latest[k * n + j] = latest[(k - 1) * n + j] if k > 0 else -1
+            latest[k * n + r.instrument] = here
+            row_at[here] = k
+    sort_entries(t)
+    for side in range(2):
+        for span in range(1, SPANS):
+            widen(t.at_reach, (side * SPANS + span - 1) * t.room, t.room, t.n, 1 << (span - 1))
+
+
+@uncounted
+def spread_rows(t: Any) -> None:
+    """Give the rows of each instrument their places."""
+    rows, spread = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_spread, t.n_instruments, SPREAD)
+    depth = rows_at(t.at_depth, t.n_instruments, DEPTH)
+    for i in range(t.n_instruments):
+        spread[i].first = spread[i].n = 0
+        spread[i].base = depth[i].lo
+    if t.n_instruments > 1:
+        for k in range(t.first, t.first + t.n):
+            spread[rows[k].instrument].n += 1
+        at = 0
+        for i in range(t.n_instruments):
+            spread[i].first = at
+            at += spread[i].n
+            spread[i].n = 0
+
+
+@pasted
+def note(t: Any, row: int, cell: int, qty: float) -> None:
+    """Add an entry, unless nobody can read its cell."""
+    if cell != EMPTY:
+        e = rows_at(t.at_entries, MOST_ENTRIES * t.room, ENTRY)[t.n_entries]
+        e.qty, e.row, e.cell = qty, row, cell
+        t.n_entries += 1
+        entries = rows_at(t.at_lists, t.n_cells, LIST)[cell]
+        if entries.n == 0:
+            rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)[t.n_touched] = cell
+            t.n_touched += 1
+        entries.n += 1
+
+
+@uncounted
+def sort_entries(t: Any) -> None:
+    """Bring the entries into lists by cell, each in the order of rows and closed by FAR; list 0 is empty."""
+    entries, noted = rows_at(t.at_entries, MOST_ENTRIES * t.room, ENTRY), t.n_entries
+    lists, touched = rows_at(t.at_lists, t.n_cells, LIST), rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)
+    t.n_entries = noted + t.n_touched + 1
+    spots, stood = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_stood, t.n_entries, STOOD)
+    spots[0] = FAR
+    at = 1
+    for j in range(t.n_touched):
+        of = lists[touched[j]]
+        of.first = at
+        at += of.n + 1
+        spots[at - 1] = FAR
+        of.n = 0
+    for j in range(noted):
+        e = entries[j]
+        of = lists[e.cell]
+        at = of.first + of.n
+        printed = e.row < 0
+        spots[at] = ~e.row if printed else e.row
+        stood[at].qty = e.qty
+        stood[at].shown = (stood[at - 1].shown if of.n > 0 else -1) if printed else e.row
+        of.n += 1
+
+
+@uncounted
+def widen(at_reach: int, start: int, room: int, n: int, half: int) -> None:
+    """Write the reach of spans twice as long: the lower of their halves'."""
+    narrow = rows_at(at_reach + np.uint64(4 * start), n, I4)
+    wide = rows_at(at_reach + np.uint64(4 * (start + room)), n, I4)
+    for k in range(n - 2 * half + 1):
+        wide[k] = min(narrow[k], narrow[k + half])
+
+
+@uncounted
+def mark_times(t: Any) -> None:
+    """Write down the instants of the rows of a tile, and where each stretch of time begins."""
+    rows, times = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_times, t.n, I8)
+    if t.n == 0:
+        t.n_marks = 0
+        return
+    for k in range(t.n):
+        times[k] = at_clock(rows[t.first + k], t.clock)
+    t.since, t.shift = times[0], 0
+    while (times[t.n - 1] - t.since) >> t.shift >= t.n:
+        t.shift += 1
+    t.n_marks = ((times[t.n - 1] - t.since) >> t.shift) + 1
+    marks = rows_at(t.at_marks, t.n_marks + 1, I4)
+    stretch = 0
+    for k in range(t.n):
+        while stretch <= (times[k] - t.since) >> t.shift:
+            marks[stretch] = k
+            stretch += 1
+    marks[t.n_marks] = t.n
+
+
+@uncounted
+def leave(t: Any, stop: int) -> None:
+    """Go on to the row `stop` within the tile or at its end: the books of both ends become those before it."""
+    cells, cells_end = rows_at(t.at_cells, t.n_cells, F8), rows_at(t.at_cells_end, t.n_cells, F8)
+    depth, depth_end = rows_at(t.at_depth, t.n_instruments, DEPTH), rows_at(t.at_depth_end, t.n_instruments, DEPTH)
+    lists, touched = rows_at(t.at_lists, t.n_cells, LIST), rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)
+    k = stop - t.first - 1
+    if t.cleared:
+        advance(t.at_depth, t.n_instruments, t.at_cells, t.n_cells, t.at_keys, t.at_rows, stop, t.first, NEVER, t.clock)
+        for cell in range(t.n_cells):
+            cells_end[cell] = cells[cell]
+    else:
+        for i in range(t.n_instruments):
+            latest = latest_of(t, k, i)
+            if latest >= 0:
+                a = rows_at(t.at_after, t.n, AFTER)[latest]
+                depth[i].bid, depth[i].ask, depth[i].last = a.bid, a.ask, a.last
+        for j in range(t.n_touched):
+            cell = touched[j]
+            if cell != PRINTS:
+                cells[cell] = qty_at(t, 0, cell, place_of(t, cell, k), -1)
+                cells_end[cell] = cells[cell]
+    for j in range(t.n_touched):
+        lists[touched[j]].first = lists[touched[j]].n = 0
+    for i in range(t.n_instruments):
+        depth_end[i] = depth[i]
+    t.first, t.n, t.n_touched, t.n_entries, t.cleared = stop, 0, 0, 1, 0
