@@ -33,14 +33,18 @@ class ReplaySweep(Swept):
         """Return the venue, or venues by name, of one variant."""
         return self.venues[int(self.table["venue"].iloc[variant]) if "venue" in self.table.columns else 0]
 
-    def returns(self, variants: Iterable[int] | None = None, every: str = "1min") -> pd.DataFrame:
+    def returns(self, variants: Iterable[int] | None = None, every: str | None = "1min") -> pd.DataFrame:
         """Return the simple returns of variants over spans of time, one column a variant by its row.
 
-        A row is a span that ends at its name: the account at its last sample over that of the span before. Each
-        variant is run again; nothing but these columns is kept.
+        A row is a sample of the account, with `every` ("1s", "1h", …) the span that ends at its name: the account at
+        its last sample over that of the span before. Each variant is run again; nothing but these columns is kept.
         """
         which = list(range(len(self)) if variants is None else variants)
-        columns = {k: self.run(k).equity["equity"].resample(every, label="right", closed="right").last() for k in which}
+        columns = dict[int, Any]()
+        for k in which:
+            equity = self.run(k).equity["equity"]
+            equity = equity[~equity.index.duplicated(keep="last")]
+            columns[k] = equity if every is None else equity.resample(every, label="right", closed="right").last()
         return pd.DataFrame(columns).ffill().pct_change().iloc[1:].rename_axis(columns="variant")
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """Swept: the table of a sweep, one row a variant, with what can be asked of it; the runs are made again when needed."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,10 @@ class Swept:
     @abstractmethod
     def run(self, variant: int) -> Any:
         """Return the full result of one variant, by its row in the frame."""
+
+    @abstractmethod
+    def returns(self, variants: Iterable[int] | None = None, every: str | None = None) -> pd.DataFrame:
+        """Return the simple returns of variants over spans of time, one column a variant by its row."""
 
     def best_row(self, by: str = "sharpe") -> int:
         """Return the row of the variant with the highest `by`; the errors of `best`."""

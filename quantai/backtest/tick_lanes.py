@@ -152,7 +152,7 @@ class TickLanes:
         s["at_tile"] = m.tiles.ctypes.data
         s["at_tile_x"] = m.tiles.ctypes.data + TILE.itemsize
         p["sample_ns"], p["next_sample"] = self._sample_ns, self._start + self._sample_ns
-        p["log_size"], p["final"] = LOG, 1
+        p["log_size"], p["final"], p["quiet"] = LOG, 1, 1
         p["at_due"], p["n_due"] = self._due.ctypes.data, len(self._due)
         for name, table in self._logs.items():
             p[f"at_{name}"] = table.ctypes.data

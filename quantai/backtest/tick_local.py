@@ -70,6 +70,7 @@ LOCAL = np.dtype(
         ("n_due", "i8"),
         ("first_due", "i8"),
         ("log_size", "i8"),
+        ("quiet", "i8"),  # 1 = nobody reads the logs but that of equity
         ("n_intents", "i8"),
         ("n_orders", "i8"),
         ("n_fills", "i8"),
@@ -133,7 +134,9 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         if t == NEVER:
             t = report_at
         full = x.ring - (x.end_report - x.first_report) < ROOM
-        if (t - x.response_least > x.done or request_at < t) and not full:
+        # a stop that wakes meets the book of that instant, so its venue may not fall behind what we have received
+        behind = x.response_least if x.n_stops == 0 else 0
+        if (t - behind > x.done or request_at < t) and not full:
             # no decision is made before t: what it may send arrives `entry_least` later at the earliest
             first = t if t != NEVER else max(x.last, request_at if request_at != NEVER else 0)
             until = min(first + x.entry_least - 1, x.horizon - 1) if t != NEVER else min(first, x.horizon - 1)
@@ -151,16 +154,13 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         elif more:
             receive_rows(c, p, x, min(t, report_at) if full else t)
         if report_at <= t:
-            c.now = report_at
-            p.seq += 1
             if wants & _ON_REPORT:
-                # unheard reports leave no number: in a batch it would say how many rows came before
+                p.seq += 1
                 c.seq = p.seq
-            receive_report(c, p, x)
-            if wants & _ON_REPORT:
+                receive_report(c, p, x)
                 refresh(c, x)
                 return REPORTED
-            free_order_slot(c, p)
+            receive_unheard(c, p, x, min(t, report_at) if full else t)
             continue
         if due_at == t:
             refresh(c, x)
@@ -273,10 +273,24 @@ def refresh_one(c: Any, x: Any, i: int) -> None:
 
 
 @uncounted
+def receive_unheard(c: Any, p: Any, x: Any, t: int) -> None:
+    """Receive the reports up to the instant `t`, to which the strategy does not listen.
+
+    They leave no number: in a batch it would say how many rows came before.
+    """
+    reports = reports_of(x)
+    while x.first_report < x.end_report and reports[x.first_report].ts_recv <= t:
+        p.seq += 1
+        receive_report(c, p, x)
+        free_order_slot(c, p)
+
+
+@uncounted
 def receive_report(c: Any, p: Any, x: Any) -> None:
     """Receive the first report that waits: our view of the order, the account, the log, the row for `on_fill`."""
     r = reports_of(x)[x.first_report]
     x.first_report += 1
+    c.now = r.ts_recv
     c.k = 0
     c.instrument = r.instrument
     p.kind = r.kind
@@ -287,7 +301,7 @@ def receive_report(c: Any, p: Any, x: Any) -> None:
     p.slot = k if k < p.slots else -1
     if r.kind == _FILL:
         book_fill(c, p, x, r, inst)
-    if r.kind == _CANCEL_REJECT or r.kind == _REPLACE_REJECT or r.kind == _REJECT:
+    if (r.kind == _CANCEL_REJECT or r.kind == _REPLACE_REJECT or r.kind == _REJECT) and p.quiet == 0:
         rows_at(p.at_refusals, p.log_size, REPORT)[p.n_refusals] = r
         p.n_refusals += 1
     if p.slot < 0:
@@ -332,6 +346,8 @@ def book_fill(c: Any, p: Any, x: Any, r: Any, inst: Any) -> None:
     e.flags = MAKER | LAST if r.maker else LAST
     e.kind = _FILL
     e.side = r.side
+    if p.quiet:
+        return
     row = rows_at(p.at_fills, p.log_size, FILLED)[p.n_fills]
     p.n_fills += 1
     row.ts, row.ts_exch = r.ts_recv, r.ts_exch
@@ -349,8 +365,9 @@ def free_order_slot(c: Any, p: Any) -> None:
         return
     o = orders_of(c)[p.slot]
     if o.state >= _FILLED:
-        rows_at(p.at_orders, p.log_size, ORDER)[p.n_orders] = o
-        p.n_orders += 1
+        if p.quiet == 0:
+            rows_at(p.at_orders, p.log_size, ORDER)[p.n_orders] = o
+            p.n_orders += 1
         o.state = 0
 
 
@@ -371,8 +388,9 @@ def send_intents(c: Any, p: Any, x: Any) -> None:
     """Send the intents of one row: each is logged, enters our own view, and is on its way to the exchange."""
     intents, log = intents_of(c), rows_at(p.at_intents, p.log_size, INTENT)
     for k in range(c.n_intents):
-        log[p.n_intents] = intents[k]
-        p.n_intents += 1
+        if p.quiet == 0:
+            log[p.n_intents] = intents[k]
+            p.n_intents += 1
         request(c, p, x, intents[k])
     c.n_intents = 0
 

@@ -9,11 +9,11 @@ from quantai.core.rows import SNAPSHOT, Rows
 from quantai.data.tape import Tape
 from quantai.venues.book import HAPPENED, RECEIVED, advance
 from quantai.venues.cells import Books
-from quantai.venues.tile_index import ENTRY, MOST_ENTRIES, build, leave, mark_times
+from quantai.venues.tile_index import ENTRY, HEADS, MOST_ENTRIES, build, leave, mark_times
 from quantai.venues.tiles import AFTER, I4, LIST, SPANS, SPREAD, STOOD, TILE, count_rows
 from quantai.venues.wire import NEVER
 
-TILE_ROWS = 8192
+TILE_ROWS = 4096
 """Rows of a tile: its index and the state of a variant share the processor's second cache."""
 
 
@@ -93,7 +93,8 @@ class Market:
             k, after=np.empty(n, AFTER), latest=np.empty(n * self._n, I4), row=np.empty(n, I4),
             touched=np.empty(MOST_ENTRIES * n, I4), entries=np.empty(MOST_ENTRIES * n, ENTRY),
             spots=np.empty(2 * MOST_ENTRIES * n + 1, I4), stood=np.empty(2 * MOST_ENTRIES * n + 1, STOOD),
-            reach=np.empty(2 * SPANS * n, I4), times=np.empty(n, "i8"), marks=np.empty(n + 1, I4),
+            heads=np.empty(HEADS * n, I4), reach=np.empty(2 * SPANS * n, I4), times=np.empty(n, "i8"),
+            marks=np.empty(n + 1, I4),
         )  # fmt: skip
 
     def _share(self, horizon: int) -> None:

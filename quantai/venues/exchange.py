@@ -32,19 +32,21 @@ _EXPIRED, _GTD = int64s(Kind.EXPIRED, Reason.GTD)
 def run_exchange(x: Any, until: int) -> None:
     """Process what happens at the exchange up to `until` (inclusive), or until reports must be fetched first.
 
-    At one instant: market rows, then expiries, then our requests in the order they were sent.
+    At one instant: market rows, then expiries, then our requests in the order they were sent. Where a replay ends, no
+    order expires after the last row: whether the exchange is run so far depends on what else is on its way.
     """
     while True:
         if x.ring - (x.end_report - x.first_report) < ROOM:
             return
         at = requests_of(x)[x.first_request].at if x.first_request < x.end_request else NEVER
-        stop = min(until, at, x.next_expiry)
+        expiry = x.next_expiry if x.next_expiry <= x.last or x.closing == 0 else NEVER
+        stop = min(until, at, expiry)
         if x.n_orders > 0 and not scan(x, stop):
             return
         if x.first_request < x.end_request and requests_of(x)[x.first_request].at < at:
             continue  # a stop has woken: it is the next to arrive
-        if x.n_orders > 0 and x.next_expiry <= stop:
-            expire(x, x.next_expiry, _EXPIRED, _GTD)
+        if x.n_orders > 0 and expiry <= stop:
+            expire(x, expiry, _EXPIRED, _GTD)
         elif at <= stop:
             serve(x, at)
         elif stop == until:

@@ -70,7 +70,7 @@ def compact(x: Any) -> None:
     for i in range(x.n_instruments):
         w = own[i]
         w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi = _FAR, -_FAR, _FAR, -_FAR
-    n = 0
+    n = stops = 0
     x.next_expiry = NEVER
     for k in range(x.n_orders):
         if rows[k].open <= 0:
@@ -81,6 +81,7 @@ def compact(x: Any) -> None:
         n += 1
         w = own[o.instrument]
         if o.stop != 0:
+            stops += 1
             w.buy_lo, w.buy_hi = -_FAR, _FAR  # every print concerns it
         elif o.side > 0:
             w.buy_lo, w.buy_hi = min(w.buy_lo, o.px), max(w.buy_hi, o.px)
@@ -88,7 +89,7 @@ def compact(x: Any) -> None:
             w.sell_lo, w.sell_hi = min(w.sell_lo, o.px), max(w.sell_hi, o.px)
         if o.expire > 0:
             x.next_expiry = min(x.next_expiry, o.expire)
-    x.n_orders = n
+    x.n_orders, x.n_stops = n, stops
 
 
 @uncounted

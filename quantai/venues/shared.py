@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import rows_at
+from quantai.core.memory import pasted, rows_at
 from quantai.core.rows import EVENT, Action
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
-from quantai.venues.matching import depth_of, match, resting_of, to_lots
+from quantai.venues.matching import compact, depth_of, fill, match, resting_of, rules_of, to_lots
+from quantai.venues.queue import on_level, on_print
 from quantai.venues.requests import answer
 from quantai.venues.tile_index import ALL, PRINTS
 from quantai.venues.tiles import (
@@ -21,6 +22,7 @@ from quantai.venues.tiles import (
     I4,
     MOST_EATEN,
     SPREAD,
+    STOOD,
     TILE,
     first_beyond,
     first_reached,
@@ -35,6 +37,9 @@ from quantai.venues.wire import requests_of
 MOST_LAID = 4096
 """Prices of one side that an order may walk over; beyond, the run is run by itself."""
 _CANCEL = int(Action.CANCEL)
+_MAKER = np.int64(1)
+_SEVERAL = -1
+"""More than one order is concerned, or an order by more than its level."""
 
 
 @uncounted
@@ -49,53 +54,83 @@ def aim(x: Any) -> None:
 
 
 @uncounted
-def next_meeting(t: Any, x: Any, i: int, until: int) -> int:
-    """Return the first row of the tile in [i, until) that can concern a resting order, else `until`.
-
-    That is a row in the list of its level, one that reaches its price from the other side, or, for a waiting stop, any
-    print.
-    """
-    spots, spread = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_spread, t.n_instruments, SPREAD)
-    rows = resting_of(x)
-    for n in range(x.n_orders):
-        o = rows[n]
-        place = o.next
-        while spots[place] < i:
-            place += 1
-        o.next = place
-        until = min(until, spots[place])
-        if o.stop != 0:
-            key = ALL
-        else:
-            # a level without a list has no prints in it either: they are met by how far they reach
-            key = reach_of(spread[o.instrument].base, o.side, o.px if place > 0 else o.px + o.side)
-        until = first_reached(t, o.instrument, o.side, key, i, until)
-    return until
-
-
-@uncounted
 def scan_shared(x: Any, stop: int, room: int) -> bool:
-    """Let our resting orders meet the rows up to `stop`, as `scan` does, going only to those that concern them."""
+    """Let our resting orders meet the rows up to `stop`, as `scan` does, going only to those that concern them.
+
+    Those are the rows in the list of an order's level, those that reach its price from the other side and, for a
+    waiting stop, all prints.
+    """
     t = rows_at(x.at_tile_x, 1, TILE)[0]
-    rows, depth = rows_at(x.at_rows_x, x.n_rows, EVENT), depth_of(x)
-    i, until = x.next_scan - t.first, first_beyond(t, x.next_scan, stop) - t.first
-    while i < until:
-        i = next_meeting(t, x, i, until)
-        if i == until:
+    rows, depth, orders = rows_at(x.at_rows_x, x.n_rows, EVENT), depth_of(x), resting_of(x)
+    spots = rows_at(t.at_spots, t.n_entries, I4)
+    i, end = x.next_scan - t.first, first_beyond(t, x.next_scan, stop) - t.first
+    reached = i - 1
+    while i < end:
+        if reached < i:
+            reached = first_reaching(t, x, i, end)
+        k, who = reached, _SEVERAL
+        for n in range(x.n_orders):
+            o = orders[n]
+            place = o.next
+            while spots[place] < i:
+                place += 1
+            o.next = place
+            if spots[place] <= k:
+                who = n if spots[place] < k else _SEVERAL
+                k = np.int64(spots[place])
+        if k >= end:
+            i = end
             break
-        r = rows[t.first + i]
-        i += 1
-        if match(x, r, depth[r.instrument]):
-            if x.n_orders == 0:
-                break
-            if x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop:
-                break
+        i = k + 1
+        if who != _SEVERAL and orders[who].stop == 0:
+            ended = meet(t, x, orders[who], k)
+        else:
+            ended = match(x, rows[t.first + k], depth[rows[t.first + k].instrument])
+        if ended and (x.n_orders == 0 or is_due(x, stop)):
+            break
         if x.ring - (x.end_report - x.first_report) < room:
             x.next_scan = t.first + i
-            x.done = r.ts_exch - 1
+            x.done = rows[t.first + k].ts_exch - 1
             return False
     x.next_scan = t.first + i
     return True
+
+
+@pasted
+def is_due(x: Any, stop: int) -> bool:
+    """Say whether a request waits that arrives before `stop`: that of a stop that has woken."""
+    return x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop
+
+
+@uncounted
+def first_reaching(t: Any, x: Any, i: int, end: int) -> int:
+    """Return the first row of the tile in [i, end) that reaches one of our orders from the other side, else `end`."""
+    orders, spread = resting_of(x), rows_at(t.at_spread, t.n_instruments, SPREAD)
+    for n in range(x.n_orders):
+        o = orders[n]
+        # a level without a list has no prints in it either: they are met by how far they reach
+        px = o.px if o.next > 0 else o.px + o.side
+        key = ALL if o.stop != 0 else reach_of(spread[o.instrument].base, o.side, px)
+        end = first_reached(t, o.instrument, o.side, key, i, end)
+    return end
+
+
+@uncounted
+def meet(t: Any, x: Any, o: Any, k: int) -> bool:
+    """Let an order meet row `k`, next in the list of its level, as `match` does; returns whether it ended."""
+    rules, e = rules_of(x)[o.instrument], rows_at(t.at_stood, t.n_entries, STOOD)[o.next]
+    if e.shown == k:
+        if e.lots >= 0.0:
+            on_level(rules.queue, rules.power, o, e.lots)
+        return False
+    past = on_print(rules.queue, o, e.lots, e.lots)
+    if past > 0:
+        lots = min(past, o.open) if rules.partial else o.open
+        fill(x, o, lots, o.px, rows_at(t.at_times, t.n, I8)[k], _MAKER)
+        if o.open == 0:
+            compact(x)
+            return True
+    return False
 
 
 @uncounted
@@ -104,7 +139,8 @@ def serve_shared(x: Any, at: int) -> None:
     t = rows_at(x.at_tile_x, 1, TILE)[0]
     depth, cells = depth_of(x), rows_at(x.at_cells, x.n_cells, F8)
     keys = rows_at(x.at_keys, x.n_cells, I8)
-    x.next_book = first_beyond(t, max(x.next_book, t.first), at)
+    # resting orders have met all rows up to now
+    x.next_book = x.next_scan if x.n_orders > 0 else first_beyond(t, t.first, at)
     x.next_scan = x.next_book
     k = x.next_book - t.first - 1
     requests = requests_of(x)

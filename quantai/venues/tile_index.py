@@ -8,14 +8,17 @@ from quantai.core.compiled import uncounted
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, TRASH, advance, apply, at_clock, cell_of
+from quantai.venues.matching import to_lots
 from quantai.venues.tiles import AFTER, FAR, I4, LIST, SPANS, SPREAD, STOOD, latest_of, place_of, qty_at, reach_of
 from quantai.venues.wire import NEVER
 
-ENTRY = np.dtype([("qty", "f8"), ("row", "i4"), ("cell", "i4")])
-"""A row and a cell it concerns, with what stands there after it; a row that only printed there is its complement."""
+ENTRY = np.dtype([("qty", "f8"), ("lots", "f8"), ("row", "i4"), ("list", "i4")])
+"""A row and a list it concerns, as STOOD has it; a row that only printed there is its complement."""
 
 MOST_ENTRIES = 3
 """Cells that one row can concern."""
+HEADS = 8
+"""Heads of lists there is room for, a row."""
 PRINTS = TRASH
 """The cell that stands for all prints: a waiting stop hears every one."""
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int64s(Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE)
@@ -41,23 +44,27 @@ def build(t: Any) -> None:
         no_bids, no_asks = (after[here - 1].no_bids, after[here - 1].no_asks) if s.n > 0 else (-1, -1)
         to_buy = to_sell = FAR
         if kind == _QUOTE and d.quotes:
-            note(t, k, cell_of(d, keys, side, d.ask if side < 0 else d.bid), 0.0)
+            best = d.ask if side < 0 else d.bid
+            if best != p:
+                note(t, k, cell_of(d, keys, side, best), 0.0, np.nan)
         at = apply(d, cells, keys, r)
         if kind == _TRADE:
-            note(t, ~k, PRINTS, 0.0)
+            lots = to_lots(d, r.qty)
+            note(t, ~k, PRINTS, 0.0, lots)
             if side <= 0:
                 cell = cell_of(d, keys, 1, p)
-                note(t, ~k, cell, cells[cell])
+                note(t, ~k, cell, cells[cell], lots)
                 to_buy = reach_of(s.base, 1, p + 1)
             if side >= 0:
                 cell = cell_of(d, keys, -1, p)
-                note(t, ~k, cell, cells[cell])
+                note(t, ~k, cell, cells[cell], lots)
                 to_sell = reach_of(s.base, -1, p - 1)
         elif kind == _LEVEL or (kind == _QUOTE and d.quotes):
             at = at if kind == _LEVEL else cell_of(d, keys, side, p)
+            alive = r.qty >= d.half
             if at != TRASH:
-                note(t, k, at, cells[at])
-            if r.qty >= d.half:
+                note(t, k, at, cells[at], to_lots(d, r.qty) if alive else 0.0)
+            if alive:
                 to_buy = reach_of(s.base, 1, p) if side <= 0 else FAR
                 to_sell = reach_of(s.base, -1, p) if side >= 0 else FAR
         elif kind == _CLEAR:
@@ -102,17 +109,18 @@ def spread_rows(t: Any) -> None:
 
 
 @pasted
-def note(t: Any, row: int, cell: int, qty: float) -> None:
+def note(t: Any, row: int, cell: int, qty: float, lots: float) -> None:
     """Add an entry, unless nobody can read its cell."""
     if cell != EMPTY:
-        e = rows_at(t.at_entries, MOST_ENTRIES * t.room, ENTRY)[t.n_entries]
-        e.qty, e.row, e.cell = qty, row, cell
-        t.n_entries += 1
         entries = rows_at(t.at_lists, t.n_cells, LIST)[cell]
         if entries.n == 0:
             rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)[t.n_touched] = cell
+            entries.number = t.n_touched
             t.n_touched += 1
         entries.n += 1
+        e = rows_at(t.at_entries, MOST_ENTRIES * t.room, ENTRY)[t.n_entries]
+        e.qty, e.lots, e.row, e.list = qty, lots, row, entries.number
+        t.n_entries += 1
 
 
 @uncounted
@@ -120,25 +128,44 @@ def sort_entries(t: Any) -> None:
     """Bring the entries into lists by cell, each in the order of rows and closed by FAR; list 0 is empty."""
     entries, noted = rows_at(t.at_entries, MOST_ENTRIES * t.room, ENTRY), t.n_entries
     lists, touched = rows_at(t.at_lists, t.n_cells, LIST), rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)
-    t.n_entries = noted + t.n_touched + 1
+    t.n_entries, n = noted + t.n_touched + 1, t.n_touched
     spots, stood = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_stood, t.n_entries, STOOD)
+    # stretches of 32 rows or, where the tile has many lists, so long that their heads take no more than the entries
+    stretch = 5
+    while ((t.n >> stretch) + 2) * n > HEADS * t.room:
+        stretch += 1
+    t.stretch = stretch
+    heads = rows_at(t.at_heads, HEADS * t.room, I4)
     spots[0] = FAR
     at = 1
-    for j in range(t.n_touched):
+    for j in range(n):
         of = lists[touched[j]]
-        of.first = at
+        of.first = heads[j] = at
         at += of.n + 1
         spots[at - 1] = FAR
-        of.n = 0
+    done = carry(heads, n, -1, 0)
     for j in range(noted):
         e = entries[j]
-        of = lists[e.cell]
-        at = of.first + of.n
         printed = e.row < 0
-        spots[at] = ~e.row if printed else e.row
-        stood[at].qty = e.qty
-        stood[at].shown = (stood[at - 1].shown if of.n > 0 else -1) if printed else e.row
-        of.n += 1
+        k = ~e.row if printed else e.row
+        done = carry(heads, n, done, k >> stretch)
+        at = heads[(done + 1) * n + e.list]
+        heads[(done + 1) * n + e.list] = at + 1
+        spots[at] = k
+        stood[at].qty, stood[at].lots, stood[at].shown = e.qty, e.lots, k
+        if printed:
+            stood[at].shown = stood[at - 1].shown if at > heads[e.list] else -1
+    carry(heads, n, done, t.n >> stretch)
+
+
+@pasted
+def carry(heads: Any, n: int, done: int, stretch: int) -> int:
+    """Begin every stretch up to `stretch` where the one before it ended; the heads behind the last move with it."""
+    while done < stretch:
+        done += 1
+        for j in range(n):
+            heads[(done + 1) * n + j] = heads[done * n + j]
+    return done
 
 
 @uncounted
@@ -157,19 +184,19 @@ def mark_times(t: Any) -> None:
     if t.n == 0:
         t.n_marks = 0
         return
-    for k in range(t.n):
-        times[k] = at_clock(rows[t.first + k], t.clock)
-    t.since, t.shift = times[0], 0
-    while (times[t.n - 1] - t.since) >> t.shift >= t.n:
-        t.shift += 1
-    t.n_marks = ((times[t.n - 1] - t.since) >> t.shift) + 1
-    marks = rows_at(t.at_marks, t.n_marks + 1, I4)
-    stretch = 0
-    for k in range(t.n):
-        while stretch <= (times[k] - t.since) >> t.shift:
+    n, first, clock = t.n, t.first, t.clock
+    for k in range(n):
+        times[k] = at_clock(rows[first + k], clock)
+    since, shift = times[0], 0
+    while (times[n - 1] - since) >> shift > n >> 1:
+        shift += 1
+    t.since, t.shift, t.n_marks = since, shift, ((times[n - 1] - since) >> shift) + 1
+    marks, stretch = rows_at(t.at_marks, t.n_marks + 1, I4), 0
+    for k in range(n):
+        while stretch <= (times[k] - since) >> shift:
             marks[stretch] = k
             stretch += 1
-    marks[t.n_marks] = t.n
+    marks[stretch] = n
 
 
 @uncounted

@@ -29,11 +29,12 @@ AFTER = np.dtype(
 )
 """The book of a row's instrument after that row."""
 
-LIST = np.dtype([("first", "i4"), ("n", "i4")])
-"""Where the entries of a cell stand among all of the tile; both 0 for a cell the tile does not concern."""
+LIST = np.dtype([("first", "i4"), ("n", "i4"), ("number", "i4"), ("_pad", "i4")])
+"""Where the entries of a cell stand among all of the tile; all 0 for a cell the tile does not concern."""
 
-STOOD = np.dtype([("qty", "f8"), ("shown", "i4"), ("_pad", "i4")])
-"""What stands in a cell after an entry, and the latest row (of the tile) that wrote it, -1 for none in the tile."""
+STOOD = np.dtype([("qty", "f8"), ("lots", "f8"), ("shown", "i4"), ("_pad", "i4")])
+"""An entry: what stands in the cell after it, the lots that its row shows or prints (NaN: it concerns no order), and
+the latest row (of the tile) that wrote the cell, -1 for none in the tile."""
 
 SPREAD = np.dtype([("first", "i8"), ("n", "i8"), ("base", "i8")])
 """An instrument: where its rows stand among those by instrument, how many, and the price (ticks) reach is told from."""
@@ -64,6 +65,8 @@ TILE = np.dtype(
         ("n_entries", "i8"),
         ("at_spots", "u8"),  # by list: the row of each entry, and FAR behind the last
         ("at_stood", "u8"),
+        ("at_heads", "u8"),  # by stretch of rows and list: its first entry from there on
+        ("stretch", "i8"),  # 2**stretch rows
         ("at_reach", "u8"),  # by side, span and place in `after`
         ("room", "i8"),  # rows there is memory for
         ("at_times", "u8"),
@@ -140,13 +143,14 @@ def latest_of(t: Any, k: int, instrument: int) -> int:
 def place_of(t: Any, cell: int, k: int) -> int:
     """Return the place of the first entry of a cell beyond row `k`; that of FAR when there is none."""
     spots, entries = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_lists, t.n_cells, LIST)[cell]
-    lo, n = np.int64(entries.first), np.int64(entries.n)
-    while n > 0:
-        half = n >> 1
-        beyond = spots[lo + half] > k
-        lo = lo if beyond else lo + half + 1
-        n = half if beyond else n - half - 1
-    return lo
+    place = np.int64(entries.first)
+    if entries.n > 0 and k >= 0:
+        # no other list is looked at, so the memory may be taken for as long as this needs it
+        at = (k >> t.stretch) * t.n_touched + entries.number
+        place = np.int64(rows_at(t.at_heads, at + 1, I4)[at])
+        while spots[place] <= k:
+            place += 1
+    return place
 
 
 @uncounted
@@ -173,9 +177,9 @@ def qty_at(t: Any, side: int, cell: int, place: int, latest: int) -> float:
 def shown_since(t: Any, e: Any, k: int) -> bool:
     """Say whether the venue has shown a level anew by row `k` of the tile since a run took from it."""
     place, since = place_of(t, e.cell, k), max(e.row - t.first, 0)
-    if place > rows_at(t.at_lists, t.n_cells, LIST)[e.cell].first:
-        if rows_at(t.at_stood, t.n_entries, STOOD)[place - 1].shown >= since:
-            return True
+    listed = place > rows_at(t.at_lists, t.n_cells, LIST)[e.cell].first
+    if listed and rows_at(t.at_stood, t.n_entries, STOOD)[place - 1].shown >= since:
+        return True
     return emptied_at(t, e.side, latest_of(t, k, e.instrument)) >= since
 
 

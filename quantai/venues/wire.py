@@ -92,7 +92,7 @@ SIM = np.dtype(
         ("next_book", "i8"),  # first row not in the exchange's own book, once there is one
         ("last", "i8"),  # the latest exchange instant of the rows fed
         ("round_trip", "i8"),  # the longest there and back, as the rules have it
-        ("closing", "i8"),  # one round trip beyond the last row fed: no timer fires later
+        ("closing", "i8"),  # one round trip beyond the last row fed: no timer fires later; 0 = time has no end
         ("horizon", "i8"),  # rows before this instant have all been fed
         ("done", "i8"),  # the exchange has processed everything up to here, inclusive
         ("next_expiry", "i8"),
@@ -102,6 +102,7 @@ SIM = np.dtype(
         ("n_instruments", "i8"),
         ("n_cells", "i8"),
         ("n_orders", "i8"),
+        ("n_stops", "i8"),  # of them wait as stops
         ("max_orders", "i8"),
         ("entry_least", "i8"),
         ("response_least", "i8"),

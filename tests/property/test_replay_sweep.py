@@ -1,5 +1,10 @@
 """A replay sweep is the replays it stands for: variants that share a market end in the same state, to the byte."""
 
+import os
+import signal
+import threading
+import time
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -9,7 +14,7 @@ import quantai as qa
 from quantai.backtest import tick_market
 from quantai.backtest.tick_lanes import TickLanes, tick_kernel
 from quantai.backtest.tick_run import TickRun
-from quantai.core.rows import TIF, Kind
+from quantai.core.rows import EVENT, TIF, Kind, zeros
 from quantai.data.tape import Tape
 from quantai.strategy.base import fields_of
 from quantai.strategy.examples import Quote
@@ -87,6 +92,38 @@ class Taker(qa.Strategy):
             ctx.sell(2 * self.size, limit=max(book.bid - 0.2, 0.1), instrument=i)
 
 
+class Guarded(qa.Strategy):
+    """Only a timer: stops, stop-limits and trailing stops of every kind, moved, canceled and left to lapse."""
+
+    every: int = 3
+    size: float = 0.02
+    n: int = qa.state(0)
+    last: int = qa.state(0)
+    kept: int = qa.state(0)
+
+    def on_start(self, ctx):
+        ctx.every(170)
+
+    def on_timer(self, ctx):
+        self.n += 1
+        i, px = self.n % 2, ctx.price(self.n % 2)
+        if px < 50.0:
+            return
+        if self.n % 3 == 0:
+            self.last = ctx.buy(0.003, stop=px + 0.2, instrument=i, expire_ts=ctx.now + 900)
+        if self.n % 4 == 1:
+            self.last = ctx.sell(self.size, trail=0.3, instrument=i)
+        if self.n % 5 == 2:
+            self.kept = ctx.sell(0.004, stop=px - 0.1, limit=px - 0.2, instrument=i, reduce_only=self.every == 1)
+        if self.n % 6 == self.every:
+            ctx.replace(self.last, 0.005, stop=px + 0.1)
+            ctx.replace(self.kept, 0.002, limit=px - 0.1, stop=px - 0.3)
+        if self.n % 11 == 0:
+            ctx.cancel(self.last)
+        if self.n % 2 == 0:
+            ctx.quote(i, qa.BUY, ctx.book(i).bid_ticks, 0.003)
+
+
 GRID = [{"every": every, "size": size} for every, size in ((1, 0.02), (5, 0.003))]
 
 
@@ -134,7 +171,7 @@ def state_of(run, k=None):
         if not name.startswith("at_"):
             out[f"ctx {name}"] = ctx[name][at].tobytes()
     for name in local.dtype.names:
-        if not name.startswith(("at_", "n_")) or name == "n_fill_reports":
+        if not name.startswith(("at_", "n_", "quiet")) or name == "n_fill_reports":
             out[name] = local[name][at].tobytes()
     for name in ("next_expiry", "n_orders", "sent", "reported"):
         out[name] = sim[name][at].tobytes()
@@ -157,7 +194,7 @@ def assert_same(strategy, tape, venues_, variants):
     return fills, int(lanes.lost.sum())
 
 
-@pytest.mark.parametrize("strategy", [Busy, Taker])
+@pytest.mark.parametrize("strategy", [Busy, Taker, Guarded])
 @given(rows=tick_rows(min_size=20, max_size=300), venue=venues, tile=st.integers(1, 90), data=st.data())
 @settings(max_examples=25)
 def test_shared_books_change_nothing(strategy, rows, venue, tile, data):
@@ -181,6 +218,30 @@ def test_generated_ticks(exchange):
     venue = SimVenue(queue="power_prob", exchange=exchange, maker_bps=-0.5, taker_bps=7.0)
     fills, lost = assert_same(Quote, tape, [venue], [{"offset": k, "qty": q} for k in (0, 1, 7) for q in (0.01, 0.5)])
     assert (fills > 500, lost) == (True, 0)
+
+
+def test_a_stop_wakes_on_the_book_of_its_instant():
+    """Not on the one received since: reports take longer here than the market does."""
+    rows = zeros(6, EVENT)
+    rows["kind"] = [Kind.LEVEL, Kind.LEVEL, Kind.TRADE, Kind.TRADE, Kind.LEVEL, Kind.TRADE]
+    rows["ts_exch"] = [0, 0, 100, 400, 420, 900]
+    rows["ts_recv"] = rows["ts_exch"] + 20
+    rows["side"] = [1, -1, -1, -1, 1, -1]
+    rows["px_ticks"] = [999, 1001, 999, 999, 1000, 999]
+    rows["px"], rows["qty"], rows["seq"] = rows["px_ticks"] / 10, 0.5, np.arange(1, 7)
+
+    class Stop(qa.Strategy):
+        sent: int = qa.state(0)
+
+        def on_trade(self, ctx, trade):
+            if self.sent == 0:
+                self.sent = ctx.sell(0.01, stop=99.9)
+                ctx.sell(0.01, stop=99.9, limit=99.0, tif=TIF.GTC)
+
+    tape = Tape.from_events(rows, TWO)
+    venue = SimVenue(latency=Latency(entry_ns=200, response_ns=300))
+    assert assert_same(Stop, tape, [venue], [{}]) == (2, 0)
+    assert qa.replay(Stop(), tape, venue).fill_rows["px_ticks"].tolist() == [999, 999]
 
 
 class Eater(qa.Strategy):
@@ -224,3 +285,79 @@ def test_a_variant_that_eats_more_than_is_remembered_runs_by_itself(monkeypatch)
         result, row = swept.run(k), swept.frame().iloc[k]
         assert (len(result.fill_rows), result.positions["BTC-USDT-PERP"]) == (row["fills"], row["position"])
         assert result.equity["equity"].iloc[-1] - result.cash == row["pnl"]
+
+
+def differences(swept):
+    """The variants of a sweep over a tape whose statistics are not those of their replays."""
+    out = []
+    for k, row in swept.frame().iterrows():
+        result = swept.run(k)
+        same = (row["fills"], row["submits"], row["cancels"]) == (
+            len(result.fill_rows), result.submits, result.cancels
+        )  # fmt: skip
+        same = same and (row["fees"], row["volume"]) == (result.fee, result.volume)
+        if not (same and row["pnl"] == result.equity_rows["equity"][-1] - result.cash):
+            out.append(k)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("how", "n"),
+    [
+        ({"variants": [{"offset": 3}, {"qty": 0.5}, {"offset": 1, "venue": 1}]}, 3),
+        ({"engine": "random", "n": 5, "seed": 3, "offset": range(9), "qty": (0.01, 0.3)}, 5),
+        ({"engine": "optuna", "n": 6, "seed": 1, "by": "pnl", "offset": range(9)}, None),
+    ],
+)
+def test_variants_chosen_in_every_way_are_their_replays(how, n):
+    if how.get("engine") == "optuna":
+        pytest.importorskip("optuna")
+    tape = gen_ticks.tape(6_000, 3)
+    swept = qa.sweep(Quote, tape, venue=[SimVenue(), SimVenue(queue="front", maker_bps=1.0)], threads=2, **how)
+    assert len(swept) == (n or len(swept)) > 1
+    assert swept.frame()["fills"].sum() > 100
+    assert differences(swept) == []
+
+
+def test_ctrl_c_keeps_the_variants_that_are_done(monkeypatch):
+    """The second block is interrupted; the thread that runs it goes on only once the main thread knows."""
+    from quantai.backtest import tick_variants
+
+    tape = gen_ticks.tape(12_000, 3)
+    monkeypatch.setattr(tick_variants, "LANES", 2)
+    monkeypatch.setattr(tick_market, "TILE_ROWS", 3_000)
+    move, started, known = TickLanes.move, [], threading.Event()
+
+    def interrupted(self, horizon, n):
+        started.append(n)
+        if known.is_set():
+            time.sleep(0.2)  # the main thread has only to say stop
+        elif sum(started) > 2 * len(self.horizons()) + 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert known.wait(120)
+        move(self, horizon, n)
+
+    def told(*_):
+        known.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, told)
+    try:
+        monkeypatch.setattr(TickLanes, "move", interrupted)
+        swept = qa.sweep(Quote, tape, offset=range(8), threads=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.undo()
+    assert 2 <= len(swept) < swept.asked == 8
+    assert differences(swept) == []
+
+
+def test_a_sweep_over_a_tape_is_tested_against_luck():
+    pytest.importorskip("arch")
+    tape = gen_ticks.tape(20_000, 5)
+    swept = qa.sweep(Quote, tape, offset=range(3))
+    found = qa.data_snooping(swept, every=None, reps=100)
+    assert (found.variants, found.benchmark) == (3, "cash")
+    assert 0.0 <= found.spa <= 1.0
+    with pytest.raises(qa.InputError, match="over bars"):
+        qa.data_snooping(swept, "hold", every="1s")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quantai.backtest.sweep import Sweep
+from quantai.backtest.swept import Swept
 from quantai.core.errors import DataError, InputError, MissingExtra
 from quantai.data.bars import Bars
 from quantai.report.returns import Floats
@@ -56,7 +57,7 @@ class Snooping:
 
 
 def data_snooping(
-    swept: Sweep | pd.DataFrame | Any,
+    swept: Swept | pd.DataFrame | Any,
     benchmark: Any = None,
     *,
     every: str | None = "1D",
@@ -67,9 +68,10 @@ def data_snooping(
 ) -> Snooping:
     """Test whether the best of many variants beats a benchmark by more than the luck of having tried so many.
 
-    `swept` is a Sweep, whose variants are run again for their returns over `every` span (None: each bar), or returns as
-    a frame or array, one column a variant. `benchmark` is None (cash: a return of zero), "hold" (the bars' instruments
-    bought at equal weights and held, for a Sweep) or returns of the same length. Resampled are blocks of returns of
+    `swept` is a sweep over bars or a tape, whose variants are run again for their returns over `every` span (None: each
+    bar, or sample of a replay's equity), or returns as a frame or array, one column a variant. `benchmark` is None
+    (cash: a return of zero), "hold" (the bars' instruments bought at equal weights and held, for a sweep over bars) or
+    returns of the same length. Resampled are blocks of returns of
     mean length `block` (see `block_length`), `reps` times (stationary bootstrap).
 
     Sources: Hansen, "A Test for Superior Predictive Ability", Journal of Business & Economic Statistics 23(4), 2005;
@@ -82,7 +84,7 @@ def data_snooping(
 
     Raises MissingExtra without `arch` (extra `research`), InputError or DataError with one line that says why.
     """
-    returns = swept.returns(every=every) if isinstance(swept, Sweep) else pd.DataFrame(swept)
+    returns = swept.returns(every=every) if isinstance(swept, Swept) else pd.DataFrame(swept)
     against, name = benchmark_of(swept, benchmark, returns)
     return against_luck(returns, against, name, size=size, reps=reps, block=block, seed=seed)
 
@@ -169,7 +171,7 @@ def benchmark_of(swept: Any, benchmark: Any, frame: pd.DataFrame) -> tuple[Float
         return np.zeros(len(frame)), "cash"
     if isinstance(benchmark, str):
         if benchmark != "hold" or not isinstance(swept, Sweep):
-            raise InputError(f"benchmark is None, 'hold' (with a Sweep) or returns, got {benchmark!r}")
+            raise InputError(f"benchmark is None, 'hold' (with a sweep over bars) or returns, got {benchmark!r}")
         return _held(swept.bars, frame.index), "buy and hold"
     if isinstance(benchmark, pd.Series) and isinstance(frame.index, pd.DatetimeIndex):
         benchmark = benchmark.reindex(frame.index)
