@@ -61,7 +61,7 @@ def scan_shared(x: Any, stop: int, room: int) -> bool:
     waiting stop, all prints.
     """
     t = rows_at(x.at_tile_x, 1, TILE)[0]
-    rows, depth, orders = rows_at(x.at_rows_x, x.n_rows, EVENT), depth_of(x), resting_of(x)
+    rows, orders = rows_at(x.at_rows_x, x.n_rows, EVENT), resting_of(x)
     spots = rows_at(t.at_spots, t.n_entries, I4)
     i, end = x.next_scan - t.first, first_beyond(t, x.next_scan, stop) - t.first
     reached = i - 1
@@ -85,7 +85,8 @@ def scan_shared(x: Any, stop: int, room: int) -> bool:
         if who != _SEVERAL and orders[who].stop == 0:
             ended = meet(t, x, orders[who], k)
         else:
-            ended = match(x, rows[t.first + k], depth[rows[t.first + k].instrument])
+            r = rows[t.first + k]
+            ended = match(x, r.kind, r.instrument, r.side, r.px_ticks, r.qty, r.ts_exch)
         if ended and (x.n_orders == 0 or is_due(x, stop)):
             break
         if x.ring - (x.end_report - x.first_report) < room:
