@@ -42,7 +42,7 @@ class ReplaySweep(Swept):
         which = list(range(len(self)) if variants is None else variants)
         columns = dict[int, Any]()
         for k in which:
-            equity = self.run(k).equity["equity"]
+            equity: Any = self.run(k).equity["equity"]
             equity = equity[~equity.index.duplicated(keep="last")]
             columns[k] = equity if every is None else equity.resample(every, label="right", closed="right").last()
         return pd.DataFrame(columns).ffill().pct_change().iloc[1:].rename_axis(columns="variant")

@@ -36,7 +36,7 @@ class Market:
         self.depth, self.cells, self.keys = books.depth, books.cells, books.keys
         self._n = len(tape.instruments)
         self.tiles: Rows = np.zeros(2, TILE)
-        self._tables: list[dict[str, Rows]] = [{}, {}]
+        self._tables: list[dict[str, Any]] = [{}, {}]
         for k, (of, clock) in enumerate(((self.rows, RECEIVED), (self.rows_x, HAPPENED))):
             t = self.tiles[k]
             t["at_rows"], t["n_rows"], t["clock"] = of.ctypes.data, len(of), clock
@@ -46,7 +46,7 @@ class Market:
                 cells_end=books.cells.copy(), lists=np.zeros(len(books.cells), LIST), spread=np.zeros(self._n, SPREAD),
             )  # fmt: skip
 
-    def _put(self, k: int, **tables: Rows) -> None:
+    def _put(self, k: int, **tables: Any) -> None:
         """Point a tile to its tables, and keep them."""
         for name, table in tables.items():
             self._tables[k][name] = table

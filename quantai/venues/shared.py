@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import pasted, rows_at
+from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Action
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
 from quantai.venues.matching import compact, depth_of, fill, match, resting_of, rules_of, to_lots
@@ -37,7 +37,7 @@ from quantai.venues.wire import requests_of
 MOST_LAID = 4096
 """Prices of one side that an order may walk over; beyond, the run is run by itself."""
 _CANCEL = int(Action.CANCEL)
-_MAKER = np.int64(1)
+(_MAKER,) = int64s(1)
 _SEVERAL = -1
 """More than one order is concerned, or an order by more than its level."""
 
@@ -77,7 +77,7 @@ def scan_shared(x: Any, stop: int, room: int) -> bool:
             o.next = place
             if spots[place] <= k:
                 who = n if spots[place] < k else _SEVERAL
-                k = np.int64(spots[place])
+                k = int(spots[place])
         if k >= end:
             i = end
             break

@@ -143,11 +143,11 @@ def latest_of(t: Any, k: int, instrument: int) -> int:
 def place_of(t: Any, cell: int, k: int) -> int:
     """Return the place of the first entry of a cell beyond row `k`; that of FAR when there is none."""
     spots, entries = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_lists, t.n_cells, LIST)[cell]
-    place = np.int64(entries.first)
+    place = int(entries.first)
     if entries.n > 0 and k >= 0:
         # no other list is looked at, so the memory may be taken for as long as this needs it
         at = (k >> t.stretch) * t.n_touched + entries.number
-        place = np.int64(rows_at(t.at_heads, at + 1, I4)[at])
+        place = int(rows_at(t.at_heads, at + 1, I4)[at])
         while spots[place] <= k:
             place += 1
     return place
@@ -159,7 +159,7 @@ def emptied_at(t: Any, side: int, latest: int) -> int:
     if t.cleared == 0 or latest < 0:
         return -1
     a = rows_at(t.at_after, t.n, AFTER)[latest]
-    return np.int64(a.no_bids if side > 0 else a.no_asks)
+    return int(a.no_bids if side > 0 else a.no_asks)
 
 
 @uncounted
@@ -259,4 +259,4 @@ def first_reached(t: Any, instrument: int, side: int, key: int, i: int, until: i
             span -= 1
     if lo == hi:
         return until
-    return lo if t.n_instruments == 1 else np.int64(rows_at(t.at_row, t.n, I4)[lo])
+    return lo if t.n_instruments == 1 else int(rows_at(t.at_row, t.n, I4)[lo])
