@@ -1,11 +1,7 @@
 """Fees: what a venue says was paid for an execution, beside its report, is booked with it and goes where it goes."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from quantai.core.rows import Rows
-from quantai.venues.venue import FEE
+from collections.abc import Sequence
 
 
 def read_fee(said: str, currencies: Sequence[str]) -> tuple[float, int] | str:
@@ -26,10 +22,3 @@ def read_fee(said: str, currencies: Sequence[str]) -> tuple[float, int] | str:
     except ValueError:
         qty = math.nan
     return (qty, currencies.index(currency)) if math.isfinite(qty) else f"a fee of {said!r} is no amount"
-
-
-def fee_row(oms: Any, report: Any, texts: Iterable[tuple[str, str]]) -> tuple[Rows | None, str]:
-    """Return no row, since fees are booked with their execution, and in words why a fee that was said could not be."""
-    said = dict(texts).get(FEE, "")
-    read = read_fee(said, oms.portfolio.currencies) if said else ""
-    return None, read if isinstance(read, str) else ""

@@ -20,14 +20,14 @@ from quantai.execution.agree import at_work, differing_money, differing_orders, 
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.claims import claim
 from quantai.execution.controls import ALL, Control, control, ended
-from quantai.execution.fees import fee_row
+from quantai.execution.fees import read_fee
 from quantai.execution.floor import ROUNDS, Floor
 from quantai.execution.gate import NEVER
 from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
 from quantai.execution.outgoing import LOCAL
 from quantai.execution.retrace import FLOOR
 from quantai.execution.session import Session
-from quantai.venues.venue import Venue
+from quantai.venues.venue import FEE, Venue
 
 _log = logging.getLogger(__name__)
 NO_BARS = zeros(0, BAR)
@@ -183,16 +183,15 @@ class Loop:
             await self._ask(self.floor.hear(step.events))
             events = step.events
             if len(events) and bool(((events["kind"] == Kind.FILL) & (events["flags"] & LOCAL == 0)).any()):
-                await self._pay(one[0], texts)
+                self._check_fee(dict(texts).get(FEE, ""))
             texts = ()
 
-    async def _pay(self, report: Any, texts: Iterable[tuple[str, str]]) -> None:
-        row, trouble = fee_row(self.oms, report, texts)
-        if trouble:
+    def _check_fee(self, said: str) -> None:
+        """Count a fee that the order management could not book."""
+        trouble = read_fee(said, self.oms.portfolio.currencies) if said else ""
+        if isinstance(trouble, str) and trouble:
             self.counts.fees_left_out += 1
             _log.warning("%s", trouble)
-        if row is not None:
-            await self.adjust(row)
 
     async def _link(self, venue: str, status: Status) -> None:
         if status is Status.DISCONNECTED:

@@ -20,7 +20,6 @@ from quantai.execution.agree import at_work
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.continuation import continued, has_begun, recovered, stopped_by_its_end
 from quantai.execution.controls import Control
-from quantai.execution.fees import fee_row
 from quantai.execution.floor import Floor
 from quantai.execution.loop import NO_BARS, Loop, Pace
 from quantai.execution.oms import OMS
@@ -46,7 +45,7 @@ from quantai.execution.sources import (
 )
 from quantai.feeds import CryptoFeed
 from quantai.feeds.venues import channels as offered
-from quantai.journal import EventStore, StoreReader, Stream, describe_run
+from quantai.journal import EventStore, describe_run
 from quantai.portfolio.desks import Desk
 from quantai.strategy.place import defined
 from quantai.venues.paper import Paper
@@ -231,14 +230,7 @@ class Trading:
         return found
 
     async def _resume(self, loop: Loop, instruments: Instruments) -> None:
-        """The first rows after an interruption: a fee that was cut off, and books that nobody followed meanwhile."""
-        with StoreReader(self.plan.journal) as reader:
-            last = reader.rows(Stream.REPORT, start=loop.oms.seq)
-            texts = [(t.field, t.text) for t in reader.texts(start=loop.oms.seq)]
-        if len(last) and last["kind"][-1] == Kind.FILL:
-            row, _ = fee_row(loop.oms, last[-1], texts)
-            if row is not None:
-                await loop.adjust(row)
+        """The first rows after an interruption: nobody followed the books meanwhile."""
         gone = zeros(len(instruments), EVENT)
         gone["kind"], gone["aux"], gone["instrument"] = Kind.STATUS, Status.DISCONNECTED, np.arange(len(instruments))
         gone["ts_exch"] = gone["ts_recv"] = loop.now
