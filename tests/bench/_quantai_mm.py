@@ -6,6 +6,7 @@ import time
 START = time.perf_counter()
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def main() -> None:
         json.dumps(
             {
                 "rows_per_cpu_s": round(rows / min(cpu[1:] or cpu)),
+                "median_rows_per_cpu_s": round(rows / statistics.median(cpu[1:] or cpu)),
                 "call_rows_per_cpu_s": round(rows / min(called[1:] or called)),
                 "whole_program_s": whole,
                 "submits": result.submits,

@@ -2,12 +2,12 @@
 
 The case: quote both sides every 100 ms, 0.01 BTC, at most 0.1 BTC either way; 2 ms to the venue and 2 ms back; maker
 -0.5 bp, taker 7 bp. Rows per second of processor time are those of the best of `runs` runs in one process, the first
-left out, of the event loop alone on both sides (`call_rows_per_cpu_s` is our whole call, with its result). A whole
-program is a fresh process from its start to its first result, the better of two, data on disk in each side's own
-format; our kernels come from the cache on disk, hftbacktest compiles at each start. `--case feed` reads the book every
-100 ms and sends nothing, and `--case trades` does that on a tape of nothing but trades. NautilusTrader's two engines
-are slower by so much that they get the first `nautilus` rows only (0 leaves them out); their fills follow other rules,
-so only their rates are shown.
+left out, of the event loop alone on both sides; `ratio_of_medians` compares the medians of the same runs instead, and
+`call_rows_per_cpu_s` is our whole call, with its result. A whole program is a fresh process from its start to its first
+result, the better of two, data on disk in each side's own format; our kernels come from the cache on disk, hftbacktest
+compiles at each start. `--case feed` reads the book every 100 ms and sends nothing, and `--case trades` does that on a
+tape of nothing but trades. NautilusTrader's two engines are slower by so much that they get the first `nautilus` rows
+only (0 leaves them out); their fills follow other rules, so only their rates are shown.
 """
 
 import json
@@ -68,6 +68,7 @@ def run(
             depth: program(PEER_PYTHON, "_hftbacktest_mm.py", said | {"depth": depth}) for depth in ("roi", "hash")
         }
         best = max(p["rows_per_cpu_s"] for p in theirs.values())
+        middle = max(p["median_rows_per_cpu_s"] for p in theirs.values())
         rates = {f"hftbacktest_{depth}": p["rows_per_cpu_s"] for depth, p in theirs.items()}
         if nautilus:
             for engine, script in (("cython", "_nautilus_mm.py"), ("rust", "_nautilus_pyo3_mm.py")):
@@ -76,6 +77,7 @@ def run(
         return out | {
             "peers": rates,
             "ratio": round(mine["rows_per_cpu_s"] / best, 2),
+            "ratio_of_medians": round(mine["median_rows_per_cpu_s"] / middle, 2),
             "peers_whole_program_s": {"hftbacktest_roi": cold},
             "whole_program_ratio": round(cold / whole, 2),
             "fills_equal": all(mine[k] == p[k] for p in theirs.values() for k in compared(case, exchange)),
