@@ -182,6 +182,7 @@ async def test_strange_messages_are_counted_and_hold_up_nothing(url: str, run: s
             assert (rows["kind"] == Kind.GAP).tolist() == [True, True, False][2 * attempt :]
             assert rows["seq"][-1] == 1 + attempt
             assert subscription.counters.failures == (0 if attempt else 2)
+            assert subscription.pop() is None, "which also says that the rows before were dealt with"
 
 
 async def test_those_who_publish_first_at_once_share_one_outbox(url: str, run: str) -> None:

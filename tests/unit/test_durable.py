@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from quantai import ops
 from quantai.core.instruments import Instruments
 from quantai.core.rows import EVENT, zeros
 from quantai.data import Lake, to_ns
 from quantai.data.manifest import Manifest
 from quantai.data.tape import Tape
 from quantai.feeds.raw import RawFile
+from quantai.ops import files
 
 MACOS_FULL_SYNC = 51  # F_FULLFSYNC; Linux knows no such command and answers EINVAL
 
@@ -41,7 +41,7 @@ def test_macos_is_asked_for_more_than_fsync(tmp_path: Path, monkeypatch: pytest.
     asked: list[int] = []
     real = fcntl.fcntl
     monkeypatch.setattr(fcntl, "fcntl", lambda fd, command, *rest: (asked.append(command), real(fd, command, *rest))[1])
-    monkeypatch.setattr(ops, "_FULL_SYNC", MACOS_FULL_SYNC)
+    monkeypatch.setattr(files, "_FULL_SYNC", MACOS_FULL_SYNC)
     monkeypatch.delattr(os, "fdatasync", raising=False)
     file = RawFile(tmp_path / "frames.jsonl.zst")
     file.begin("BINANCE", {}, {})
@@ -50,8 +50,8 @@ def test_macos_is_asked_for_more_than_fsync(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_folder_is_made_with_the_names_of_all_above_it(tmp_path: Path, synced: list[Path]) -> None:
-    ops.make_folder(tmp_path / "a" / "b")
-    ops.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
     assert set(synced) == {tmp_path, tmp_path / "a"}
 
 
