@@ -67,7 +67,9 @@ def newest(reader: StoreReader, *, until: int | None = None, from_start: bool = 
     Raises DataError when the journal is not one of orders.
     """
     manifests = reader.manifests()
-    if not manifests or MANIFEST not in manifests[0]:
+    if not manifests:
+        raise DataError(f"{reader.path} holds nothing: its process ended while it was made; remove it and start again")
+    if MANIFEST not in manifests[0]:
         raise DataError(f"{reader.path} is no journal of orders: its manifest has no entry {MANIFEST!r}")
     setup = Setup.of(manifests[0][MANIFEST])
     kept = None if from_start else reader.snapshot(SNAPSHOT, at=until)
