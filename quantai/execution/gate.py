@@ -260,10 +260,11 @@ def observe(rows: Any, start: int, deadline: int, books: Books, watch: Any, acco
         if row.kind in (QUOTE, BAR):
             for a in range(len(accounts)):
                 w = watch[a, i]
+                side = px if px > 0.0 or w.negative_ok else np.nan  # valued at 0, any quantity would pass the limits
                 if row.kind == BAR or row.side > 0:
-                    w.bid, w.bid_ts = px, row.ts_recv
+                    w.bid, w.bid_ts = side, row.ts_recv
                 if row.kind == BAR or row.side < 0:
-                    w.ask, w.ask_ts = px, row.ts_recv
+                    w.ask, w.ask_ts = side, row.ts_recv
             px = (watch[0, i].bid + watch[0, i].ask) / 2.0
         inverse = books.instruments[i].payoff == INVERSE
         if np.isfinite(px) and not (inverse and px <= 0.0):  # an inverse contract is worth nothing finite there

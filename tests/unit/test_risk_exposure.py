@@ -291,3 +291,11 @@ def test_a_reject_ratio_that_could_never_trip_is_refused() -> None:
     assert limits(reject_min_requests=64).reject_min_requests == 64
     with pytest.raises(InputError, match="above 64"):
         limits(reject_min_requests=65)
+
+
+def test_a_price_of_nothing_is_no_quote() -> None:
+    it = market(BTC, max_order_notional=1000)
+    it.quote(0, 99.5, 0.0)
+    assert passes(it, type=OrderType.MARKET, px_ticks=0, lots=10**6) == "STALE_QUOTE"
+    it.quote(0, 99.5, 100.5)
+    assert passes(it, type=OrderType.MARKET, px_ticks=0, lots=10**6) == "ORDER_NOTIONAL"
