@@ -68,7 +68,7 @@ def newest(reader: StoreReader, *, until: int | None = None, from_start: bool = 
     """
     manifests = reader.manifests()
     if not manifests:
-        raise DataError(f"{reader.path} holds nothing: its process ended while it was made; remove it and start again")
+        raise DataError(f"{reader.path} has no manifest left: nothing says what its rows are orders of")
     if MANIFEST not in manifests[0]:
         raise DataError(f"{reader.path} is no journal of orders: its manifest has no entry {MANIFEST!r}")
     setup = Setup.of(manifests[0][MANIFEST])

@@ -22,12 +22,12 @@ class FrameFile:
     frames, "" while it does.
     """
 
-    def __init__(self, path: Path, lock: WriterLock, first_seq: int) -> None:
+    def __init__(self, path: Path, lock: WriterLock) -> None:
         self._path, self._lock = path, lock
         self._db = schema.open_writer(path)
         self.broken = ""
         try:
-            self._find_ends(first_seq)
+            self._find_ends()
             if self._next_frame <= lock.marked:
                 raise DataError(f"it ends before frame {lock.marked}, which was acknowledged")
         except (*schema.READ_ERRORS, DataError) as error:
@@ -93,7 +93,7 @@ class FrameFile:
             raise schema.damaged(self._path, error) from None
         raise StorageError(f"{self._path}: SQLite refused ({error})") from None
 
-    def _find_ends(self, first_seq: int) -> None:
+    def _find_ends(self) -> None:
         """Learn where the streams end, from every frame that knows: a number that was used must not be used again."""
         schema.check_pages(self._db)
         heads = Heads(self._path)
@@ -106,11 +106,13 @@ class FrameFile:
         self._next_frame = heads.last + 1
         self._ts_ns = int(event["ts_last"]) if event is not None else 0
         rows = heads.rows
-        told = rows["seq_first"][np.isin(rows["stream"], (Stream.MANIFEST, Stream.END))].max(initial=0)
+        told = rows["seq_first"][np.isin(rows["stream"], (Stream.MANIFEST, Stream.END))].max(
+            initial=0 if len(rows) else 1
+        )
         caused = rows["seq_last"][
             np.isin(rows["stream"], (Stream.EVENT, Stream.INTENT, Stream.REPORT, Stream.SNAPSHOT))
         ]
-        self.next_seq = int(max(told if len(rows) else first_seq, caused.max(initial=-1) + 1))
+        self.next_seq = int(max(told, caused.max(initial=-1) + 1))
         self.next_bar = int(bar["seq_last"]) + 1 if bar is not None else 0
         for gap in gaps:
             if gap.stream is Stream.EVENT:

@@ -41,8 +41,8 @@ _MIGRATIONS = (
 )
 
 
-def create(path: Path) -> None:
-    """Make an empty journal file, whole or not at all; the caller holds the store's lock.
+def create(path: Path, *first: Frame) -> None:
+    """Make a journal file that holds the frames `first`, whole or not at all; the caller holds the store's lock.
 
     Raises StorageError when the file exists or cannot be made.
     """
@@ -63,6 +63,7 @@ def create(path: Path) -> None:
             for statement in (*_TABLES, _MIGRATIONS):
                 db.execute(statement)
             db.execute("INSERT INTO migrations VALUES (?, ?, 'created')", (VERSION, time.time_ns()))
+            db.executemany(INSERT, first)
             db.execute("COMMIT")
         fresh.replace(path)
         sync_folder(path.parent)

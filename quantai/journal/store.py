@@ -51,24 +51,25 @@ class EventStore:
     """
 
     def __init__(
-        self, path: Path, lock: WriterLock, manifest: Mapping[str, Any], first_seq: int, flush_interval_s: float
+        self, path: Path, lock: WriterLock, manifest: Mapping[str, Any] | None, flush_interval_s: float
     ) -> None:
         self.path = path
         self._lock = lock
         # Two locks, so that appending to memory never waits for the disk; who needs both takes _disk first.
         self._disk, self._mutex = threading.RLock(), threading.RLock()
-        self._file = FrameFile(path, lock, first_seq)
+        self._file = FrameFile(path, lock)
         self._waiting = Backlog()
         self._late = False  # the last flush by the thread failed: the next append must not grow the backlog
         self._next_seq, self._next_bar = self._file.next_seq, self._file.next_bar
-        seq = self._next_seq
-        try:
-            self._file.write(
-                self._waiting, note=lambda n, ts_ns: pack_note(n, Stream.MANIFEST, manifest, seq=seq, ts_ns=ts_ns)
-            )
-        except BaseException:
-            self._file.close()
-            raise
+        if manifest is not None:
+            seq = self._next_seq
+            try:
+                self._file.write(
+                    self._waiting, note=lambda n, ts_ns: pack_note(n, Stream.MANIFEST, manifest, seq=seq, ts_ns=ts_ns)
+                )
+            except BaseException:
+                self._file.close()
+                raise
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._flush_each, args=(flush_interval_s,), name=f"flush {path.name}", daemon=True
@@ -91,8 +92,10 @@ class EventStore:
         try:
             if not path.exists():
                 lock.mark(0)  # of an earlier journal of this name, before anybody can read the new one
-            schema.create(path)
-            return cls(path, lock, manifest, first_seq, flush_interval_s)
+            # a journal that has its name has its manifest: a crash leaves no file that nobody can continue
+            schema.create(path, pack_note(1, Stream.MANIFEST, manifest, seq=first_seq, ts_ns=0))
+            lock.mark(1)
+            return cls(path, lock, None, flush_interval_s)
         except BaseException:
             lock.release()
             raise
@@ -114,7 +117,7 @@ class EventStore:
             trouble = read_wal(path).trouble
             if trouble:
                 raise schema.damaged(path, DataError(trouble))
-            return cls(path, lock, manifest, 1, flush_interval_s)
+            return cls(path, lock, manifest, flush_interval_s)
         except BaseException:
             lock.release()
             raise

@@ -56,6 +56,54 @@ def test_twenty_kills_lose_nothing_that_was_acknowledged() -> None:
     assert figures["rows"] >= figures["acknowledged"] > 0
 
 
+CREATE = """
+    import os, signal, sys
+    from itertools import count
+    from pathlib import Path
+    from quantai.journal import EventStore, StoreReader
+
+    MAKERS = {"create", "__init__", "_find_ends", "open_writer", "mark"}
+    folder = Path(sys.argv[1])
+    EventStore.create(folder / "warm", {}).close()
+
+    def create(path, lines):  # dies before the line of that number, if making a journal takes as many
+        def trace(frame, event, arg):
+            nonlocal lines
+            if "/journal/" not in frame.f_code.co_filename or frame.f_code.co_name not in MAKERS:
+                return None
+            if event == "line":
+                lines -= 1
+                if lines < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        EventStore.create(path, {"run": "first"}).close()
+        os._exit(0)
+
+    for line in count():
+        path = folder / f"{line}.journal"
+        child = os.fork()
+        if child == 0:
+            create(path, line)
+        if os.waitpid(child, 0)[1] == 0:
+            break
+        there = path.exists()
+        (EventStore.open if there else EventStore.create)(path, {"run": "second"}).close()
+        with StoreReader(path) as reader:
+            runs = [manifest["run"] for manifest in reader.manifests()]
+        assert runs == (["first", "second"] if there else ["second"]), (line, runs)
+    print(line)
+"""
+
+
+def test_a_journal_whose_making_was_killed_can_be_made_again_or_continued(tmp_path: Path) -> None:
+    script = textwrap.dedent(CREATE)
+    made = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert int(made.stdout) > 30
+
+
 async def test_a_tail_follows_a_writer_in_another_process(tmp_path: Path) -> None:
     path = tmp_path / "run.journal"
     EventStore.create(path, {}).close()
