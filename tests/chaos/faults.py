@@ -139,7 +139,7 @@ class _Play:
             await self._break((CUT, *self._script.faults) if self._script.when == "reconnect" else self._script.faults)
         await asyncio.sleep(WINDOW_S)
         if self._script.cuts:  # a silent stream takes its time to be noticed
-            await _until(lambda: trader.done() or loop.counts.raised > 0)
+            await _until(lambda: trader.done() or loop.counts.alarms.raised.total() > 0)
         self._market.heal()
         await self._trades_on(trader, loop, 12)
 
