@@ -134,8 +134,11 @@ class Flow:
         if traded and was_settled:
             self._grow_children(slot)
         alive = entry["flags"] & SENT and not finished
-        if alive and was_finished and entry["flags"] & DOOMED:
-            entry["flags"] |= KILLED | GONE
+        if alive and was_finished:  # it came back to life after what should have ended it
+            if entry["flags"] & DOOMED:
+                entry["flags"] |= KILLED | GONE
+            elif self._lost_to_a_rival(slot):
+                entry["flags"] |= YIELDED | GONE
         # any sign of life repeats a cancel that got lost; a refusal is taken, or leads to a query that decides
         if entry["flags"] & GONE and alive and kind not in _ANSWERS_OF_CANCELS and not _cancel_is_out(tracked):
             self.cancel(slot, self.seq, self.own_k())
@@ -332,6 +335,16 @@ class Flow:
                 self.end(other, Reason.OCO)
             elif entry["flags"] & SENT:
                 self.cancel(other, self.seq, self.own_k())
+
+    def _lost_to_a_rival(self, slot: int) -> bool:
+        """Say whether another of its one-cancels-other group traded, or ended by itself."""
+        for other in self.table.rivals(slot):
+            tracked, flags = self.table.tracked[other], self.table.entries["flags"][other]
+            if tracked["cum_lots"] or (
+                is_settled(tracked) and tracked["life"] != Life.REJECTED and not flags & YIELDED
+            ):
+                return True
+        return False
 
     def _settle_children(self, slot: int) -> None:
         """Wake the children of an order that traded, none larger than it; end those of one that did not."""

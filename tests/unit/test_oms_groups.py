@@ -1,5 +1,7 @@
 """Brackets and one-cancels-other groups: who sleeps, who wakes, who is canceled, and what happens too late."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -117,6 +119,27 @@ def test_the_first_to_trade_cancels_its_rivals_and_a_reject_does_not() -> None:
     market.fill(three, 3, 1000, 170)  # too late: booked, and seen in the position
     assert market.oms.portfolio.positions("desk")["alpha"]["BTC-USDT"]["qty"] == 1.002
     assert status(market, other) == "PENDING_NEW"
+
+
+@pytest.mark.parametrize(
+    "heard", [*permutations(("reject", "ack", "status", "rival acked", "rival fills"))], ids="-".join
+)
+def test_an_order_that_comes_back_to_life_after_its_rival_traded_is_canceled(heard: tuple[str, ...]) -> None:
+    market = Market()
+    rows = oco(order(market, BUY, 190), order(market, BUY, 180), link=7)
+    one, two = (int(n) for n in rows["order"])
+    send(market, rows)
+    hear = {
+        "reject": lambda: market.hear(one, Kind.REJECT),
+        "ack": lambda: market.hear(one, Kind.ACK),
+        "status": lambda: market.hear(one, Kind.ORDER_STATUS, code=OrdStatus.NEW, qty_lots=1000),
+        "rival acked": lambda: market.hear(two, Kind.ACK),
+        "rival fills": lambda: market.fill(two, 1, 1000, 180),
+    }
+    canceled = [pair for what in heard for pair in asked(hear[what]()) if pair[0] == "CANCEL"]
+    # the venue's word on its state stands, unless its refusal is the last that was heard of it
+    alive = status(market, one) != "REJECTED"
+    assert canceled == ([("CANCEL", one)] if alive else [])
 
 
 def test_groups_of_different_desks_do_not_mix() -> None:
