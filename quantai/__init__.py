@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from quantai.knowledge import Knowledge
     from quantai.notebook.promote import promote
     from quantai.notebook.serve import serve
+    from quantai.notebook.trade import trade
     from quantai.strategy import Strategy, ind, state
     from quantai.tools import Workspace, tool
     from quantai.tools.assistant import Assistant
@@ -94,6 +95,7 @@ __all__ = [
     "sweep",
     "synth",
     "tool",
+    "trade",
     "verdict",
     "walk_forward",
 ]
@@ -113,6 +115,7 @@ _HOMES = {
     "quantai.knowledge": "Knowledge",
     "quantai.notebook.promote": "promote",
     "quantai.notebook.serve": "serve",
+    "quantai.notebook.trade": "trade",
     "quantai.strategy": "Strategy ind state",
     "quantai.tools": "Workspace tool",
     "quantai.tools.assistant": "Assistant",

@@ -35,6 +35,7 @@ Trading:
 - `trade`: a run put together from a plan, run, and let go of in order
 - `continuation`: a run that goes on where its journal ends
 - `plan`: what is traded where, by which strategies, under which limits
+- `options`: the options of a run as people write them, made a plan
 - `loop`: the trade loop: one task that decides the order of rows
 - `inbox`: what waits for it
 - `reception`: what people and programs tell a run while it trades

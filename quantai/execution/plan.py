@@ -19,6 +19,8 @@ from quantai.venues.rules import SimVenue
 Mode = Literal["replay", "paper", "live"]
 AtEnd = Literal["cancel", "flatten", "keep"]
 
+Router = Literal["instrument", "best_price", "split"]
+
 OF_BOOKS = ("on_book", "on_quote", "on_timer", "on_trade")
 """Handlers that may read the book."""
 
@@ -41,6 +43,20 @@ def paper_limits() -> Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeskPlan:
+    """What one strategy of a run trades, and on which bars.
+
+    `symbols` are some of the run's, as `VENUE:SYMBOL` or, where only one venue has it, `SYMBOL`; none is all of them.
+    `interval` is the length of its bars, "" that of the run. `router` says where its orders for something that several
+    venues list go: "instrument" (each listing is an instrument of its own), "best_price" or "split".
+    """
+
+    symbols: tuple[str, ...] = ()
+    interval: str = ""
+    router: Router = "instrument"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything `trade` needs to know.
 
@@ -49,13 +65,16 @@ class Plan:
     start) of the rows strategies see before they may ask; `past` (lake, start, end) what a replay runs over. `at_end`
     says what becomes of orders and positions when the run ends. After `dead_man_s` without a word of ours, a venue that
     can do it cancels everything (0 = never; nor when the run keeps its orders). `endpoint` is an address to use instead
-    of the venues' own. A journal that exists is continued.
+    of the venues' own, `endpoints` those of single venues. `fees_bps` are fees on notional by venue: what a paper
+    account pays, and what the router reckons with. `desks` say what each strategy trades; none is everything. A journal
+    that exists is continued.
     """
 
     strategies: Sequence[tuple[Strategy, str]]
     venues: Mapping[str, Sequence[str]]
     mode: Mode
     journal: Path
+    desks: Sequence[DeskPlan] = ()
     limits: Limits | None = None
     understood: bool = False
     run: str = ""
@@ -67,6 +86,8 @@ class Plan:
     rules: SimVenue | None = None
     seconds: float | None = None
     endpoint: str = ""
+    endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
+    fees_bps: Mapping[str, float] = field(default_factory=dict[str, float])
     sandbox: bool = False
     warm_up: tuple[Any, Any] | None = None
     past: tuple[Any, Any, Any] | None = None
@@ -95,12 +116,50 @@ class Plan:
                 raise InputError("a live run needs limits: --limits FILE, docs/risk.md has an example to start from")
         if self.mode == "replay" and self.past is None:
             raise InputError("a replay needs rows of the past: --lake DIR, with --start and --end")
-        for strategy, _ in self.strategies:
-            cls = type(strategy)
+        if self.desks and len(self.desks) != len(self.strategies):
+            raise InputError(f"{len(self.strategies)} strategies need as many desks, not {len(self.desks)}")
+        for name, value in (*self.endpoints.items(), *self.fees_bps.items()):
+            if name not in self.venues:
+                raise UnknownName(f"venue ({value})", name, self.venues)
+        for n, (strategy, _) in enumerate(self.strategies):
+            cls, desk = type(strategy), self.desk(n)
             if not any(defined(cls, name) for name in HANDLERS):
                 raise InputError(f"{cls.__name__} has no handler: it would never do anything")
-            if defined(cls, "on_bar") and not self.interval:
+            if defined(cls, "on_bar") and not self.interval_of(n):
                 raise InputError(f"{cls.__name__} listens to bars: say how long they are, such as --interval 1m")
+            if desk.router not in get_args(Router):
+                raise UnknownName("router", desk.router, get_args(Router))
+            self.listings(n)
+
+    def desk(self, n: int) -> DeskPlan:
+        """Return what the strategy of number `n` trades."""
+        return self.desks[n] if self.desks else DeskPlan()
+
+    def interval_of(self, n: int) -> str:
+        """Return the length of the bars of the strategy of number `n`, "" when it does not listen to any."""
+        listens = defined(type(self.strategies[n][0]), "on_bar")
+        return (self.desk(n).interval or self.interval) if listens else ""
+
+    def listings(self, n: int) -> list[list[tuple[str, str]]]:
+        """Return the instruments of the strategy of number `n`, each as its listings (venue, symbol).
+
+        It is one listing each, unless the desk's router chooses among venues: then what has one symbol is one
+        instrument, and its first listing is the one whose market the strategy sees. Raises UnknownName or InputError.
+        """
+        desk, every = self.desk(n), [(venue, symbol) for venue, symbols in self.venues.items() for symbol in symbols]
+        mine = [_listing(name, every) for name in desk.symbols] or every
+        if desk.router == "instrument":
+            return [[one] for one in mine]
+        same: dict[str, list[tuple[str, str]]] = {}
+        for venue, symbol in mine:
+            same.setdefault(symbol, []).append((venue, symbol))
+        if all(len(listed) == 1 for listed in same.values()):
+            raise InputError(f"{desk.router} has no choice: name several venues that list the same symbol")
+        return list(same.values())
+
+    def endpoint_of(self, venue: str) -> str:
+        """Return the address to dial instead of a venue's own, "" for its own."""
+        return self.endpoints.get(venue, self.endpoint)
 
     def channels_of(self, offered: Sequence[str]) -> list[str]:
         """Return the channels to receive, out of those a venue offers: what strategies read, and quotes for risk."""
@@ -125,3 +184,14 @@ class Plan:
             word = re.sub(r"[^A-Za-z0-9]", "", self.run or type(strategy).__name__.lower())[:6] or "run"
             names.append(f"{word}_{digits[-9:]}{'' if not n else chr(ord('a') + n - 1)}"[:17])
         return names
+
+
+def _listing(name: str, every: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return the listing that `VENUE:SYMBOL` or `SYMBOL` means."""
+    venue, colon, symbol = name.rpartition(":")
+    found = [one for one in every if one[1] == symbol and (not colon or one[0] == venue)]
+    if not found:
+        raise UnknownName("symbol of a strategy", name, [f"{v}:{s}" for v, s in every])
+    if len(found) > 1:
+        raise InputError(f"{name} is listed at {', '.join(v for v, _ in found)}: write {found[0][0]}:{name}")
+    return found[0]

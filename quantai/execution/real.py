@@ -23,7 +23,7 @@ async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> t
                 name,
                 known,
                 sandbox=plan.sandbox,
-                endpoint=plan.endpoint or None,
+                endpoint=plan.endpoint_of(name) or None,
                 dead_man_s=0.0 if plan.at_end == "keep" else plan.dead_man_s,
             )
             await venue.connect()
@@ -40,6 +40,6 @@ async def _as_listed(plan: Plan, instrument: Instrument) -> Instrument:
     from quantai.data.history.client import Client
 
     def ask() -> Instrument:
-        return Client(instrument.venue, instrument.symbol, plan.endpoint or None).instrument()
+        return Client(instrument.venue, instrument.symbol, plan.endpoint_of(instrument.venue) or None).instrument()
 
     return await asyncio.to_thread(ask)

@@ -11,6 +11,7 @@
 - `execute`       the process of one run
 - `promote`       a room: from a notebook to an exact version that a service runs
 - `serve`         such a version live behind BentoML
+- `trade`         a run that trades, started by one call; `background` is its thread
 - `holding`       locks that tell whether a process lives
 - `magics`        `%load_ext quantai`: %%ask, %%research, %kb and %%sql; `shown`, `sql_completion` are theirs
 """
