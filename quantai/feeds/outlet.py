@@ -7,6 +7,7 @@ reading of the socket, and the venue's own flow control does the rest. Nothing i
 
 import asyncio
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
@@ -15,6 +16,11 @@ from quantai.core.rows import Kind, Status
 from quantai.feeds.feed import CHANNELS, Batch
 from quantai.feeds.messages import Scribe
 from quantai.feeds.watch import Change, Watch
+
+SLICE_S = 2e-4
+"""How long wire messages are read on end: in a burst, what came first must not wait until all of it has been read."""
+
+_TURNS = 2  # of the event loop: the consumer's, and that of whoever the consumer hands rows to
 
 
 class Outlet:
@@ -71,12 +77,17 @@ class Outlet:
 
     def paced(self, connection: Any) -> Any:
         """Make `connection` read its next message only when there is room for it, and return it."""
-        read = connection.read
+        read, clock = connection.read, time.perf_counter
 
         async def reading(*args: Any, **options: Any) -> AsyncIterator[Any]:
+            since = clock()
             async for payload in read(*args, **options):
                 yield payload
                 await self._room.wait()  # after the handler: before it, another connection could overtake
+                if clock() - since > SLICE_S:
+                    for _ in range(_TURNS):
+                        await asyncio.sleep(0)
+                    since = clock()
 
         connection.read = reading
         return connection
