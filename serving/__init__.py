@@ -3,7 +3,9 @@
 - `deployment`        what is served: one JSON file that every process of it reads
 - `loop_process`      the process that trades, under a lease
 - `supervisor`        starts it, watches it, starts it again
-- `access`            keys, roles, rates, and the log of who did what
+- `keys`              keys, roles, rates, and the log of who did what
+- `guard`             what stands in front of every request
 - `rest`              what can be asked and told over HTTP
 - `strategy_service`  the BentoML service around them
+- `knowledge_service` the knowledge base and the tools
 """

@@ -2,9 +2,8 @@
 
     bentoml serve serving.knowledge_service:KnowledgeService
 
-Besides the settings (QUANTAI_KNOWLEDGE_PATH, QUANTAI_CHAT_MODEL, QUANTAI_LAKE) it reads QUANTAI_SERVICE_KEYS, the file
-of keys that `serving/keys.py` describes, and QUANTAI_SERVICE_EMBEDDING. Without a key file only this machine is
-answered. One worker: the store has one holder.
+It goes by the settings (QUANTAI_KNOWLEDGE_PATH, QUANTAI_CHAT_MODEL, QUANTAI_LAKE, QUANTAI_SERVICE_EMBEDDING) and by the
+keys that `serving/keys.py` describes. Without keys only this machine is answered. One worker: the store has one holder.
 """
 
 import asyncio
@@ -23,11 +22,13 @@ from starlette.concurrency import iterate_in_threadpool
 
 from quantai.core.errors import InputError, QuantaiError
 from quantai.knowledge import Knowledge
+from quantai.ops.config import settings
 from quantai.tools import Workspace, ready_tools
-from serving.keys import CALLER, Guard, Key, read_keys
+from serving.guard import Guard
+from serving.keys import CALLER, Key, Keys
 
-KEYS = os.environ.get("QUANTAI_SERVICE_KEYS", "")
-EMBEDDING = os.environ.get("QUANTAI_SERVICE_EMBEDDING", "minilm")
+DECIDING = ("/add", "/upload", "/remove", "/call")
+"""What only an operator may ask for, and is noted."""
 
 
 class Forbidden(BentoMLException):
@@ -41,7 +42,7 @@ class KnowledgeService:
     """Search, ask, add, list and remove documents; list and call tools. OpenAPI is at /docs.json."""
 
     def __init__(self) -> None:
-        self.kb = Knowledge(embedding=EMBEDDING)
+        self.kb = Knowledge(embedding=settings().service.embedding)
         self.workspaces: dict[str, Workspace] = {}
         ready_tools()
 
@@ -55,21 +56,21 @@ class KnowledgeService:
     @bentoml.api
     async def search(self, query: str, k: int = 10, collection: str = "") -> dict[str, Any]:
         """Return the passages that fit a query best, each with where it stands."""
-        within = _within(_allowed("read"), collection)
+        within = _within(CALLER.get(), collection)
         hits = await _done(lambda: self.kb.search(query, k, collection=within))
         return hits.as_dict()
 
     @bentoml.api
     async def ask(self, question: str, k: int = 5, collection: str = "") -> dict[str, Any]:
         """Answer a question from the documents, with citations."""
-        within = _within(_allowed("read"), collection)
+        within = _within(CALLER.get(), collection)
         answer = await _done(lambda: self.kb.ask(question, k, collection=within))
         return answer.as_dict()
 
     @bentoml.api
     async def stream(self, question: str, k: int = 5, collection: str = "") -> AsyncGenerator[str]:
         """As `ask`, as server-sent events: {"text": …} as it is written, then {"answer": …}."""
-        within = _within(_allowed("read"), collection)
+        within = _within(CALLER.get(), collection)
         stream = await _done(lambda: self.kb.stream(question, k, collection=within))
         async for piece in iterate_in_threadpool(iter(stream)):
             yield f"data: {json.dumps({'text': piece})}\n\n"
@@ -78,7 +79,7 @@ class KnowledgeService:
     @bentoml.api
     async def add(self, urls: list[str], collection: str = "default", tags: list[str] = []) -> dict[str, Any]:  # noqa: B006
         """Fetch pages and add them; files come by `upload`, because a path here would be one of this machine."""
-        within = _within(_allowed("write"), collection)
+        within = _within(CALLER.get(), collection)
         if wrong := [url for url in urls if not url.startswith(("http://", "https://"))]:
             raise BadInput(f"{wrong[0]!r} is not the address of a page")
         return (await self._add(urls, within or "default", tags)).as_dict()
@@ -86,7 +87,9 @@ class KnowledgeService:
     @bentoml.api
     async def upload(self, file: Path, name: str, collection: str = "default", tags: list[str] = []) -> dict[str, Any]:  # noqa: B006
         """Add a file; one of the same name and collection is replaced."""
-        within = _within(_allowed("write"), collection) or "default"
+        within = _within(CALLER.get(), collection) or "default"
+        if not re.fullmatch("[A-Za-z0-9_-]{1,60}", within):
+            raise BadInput(f"collection {within!r}: use up to 60 letters, digits, - and _")
         path = self.kb.path / "uploads" / within / _file_name(name)
         await asyncio.to_thread(_keep, file, path)
         return (await self._add([str(path)], within, tags)).as_dict()
@@ -94,7 +97,7 @@ class KnowledgeService:
     @bentoml.api
     async def documents(self, collection: str = "") -> list[dict[str, Any]]:
         """List the documents."""
-        key = _allowed("read")
+        key = CALLER.get()
         found = await _done(lambda: self.kb.list(_within(key, collection)))
         fields = ("source", "collection", "title", "kind", "tags", "date", "chunks")
         return [{name: getattr(one, name) for name in fields} for one in found]
@@ -102,19 +105,18 @@ class KnowledgeService:
     @bentoml.api
     async def remove(self, source: str, collection: str = "") -> dict[str, int]:
         """Remove a document."""
-        within = _within(_allowed("write"), collection)
+        within = _within(CALLER.get(), collection)
         return {"removed": await _done(lambda: self.kb.remove(source, within))}
 
     @bentoml.api
     async def tools(self) -> list[dict[str, Any]]:
         """List the tools with their schemas and what they may do."""
-        _allowed("tools")
         return [tool.as_dict() for _, tool in sorted(ready_tools().items())]
 
     @bentoml.api(route="/call")  # its own name would hide a method that BentoML calls
     async def call_tool(self, tool: str, arguments: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006
         """Call a tool. What needs a person's approval is refused: here nobody can be asked."""
-        key = _allowed("tools")
+        key = CALLER.get()
         if key.collections:
             raise Forbidden(f"{key.name} may see some collections only, and tools see all")
         if key.name not in self.workspaces:
@@ -128,14 +130,6 @@ class KnowledgeService:
             return await self.kb.aadd(*sources, collection=collection, tags=tags, quiet=True)
         except QuantaiError as error:
             raise BadInput(str(error)) from None
-
-
-def _allowed(right: str) -> Key:
-    """Return the caller, who may do this; raises Forbidden."""
-    key = CALLER.get()
-    if right not in key.may:
-        raise Forbidden(f"{key.name} may not {right} here")
-    return key
 
 
 def _within(key: Key, collection: str) -> str | None:
@@ -171,13 +165,18 @@ def _keep(file: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def _keys() -> list[Key] | None:
-    if not KEYS:
-        return None
+def _keys() -> Keys:
     try:
-        return read_keys(Path(KEYS))
+        return Keys.of()
     except InputError as error:
         raise SystemExit(str(error)) from None
 
 
-KnowledgeService.add_asgi_middleware(Guard, keys=_keys())  # pyright: ignore[reportArgumentType]
+KEYS = _keys()
+KnowledgeService.add_asgi_middleware(
+    Guard,  # pyright: ignore[reportArgumentType]
+    keys=lambda: KEYS,
+    folder=lambda: settings().knowledge.path,
+    deciding=DECIDING,
+    noting=True,
+)

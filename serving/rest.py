@@ -22,10 +22,9 @@ from quantai.execution.setup import Setup
 from quantai.execution.trading_views import TradingViews
 from quantai.journal import StoreReader, Stream
 from quantai.notebook.promote import store
-from serving.access import Keys, Rates, note
 from serving.deployment import Deployment, read_json
+from serving.keys import note
 
-OPEN = ("/livez", "/readyz", "/healthz")
 DECISIONS = ("pause", "resume", "reduce", "stop", "flatten", "kill")
 _KEEP_S = 0.1
 """How long the status of a run is good for: a burst of questions asks it once."""
@@ -176,13 +175,13 @@ def application(desk: Callable[[], Desk]) -> Starlette:
 
 async def _noted(request: Request, desk: Desk, verb: str, work: Any, **more: Any) -> dict[str, Any]:
     """Do something and log who did it, whether it worked or not."""
-    key, role = request.scope.get("quantai.key", b""), request.scope.get("quantai.role")
+    key = request.scope.get("quantai.key")
     try:
         done = await work
     except QuantaiError as error:
-        await asyncio.to_thread(note, desk.deployment.root, key, role, verb, refused=str(error), **more)
+        await asyncio.to_thread(note, desk.deployment.root, key, verb, refused=str(error), **more)
         raise
-    await asyncio.to_thread(note, desk.deployment.root, key, role, verb, journal=str(desk.journal), answer=done, **more)
+    await asyncio.to_thread(note, desk.deployment.root, key, verb, journal=str(desk.journal), answer=done, **more)
     return {"did": verb, **done}
 
 
@@ -202,41 +201,3 @@ async def _events(request: Request, desk: Desk) -> AsyncIterator[str]:
             after = intent["seq"]
             yield f"id: {after}\nevent: intent\ndata: {json.dumps(intent)}\n\n"
         await asyncio.sleep(0.25)
-
-
-class Guard:
-    """Pure ASGI middleware: lets in who has a key, to what its role may do, as often as it may; HTTP and sockets."""
-
-    def __init__(self, app: Any, desk: Callable[[], Desk]) -> None:
-        self.app, self._desk = app, desk
-        self._keys: Keys | None = None
-        self._reads, self._decisions = Rates(1_000.0, 2_000.0), Rates(5.0, 20.0)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer by itself whoever may not, and pass on all others."""
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
-            await self.app(scope, receive, send)
-            return
-        if self._keys is None:
-            self._keys = Keys.of(self._desk().deployment.root)
-        headers = dict(scope["headers"])
-        key = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        role = self._keys.role(key)
-        decides = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        code, why = 0, ""
-        if role is None:
-            code, why = 401, "a key is needed: X-API-Key or Authorization: Bearer"
-        elif decides and role != "operate":
-            code, why = 403, "this key may read only"
-            await asyncio.to_thread(
-                note, self._desk().deployment.root, key, role, scope["path"], refused="needs the role operate"
-            )
-        elif not (self._decisions if decides else self._reads).admit(key):
-            code, why = 429, "too many calls with this key: slow down"
-        if not code:
-            await self.app({**scope, "quantai.key": key, "quantai.role": role}, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 4000 + code})
-        else:
-            await JSONResponse({"error": why}, code)(scope, receive, send)

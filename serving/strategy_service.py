@@ -24,7 +24,9 @@ from prometheus_client import Gauge
 from quantai.core.errors import QuantaiError
 from quantai.notebook.promote.store import get
 from serving.deployment import ENV, Deployment
-from serving.rest import Desk, Guard, application
+from serving.guard import Guard
+from serving.keys import Keys
+from serving.rest import Desk, application
 from serving.supervisor import Supervisor
 
 PINNED = Path(__file__).with_name("model_tag.txt")
@@ -131,4 +133,9 @@ class StrategyService:
             gauge.labels(*labels).set(run[name])
 
 
-StrategyService.add_asgi_middleware(Guard, desk=desk)  # type: ignore[arg-type]
+StrategyService.add_asgi_middleware(
+    Guard,  # type: ignore[arg-type]
+    keys=lambda: Keys.of(deployment().root),
+    folder=lambda: deployment().root,
+    reading=("/version",),
+)

@@ -36,7 +36,7 @@ def serve(
 ) -> None:
     """Serve a promoted version: one process trades it under a lease, the API says what it does and takes decisions.
 
-    The keys of the API are in keys.json of the folder, or in QUANTAI_API_KEYS ("operate:KEY read:KEY").
+    The keys of the API are in keys.toml of the folder, or in QUANTAI_API_KEYS ("operate:KEY read:KEY").
     """
     from quantai.notebook.promote.store import get, resolve
     from quantai.notebook.serve import serve as run
@@ -59,7 +59,7 @@ def serve(
         at_end=at_end,
         **more,
     )
-    emit({"tag": served.tag, "mode": mode, "address": served.address, "keys": str(served.folder / "keys.json")}, json)
+    emit({"tag": served.tag, "mode": mode, "address": served.address, "keys": str(served.folder / "keys.toml")}, json)
 
     def end(_: int, __: FrameType | None) -> None:
         served.process.send_signal(signal.SIGTERM)

@@ -105,7 +105,7 @@ def serve(
     }  # fmt: skip
     with (root / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=services, env=environment)
-    keys = import_module("serving.access").made_keys(root)
+    keys = import_module("serving.keys").clear_keys(root)
     served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process)
     if wait:
         wait_ready(served)

@@ -46,6 +46,13 @@ class ChatSection(_Section):
     url: str = Field(default="", description="a server that speaks OpenAI's protocol; empty: the provider's own")
 
 
+class ServiceSection(_Section):
+    """How services are run; keys themselves may also stand in QUANTAI_API_KEYS."""
+
+    keys: Path | None = Field(default=None, description="file of API keys; none: a service's own, or this machine only")
+    embedding: str = Field(default="minilm", description="what the knowledge service makes vectors with, or none")
+
+
 class Settings(BaseSettings):
     """All settings, each with a default that works. Paths are relative to the current folder."""
 
@@ -57,6 +64,7 @@ class Settings(BaseSettings):
     pipelines: Path = Field(default=Path("out/pipelines"), description="folder of scheduled runs and their table")
     knowledge: KnowledgeSection = KnowledgeSection()
     chat: ChatSection = ChatSection()
+    service: ServiceSection = ServiceSection()
 
     @classmethod
     def settings_customise_sources(
@@ -87,7 +95,7 @@ def origins() -> dict[str, tuple[Any, str]]:
     """Return each setting by its dotted name: its value, and the file or variable it is from, or `default`.
 
     >>> list(origins())
-    ['lake', 'pipelines', 'knowledge.path', 'knowledge.server', 'chat.model', 'chat.url']
+    ['lake', 'pipelines', 'knowledge.path', 'knowledge.server', 'chat.model', 'chat.url', 'service.keys', ...]
     """
     told = {name: (value, "default") for name, value in _leaves(settings().model_dump())}
     for place, source in reversed(_layers()):

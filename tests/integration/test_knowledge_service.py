@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from quantai.core.errors import InputError
-from serving.keys import Guard, Key, read_keys
+from serving.guard import Guard
+from serving.keys import Bucket, Key, Keys, clear_keys, read_keys
 from tests.conftest import REPO
 from tests.knowledge_setting import TOPICS
 
@@ -135,9 +136,9 @@ def test_with_a_key_file_everybody_needs_a_key_and_gets_what_it_allows(tmp_path:
 
     keys = tmp_path / "keys.toml"
     keys.write_text(
-        entry("editor", 'may = ["read", "write"]')
-        + entry("reader", 'may = ["read"]\ncollections = ["papers"]')
-        + entry("few", 'may = ["read"]\nper_minute = 2')
+        entry("editor", 'role = "operate"')
+        + entry("reader", 'role = "read"\ncollections = ["papers"]')
+        + entry("few", 'role = "read"\nper_minute = 2')
     )
     with service(tmp_path, QUANTAI_SERVICE_KEYS=str(keys)) as url:
         assert post(url, "documents").status_code == 401
@@ -152,13 +153,23 @@ def test_with_a_key_file_everybody_needs_a_key_and_gets_what_it_allows(tmp_path:
         assert post(url, "search", "reader", query="kill switch", collection="secret").status_code == 403
         assert post(url, "remove", "reader", source="paper.md").status_code == 403
         assert post(url, "add", "reader", urls=["http://example.org"]).status_code == 403
-        assert post(url, "call", "editor", tool="list_strategies").status_code == 403
+        assert post(url, "call", "reader", tool="list_strategies").status_code == 403
+        assert upload(url, "out.md", "# Out", "editor", collection="../../out").status_code == 400
+        noted = [json.loads(line) for line in (tmp_path / "kb" / "audit.jsonl").read_text().splitlines()]
+        assert [(x["who"], x["did"], x.get("status")) for x in noted[:2]] == [("editor", "/upload", 200)] * 2
+        assert {x["did"] for x in noted if x.get("refused")} == {"/remove", "/add", "/call"}
         assert [post(url, "documents", "few").status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_keys_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
-    for text in ("", "[[key]]\nname = 'a'", "[[key]]\nname='a'\nsha256='x'\nmay=[]", "not toml ["):
+    for text in (
+        "",
+        "[[key]]\nname = 'a'",
+        "[[key]]\nname='a'\nsha256='x'\nrole='read'",
+        "[[key]]\nname='a'\nkey='k'\nrole='write'",
+        "not toml [",
+    ):
         path.write_text(text)
         with pytest.raises(InputError, match=r"keys .*keys\.toml"):
             read_keys(path)
@@ -167,9 +178,29 @@ def test_keys_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 
 
 def test_calls_of_a_minute_come_back_evenly() -> None:
-    key = Key("a", frozenset(), per_minute=60)
-    assert [key.take(100.0) for _ in range(61)] == [True] * 60 + [False]
-    assert [key.take(101.0), key.take(101.0)] == [True, False]
+    few = Bucket(60)
+    assert [few.take(100.0) for _ in range(21)] == [True] * 20 + [False]
+    assert [few.take(101.0), few.take(101.0)] == [True, False]
+    key = Key("a", "operate")
+    assert sum(key.take(100.0, decides=True) for _ in range(50)) == 20
+    assert key.take(100.0), "reading goes on"
+
+
+def test_a_service_makes_its_keys_once_and_for_its_user_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUANTAI_API_KEYS", raising=False)
+    made = clear_keys(tmp_path)
+    assert clear_keys(tmp_path) == made
+    assert (tmp_path / "keys.toml").stat().st_mode & 0o777 == 0o600
+    keys = Keys.of(tmp_path)
+    for role, key in made.items():
+        found = keys.find(key.encode())
+        assert found is not None
+        assert found.role == role
+    assert keys.find(b"") is None
+    assert not Keys.of().needed
+    monkeypatch.setenv("QUANTAI_API_KEYS", "read:a operate")
+    with pytest.raises(InputError, match="write role:key"):
+        Keys.of()
 
 
 async def test_a_body_that_is_longer_than_it_said_is_cut_off() -> None:
@@ -186,5 +217,6 @@ async def test_a_body_that_is_longer_than_it_said_is_cut_off() -> None:
         pass
 
     scope = {"type": "http", "path": "/add", "client": ("127.0.0.1", 1), "headers": [(b"host", b"localhost:3000")]}
-    await Guard(app, most_bytes=1000)(scope, receive, send)
+    guard = Guard(app, lambda: Keys(None), lambda: Path(), most_bytes=1000)
+    await guard(scope | {"method": "POST"}, receive, send)
     assert len(got) == 1
