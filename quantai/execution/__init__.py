@@ -39,6 +39,9 @@ Trading:
 - `loop`: the trade loop: one task that decides the order of rows
 - `inbox`: what waits for it
 - `reception`: what people and programs tell a run while it trades
+- `alarms`: what is wrong with a run now, by names that stay the same
+- `tallies`: what a loop counts
+- `monitor`: logs, metrics, status and scene of a run
 - `lease`: the right to trade under a name, one process at a time
 - `remote`: a run from outside: its status, decisions about it
 - `sources`: feeds and lakes as rows of the run

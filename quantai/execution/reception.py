@@ -4,20 +4,15 @@ import asyncio
 import hmac
 import json
 import logging
-import os
-from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 from quantai.core.errors import InputError, QuantaiError, UnknownName
 from quantai.core.plain import plain
-from quantai.execution.agree import at_work
 from quantai.execution.controls import ALL, Control
 from quantai.execution.inbox import Command
-from quantai.execution.loop import Loop
-from quantai.execution.reasons import TradingState
-from quantai.execution.remote import MOST_BYTES, VERBS, Address, RunStatus, announce, withdraw
-from quantai.feeds.crypto import CryptoFeed
+from quantai.execution.monitor.monitor import Monitor
+from quantai.execution.monitor.scene import scene
+from quantai.execution.remote import MOST_BYTES, VERBS, Address, announce, withdraw
 
 CONTROLS = {
     "pause": Control.PAUSE,
@@ -43,8 +38,8 @@ class Reception:
     Raises StorageError when the address cannot be written beside the journal.
     """
 
-    def __init__(self, loop: Loop, mode: str, feeds: Sequence[CryptoFeed] = ()) -> None:
-        self._loop, self._mode, self._feeds = loop, mode, feeds
+    def __init__(self, monitor: Monitor) -> None:
+        self._loop, self._monitor = monitor.loop, monitor
         self._address: Address | None = None
 
     async def __aenter__(self) -> "Reception":
@@ -87,7 +82,11 @@ class Reception:
     async def _obey(self, verb: str, desk: int, parameters: Any) -> dict[str, Any]:
         loop = self._loop
         if verb == "status":
-            return {"status": status_of(loop, self._mode, self._feeds).__dict__}
+            return {"status": self._monitor.status().__dict__}
+        if verb == "metrics":
+            return {"metrics": self._monitor.measure()}
+        if verb == "scene":
+            return {"scene": scene(loop)}
         if verb == "end":
             loop.end()
             return {}
@@ -110,51 +109,10 @@ class Reception:
         return ALL if desk == ALL else int(self._loop.oms.portfolio.books.account[desk])
 
     async def _put(self, what: Control, desk: int, text: str) -> int:
-        _log.warning("told from outside: %s %s", what.name, text)
+        _log.warning("told: %s", what.name, extra={"event": "told", "what": what.name, "desk": desk, "said": text})
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._loop.inbox.put(Command(what, desk, text, done))
         return await done
-
-
-def status_of(loop: Loop, mode: str, feeds: Sequence[CryptoFeed] = ()) -> RunStatus:
-    """Return what a run is doing now."""
-    oms, counts = loop.oms, loop.counts
-    held = oms.portfolio.books.positions["qty"].sum(axis=0)
-    return RunStatus(
-        run=oms.setup.desks[0].run,
-        mode=mode,
-        journal=str(loop.session.store.path),
-        pid=os.getpid(),
-        state=_state(loop),
-        rows=counts.rows,
-        reports=counts.reports,
-        intents=counts.intents,
-        reconnects=counts.reconnects,
-        quarantined=counts.quarantined,
-        orders=len(oms.table),
-        fills=int(oms.table.executions.used[0]),
-        at_work=at_work(oms),
-        positions={i.symbol: float(q) for i, q in zip(oms.setup.instruments, held, strict=True)},
-        equity=sum(oms.portfolio.equity(account) for account in oms.portfolio.accounts),
-        currency=oms.setup.currency,
-        alarms=list(counts.alarms),
-        feeds=[asdict(feed.health()) for feed in feeds],
-        desks=[
-            {"run": desk.run, "strategy": seat.name, "paused": stepper.muted, "parameters": dict(stepper.params)}
-            for desk, seat, stepper in zip(oms.setup.desks, loop.floor.seats, loop.floor.desks, strict=True)
-        ],
-    )
-
-
-def _state(loop: Loop) -> str:
-    worst = TradingState(int(loop.oms.gate.accounts["state"].max()))
-    if loop.ending:
-        return "ending"
-    if worst is not TradingState.ACTIVE:
-        return worst.name.lower()
-    if all(desk.muted for desk in loop.floor.desks):
-        return "paused"
-    return "trading" if loop.reconciled else "reconciling"
 
 
 def _request(line: bytes) -> dict[str, Any]:

@@ -21,6 +21,8 @@ MOST_BYTES = 1 << 20
 
 VERBS = {
     "status": "Say what the run is doing.",
+    "metrics": "Say every metric of the run.",
+    "scene": "Say books, working orders, positions and accounts.",
     "pause": "Strategies go on seeing everything, but only their cancels go out.",
     "resume": "Everything goes out again: after pause, reduce, stop, flatten or kill.",
     "reduce": "Only what closes positions goes out.",

@@ -177,9 +177,11 @@ class Session:
             try:
                 await self._venue.send(request)
             except VenueError as error:  # it may have arrived: the deadline asks, nothing is repeated
-                _log.warning("%s %s: %s", request.ask.name, request.client_id, error)
+                said = {"event": "not_sent", "order": request.client_id}
+                _log.warning("%s %s: %s", request.ask.name, request.client_id, error, extra=said)
             except Exception as error:  # noqa: BLE001 - a bug in an adapter must not stop the cancels after it
-                _log.exception("%s %s: the venue failed", request.ask.name, request.client_id)
+                said = {"event": "not_sent", "order": request.client_id}
+                _log.exception("%s %s: the venue failed", request.ask.name, request.client_id, extra=said)
                 failure = failure or error
         return failure
 

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from quantai.execution.continuation import continued, has_begun, recovered, stop
 from quantai.execution.controls import Control
 from quantai.execution.floor import Floor
 from quantai.execution.loop import NO_BARS, Loop, Pace
+from quantai.execution.monitor.logs import about
+from quantai.execution.monitor.monitor import Monitor
 from quantai.execution.oms import OMS
 from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.playback import RowClock, answered, play
@@ -47,7 +49,6 @@ from quantai.feeds import CryptoFeed
 from quantai.feeds.venues import channels as offered
 from quantai.journal import EventStore, describe_run
 from quantai.portfolio.desks import Desk
-from quantai.strategy.place import defined
 from quantai.venues.paper import Paper
 from quantai.venues.rules import SimVenue
 from quantai.venues.venue import Venue
@@ -75,11 +76,12 @@ class Traded:
 
 
 class Trading:
-    """One run being put together; `trade` uses it from front to back."""
+    """One run being put together; `trade` uses it from front to back. `metrics` is an address and port to serve at."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, metrics: tuple[str, int] | None = None) -> None:
         plan.check()
         self.plan = plan
+        self._address, self._port = metrics or ("", None)
         self._feeds: list[CryptoFeed] = []
         self.venues: dict[str, Venue] = {}
         self._watchers: list[Callable[[Rows], None]] = []
@@ -97,6 +99,7 @@ class Trading:
 
     async def _opened(self) -> Loop:
         plan = self.plan
+        lines = about(mode=plan.mode, venue=",".join(plan.venues))
         manifest = None if self._fresh else continued(plan)
         strategies = [strategy for strategy, _ in plan.strategies]
         # in a thread: asyncio allows one running loop in each
@@ -113,6 +116,7 @@ class Trading:
         else:
             said, floor, left = manifest, *recovered(plan, manifest)
             self._begun = has_begun(plan.journal)
+        lines["run"] = floor.oms.setup.desks[0].run
         self.store = store = (EventStore.create if manifest is None else EventStore.open)(plan.journal, said)
         return await self._loop(store, floor, left, instruments)
 
@@ -149,8 +153,8 @@ class Trading:
                 _in_lake(lake, venue, symbol, plan.lots) for venue, symbols in plan.venues.items() for symbol in symbols
             ]
         else:
-            redirect = _redirect(plan.endpoint)
             for venue, symbols in plan.venues.items():
+                redirect = _redirect(plan.endpoint_of(venue))
                 feed = CryptoFeed(venue, sandbox=plan.sandbox, redirect=redirect, stale_s=plan.stale_s)
                 await feed.connect()
                 feed.subscribe(list(symbols), plan.channels_of(offered(venue)))
@@ -174,7 +178,10 @@ class Trading:
         settle = next(i.settle for i in instruments if i.venue == venue)
         first = venue == next(iter(plan.venues))
         money = {settle: Decimal(str(plan.cash))} if first else {}
-        return Paper(instruments, plan.rules or SimVenue(), balances=money, name=venue)
+        rules = plan.rules or SimVenue()
+        if (bps := plan.fees_bps.get(venue)) is not None:
+            rules = replace(rules, maker_bps=bps, taker_bps=bps)
+        return Paper(instruments, rules, balances=money, name=venue)
 
     def _setup(self, instruments: Instruments) -> tuple[Setup, list[Seat]]:
         plan = self.plan
@@ -188,9 +195,15 @@ class Trading:
         desks = tuple(
             Desk(run, type(s).__name__) for run, (s, _) in zip(names, plan.strategies, strict=True)
         )  # fmt: skip
+        number = {(i.venue, i.symbol): n for n, i in enumerate(instruments)}
         seats = [
-            Seat(strategy=s, named=named, interval=plan.interval if defined(type(s), "on_bar") else "")
-            for s, named in plan.strategies
+            Seat(
+                strategy=s,
+                named=named,
+                interval=plan.interval_of(n),
+                instruments=tuple(number[listed[0]] for listed in plan.listings(n)),
+            )
+            for n, (s, named) in enumerate(plan.strategies)
         ]
         limits = plan.limits or paper_limits()
         setup = Setup(
@@ -272,14 +285,17 @@ class Trading:
         """Trade until it is over, or a signal asks for the end; raises what made it impossible."""
         with _signals(loop):
             if self.plan.mode == "replay":
+                if on_status is not None:
+                    on_status(loop)
                 await self._replay(loop)
                 return
             numbering = Numbering(loop.oms.setup.instruments)
             tasks = [asyncio.create_task(pump(feed, numbering, loop.inbox)) for feed in self._feeds]
-            if on_status is not None:
-                tasks.append(asyncio.create_task(_tell(loop, on_status)))
             try:
-                async with Reception(loop, self.plan.mode, self._feeds):
+                seen = Monitor(loop, self.plan.mode, self._feeds, port=self._port, address=self._address)
+                async with seen, Reception(seen):
+                    if on_status is not None:
+                        tasks.append(asyncio.create_task(_tell(loop, on_status)))
                     await loop.run(seconds=self.plan.seconds, how=AT_END[self.plan.at_end])
             finally:
                 for feed in self._feeds:
@@ -332,12 +348,13 @@ class Trading:
         )
 
 
-async def trade(plan: Plan, on_status: OnStatus | None = None) -> Traded:
+async def trade(plan: Plan, on_status: OnStatus | None = None, *, metrics: tuple[str, int] | None = None) -> Traded:
     """Trade as planned until it is over and return what came of it; raises a QuantaiError in one line otherwise.
 
-    `on_status` is called about once a second with the loop.
+    `on_status` is called with the loop once it has begun, and then about once a second. `metrics` is an address and
+    a port (0: a free one) at which Prometheus can ask for them.
     """
-    trading = Trading(plan)
+    trading = Trading(plan, metrics)
     loop = await trading.open()
     try:
         await trading.run(loop, on_status)

@@ -8,11 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from quantai.core.positions import avg_entry
 from quantai.execution.oms import OMS
-from quantai.execution.reasons import TradingState
 from quantai.execution.recovery import newest, replay
-from quantai.execution.views import orders
+from quantai.execution.views import accounts, orders, positions
 from quantai.journal.views import Views
 
 _TEXT, _FLOAT, _INT = pa.string(), pa.float64(), pa.int64()
@@ -81,8 +79,8 @@ class TradingViews(Views):
             pass
         if fresh or count:
             self._tell("order_states", _ORDERS, orders(oms))
-            self._tell("positions", _POSITIONS, _positions(oms))
-            self._tell("accounts", _ACCOUNTS, _accounts(oms))
+            self._tell("positions", _POSITIONS, positions(oms))
+            self._tell("accounts", _ACCOUNTS, accounts(oms))
             self._tell("cash", _CASH, _cash(oms))
         if fresh:
             self._db.execute(_PNL)
@@ -100,38 +98,6 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
     return float(value) if kind == _FLOAT and value is not None else value
 
 
-def _positions(oms: OMS) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    portfolio, setup = oms.portfolio, oms.setup
-    for d, desk in enumerate(setup.desks):
-        held = portfolio.positions("desk").get(desk.run, {})
-        for i, instrument in enumerate(setup.instruments):
-            if instrument.symbol not in held:
-                continue
-            said = held[instrument.symbol]
-            found.append(
-                {"run": desk.run, "strategy": desk.strategy, "account": desk.account, "symbol": instrument.symbol}
-                | {"currency": instrument.settle, "mark": _or_none(portfolio.books.market["mark"][i])}
-                | {"avg_entry": _or_none(avg_entry(portfolio.books.positions[d, i], portfolio.books.instruments[i]))}
-                | {"pnl": said["realised"] + said["unrealised"] + said["funding"] - said["fees"]}
-                | said
-            )
-    return found
-
-
-def _accounts(oms: OMS) -> list[dict[str, Any]]:
-    return [
-        {
-            "account": name,
-            "currency": oms.setup.currency,
-            "state": TradingState(int(oms.gate.accounts["state"][a])).name,
-            "reconciling": bool(oms.gate.accounts["reconciling"][a]),
-        }
-        | oms.portfolio.standing(name)
-        for a, name in enumerate(oms.setup.accounts)
-    ]
-
-
 def _cash(oms: OMS) -> list[dict[str, Any]]:
     rates = oms.portfolio.rates()
     return [
@@ -140,7 +106,3 @@ def _cash(oms: OMS) -> list[dict[str, Any]]:
         for account in oms.setup.accounts
         for currency, amount in oms.portfolio.cash(account).items()
     ]
-
-
-def _or_none(value: Any) -> float | None:
-    return None if value != value else float(value)

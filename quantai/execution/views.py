@@ -1,16 +1,17 @@
-"""Views of an order management: its orders as plain rows, by strategy, account, instrument or desk."""
+"""Views of an order management: its orders, positions and accounts as plain rows."""
 
 from fractions import Fraction
 from typing import Any
 
 from quantai.core.errors import UnknownName
+from quantai.core.positions import avg_entry
 from quantai.core.reports import Mark, OrdStatus
 from quantai.core.rows import OrderType, Reason
 from quantai.core.tracked import average, leaves, marks, status, status_local
 from quantai.execution.client_ids import client_id
 from quantai.execution.oms import OMS
 from quantai.execution.order_table import DENIED_BY_RISK, GONE, SENT, WAITING, is_finished
-from quantai.execution.reasons import RiskReason
+from quantai.execution.reasons import RiskReason, TradingState
 from quantai.portfolio.desks import desk_of
 
 
@@ -53,6 +54,46 @@ def orders(
     return found
 
 
+def positions(oms: OMS) -> list[dict[str, Any]]:
+    """Return what each desk holds or held of each symbol, and its P&L in the settlement currency."""
+    found: list[dict[str, Any]] = []
+    portfolio, setup = oms.portfolio, oms.setup
+    for d, desk in enumerate(setup.desks):
+        held = portfolio.positions("desk").get(desk.run, {})
+        for i, instrument in enumerate(setup.instruments):
+            if instrument.symbol not in held:
+                continue
+            said = held[instrument.symbol]
+            found.append(
+                {
+                    "desk": d,
+                    "run": desk.run,
+                    "strategy": desk.strategy,
+                    "account": desk.account,
+                    "symbol": instrument.symbol,
+                }
+                | {"currency": instrument.settle, "mark": _or_none(portfolio.books.market["mark"][i])}
+                | {"avg_entry": _or_none(avg_entry(portfolio.books.positions[d, i], portfolio.books.instruments[i]))}
+                | {"pnl": said["realised"] + said["unrealised"] + said["funding"] - said["fees"]}
+                | said
+            )
+    return found
+
+
+def accounts(oms: OMS) -> list[dict[str, Any]]:
+    """Return equity, exposure and trading state of each account, in the portfolio's currency."""
+    return [
+        {
+            "account": name,
+            "currency": oms.setup.currency,
+            "state": TradingState(int(oms.gate.accounts["state"][a])).name,
+            "reconciling": bool(oms.gate.accounts["reconciling"][a]),
+        }
+        | oms.portfolio.standing(name)
+        for a, name in enumerate(oms.setup.accounts)
+    ]
+
+
 def _figures(oms: OMS, slot: int) -> dict[str, Any]:
     tracked = oms.table.tracked[slot]
     i = int(tracked["instrument"])
@@ -88,3 +129,7 @@ def _state(oms: OMS, slot: int) -> dict[str, Any]:
 def _check(what: str, name: str, known: set[str]) -> None:
     if name and name not in known:
         raise UnknownName(what, name, known)
+
+
+def _or_none(value: Any) -> float | None:
+    return None if value != value else float(value)

@@ -91,9 +91,9 @@ class CryptoFeed:
         last = max((c.last_message or 0.0 for c in states), default=0.0)
         return Health(
             venue=self._venue,
-            state=self._state(states),
+            state=self.state,
             connections=sum(c.stats.open for c in states),
-            received=sum(c.stats.received for c in states),
+            received=self.received,
             silent_s=max(0.0, now_s - last) if last else float("nan"),
             reconnects=outlet.reconnects if outlet else 0,
             trips=self._trips,
@@ -102,7 +102,15 @@ class CryptoFeed:
             delay=Delay.of(list(self._scribe.delays) if self._scribe else []),
         )
 
-    def _state(self, connections: list[Any]) -> State:
+    @property
+    def received(self) -> int:
+        """Frames received so far."""
+        return sum(c.stats.received for c in self._watch.connections)
+
+    @property
+    def state(self) -> State:
+        """How its connections are now."""
+        connections = self._watch.connections
         if self._watch.silent:
             return "silent"
         if not connections or not any(c.connects for c in connections):

@@ -49,7 +49,8 @@ class Quarantine:
         self.count += 1
         self._in_a_row += 1
         self.kept.append(unread)
-        _log.warning("%s: a message could not be read: %s", self.venue, why)
+        said = {"event": "message_quarantined", "venue": self.venue}
+        _log.warning("%s: a message could not be read: %s", self.venue, why, extra=said)
         if self.path is not None:
             self._write(self.path, unread)
         if self._in_a_row >= self._hopeless:

@@ -3,6 +3,13 @@
 import os
 from collections.abc import Mapping
 
+_given: set[str] = set()
+
+
+def given_out() -> frozenset[str]:
+    """Return every secret that was found so far: what must not be in a log."""
+    return frozenset(_given)
+
 
 def find_secret(name: str, environment: Mapping[str, str] | None = None) -> str:
     """Return a secret, empty when there is none: $QUANTAI_NAME, or NAME of the service `quantai` in the keyring.
@@ -13,7 +20,10 @@ def find_secret(name: str, environment: Mapping[str, str] | None = None) -> str:
     'k'
     """
     value = (os.environ if environment is None else environment).get(variable(name), "")
-    return value or ("" if environment is not None else _from_keyring(name))
+    value = value or ("" if environment is not None else _from_keyring(name))
+    if value:
+        _given.add(value)
+    return value
 
 
 def variable(name: str) -> str:
