@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-# Two workers: compiling kernels is what takes the time, and loadfile lets each test file compile its own once.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# More workers than the two cores: many tests wait for processes and sockets. loadfile lets each test file compile its
+# own kernels once.
+PYTEST_ARGS ?= -n 3 --dist loadfile --durations=40 --durations-min=10
 BENCH ?=
 LOCK := compile --quiet --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links
 
