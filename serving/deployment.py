@@ -61,6 +61,11 @@ class Deployment:
         return self.root / f"state-{self.mode}.json"
 
     @property
+    def snapshot(self) -> Path:
+        """What the run does, written by its process a few times a second, so that nobody's questions reach it."""
+        return self.root / f"snapshot-{self.mode}.json"
+
+    @property
     def file(self) -> Path:
         """The deployment as a file."""
         return self.root / f"deployment-{self.mode}.json"
@@ -82,13 +87,14 @@ class Deployment:
             ) from None
 
 
-def write_json(path: Path, said: Any) -> Path:
-    """Write JSON to a file, whole or not at all, readable by its user only."""
+def write_json(path: Path, said: Any, *, lasting: bool = True) -> Path:
+    """Write JSON to a file, whole or not at all, readable by its user only; on the disk at return if `lasting`."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(said, file, indent=1)
-        file.flush()
-        durable(file.fileno())
+        if lasting:
+            file.flush()
+            durable(file.fileno())
     return fresh.replace(path)
 
 

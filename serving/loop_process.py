@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import DataError, InputError, QuantaiError, StrategyError
+from quantai.core.plain import plain
 from quantai.execution.lease import Lease, is_free
 from quantai.execution.loop import Loop
 from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.rehearsal import rehearse
+from quantai.execution.remote import RunControl
 from quantai.execution.trade import Trading
 from quantai.notebook.promote.version import Version
 from quantai.venues.rules import SimVenue
@@ -129,10 +131,9 @@ class Process:
 
     async def _trade(self, plan: Plan, lease: Lease) -> None:
         lease.check()
-        trading = Trading(plan)
+        trading = Trading(plan, clock=SteadyClock())
         loop = await trading.open()
         loop.session.fence = lease.check
-        loop._clock = SteadyClock()  # pyright: ignore[reportPrivateUsage] -- `Trading` gives one to replays only
         watch = asyncio.create_task(self._watch(loop, lease))
         watch.add_done_callback(lambda _: loop.end())  # a run that nobody watches must not go on
         try:
@@ -154,7 +155,15 @@ class Process:
             if not lease.is_held and not loop.ending:
                 _log.error("the lease is lost: the run ends, nothing more is sent")
                 loop.end()
+            await self._publish(loop)
             await asyncio.sleep(_POLL_S)
+
+    async def _publish(self, loop: Loop) -> None:
+        """Write what the run does to the file that the API answers from: however often it is asked, the loop is not."""
+        with suppress(QuantaiError, OSError):
+            said = (await RunControl(loop.session.store.path, timeout_s=_POLL_S).status()).__dict__
+            seen = {"at_ns": time.monotonic_ns(), "run": plain(said)}
+            write_json(self.deployment.snapshot, seen, lasting=False)
 
     def _say(self, state: str, **more: Any) -> None:
         self._said |= {"state": state, "pid": os.getpid(), "reason": "", **more}

@@ -15,19 +15,24 @@ from starlette.routing import Route
 
 from quantai.core.errors import QuantaiError
 from quantai.core.plain import plain
+from quantai.execution.lease import is_free
 from quantai.execution.recovery import MANIFEST
-from quantai.execution.remote import RunControl
+from quantai.execution.remote import VERBS, RunControl
 from quantai.execution.retrace import describe, manifest_of
 from quantai.execution.setup import Setup
 from quantai.execution.trading_views import TradingViews
 from quantai.journal import StoreReader, Stream
 from quantai.notebook.promote import store
-from serving.deployment import Deployment, read_json
+from serving import openapi
+from serving.deployment import MODES, Deployment, read_json
 from serving.keys import note
+from serving.openapi import operation, specification
 
 DECISIONS = ("pause", "resume", "reduce", "stop", "flatten", "kill")
 _KEEP_S = 0.1
-"""How long the status of a run is good for: a burst of questions asks it once."""
+"""How long a look at what the run wrote is good for."""
+_SILENT_NS = 10_000_000_000
+"""How old that may be: a process that writes nothing more is not known to trade."""
 _MOST = 1_000
 
 
@@ -36,8 +41,8 @@ class Desk:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self._status: tuple[float, dict[str, Any]] = (0.0, {})
-        self._asking = asyncio.Lock()
+        self._looked, self._status, self._encoded = 0.0, dict[str, Any](), b""
+        self._told: dict[str, Any] = {}
         self._views: tuple[str, TradingViews] | None = None
         self._viewing = asyncio.Lock()
 
@@ -52,19 +57,30 @@ class Desk:
         said = self.process.get("journal")
         return Path(said) if said else None
 
-    async def status(self) -> dict[str, Any]:
-        """Return what the run is doing, at most `_KEEP_S` old; only what its process said when it does not answer."""
-        async with self._asking:
-            at, known = self._status
-            if time.monotonic() - at < _KEEP_S:
-                return known
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the run is doing, under "run" while it trades, and what its process says; a third of a second old."""
+        if time.monotonic() - self._looked >= _KEEP_S:
             process = self.process
-            said: dict[str, Any] = {"tag": self.deployment.tag, "mode": self.deployment.mode, "process": process}
-            if process.get("journal"):
-                with suppress(QuantaiError):
-                    said |= {"run": (await RunControl(process["journal"], timeout_s=5.0).status()).__dict__}
-            self._status = time.monotonic(), said
-            return said
+            self._status = {"tag": self.deployment.tag, "mode": self.deployment.mode, "process": process}
+            if (run := self._run(process)) is not None:
+                self._status["run"] = run
+            self._encoded = json.dumps(plain(self._status)).encode()
+            self._looked = time.monotonic()
+        return self._status
+
+    @property
+    def encoded(self) -> bytes:
+        """The status as JSON."""
+        return self._encoded if self.status else b""
+
+    def _run(self, process: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the process wrote last, None where it does not trade or has fallen silent."""
+        seen = max(read_json(self.deployment.snapshot), self._told, key=lambda said: said.get("at_ns", 0))
+        fresh = 0 <= time.monotonic_ns() - seen.get("at_ns", 0) < _SILENT_NS
+        if not fresh or seen["run"]["pid"] != process.get("pid") or is_free(self.deployment.lease):
+            return None
+        return seen["run"]
 
     async def sql(self, query: str) -> list[dict[str, Any]]:
         """Return the rows of a query over the run's journal."""
@@ -91,8 +107,22 @@ class Desk:
 
     async def tell(self, verb: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         """Give the run a decision; raises InputError when it is not there or refuses."""
-        self._status = (0.0, {})
-        return await RunControl(str(self.journal or "no journal yet")).tell(verb, parameters=parameters)
+        control = RunControl(str(self.journal or "no journal yet"))
+        answer = await control.tell(verb, parameters=parameters)
+        with suppress(QuantaiError):  # who decides, and asks at once, sees what was decided
+            said = plain((await control.status()).__dict__)
+            self._told, self._looked = {"at_ns": time.monotonic_ns(), "run": said}, 0.0
+        return answer
+
+    async def promote(self, version: str = "", reason: str = "over the API") -> dict[str, Any]:
+        """Make the challenger, or another version, the champion; it is served from the next start on."""
+        name = self.deployment.tag.partition(":")[0]
+        tag = await asyncio.to_thread(store.resolve, f"{name}:{version or 'challenger'}")
+        written = {"row": 0}
+        with suppress(QuantaiError):  # the alias is beyond the run: it may have ended
+            written = await self.tell("note", {"champion": tag, "reason": reason})
+        await asyncio.to_thread(store.set_alias, name, "champion", tag.partition(":")[2], reason)
+        return {"champion": tag, "note": f"served from the next start on: quantai serve {name}", **written}
 
 
 def application(desk: Callable[[], Desk]) -> Starlette:
@@ -102,7 +132,7 @@ def application(desk: Callable[[], Desk]) -> Starlette:
         return JSONResponse(plain(found), code)
 
     async def state(_: Request) -> Response:
-        return answer(await desk().status())
+        return Response(desk().encoded, media_type="application/json")
 
     async def pnl(_: Request) -> Response:
         return answer(
@@ -122,7 +152,7 @@ def application(desk: Callable[[], Desk]) -> Starlette:
         return answer({"intents": await asyncio.to_thread(desk().intents, int(after))})
 
     async def parameters(_: Request) -> Response:
-        desks = (await desk().status()).get("run", {}).get("desks", [])
+        desks = desk().status.get("run", {}).get("desks", [])
         return answer({"parameters": desks[0]["parameters"] if desks else {}})
 
     def decision(verb: str) -> Callable[[Request], Any]:
@@ -141,20 +171,19 @@ def application(desk: Callable[[], Desk]) -> Starlette:
         return answer(await _noted(request, desk(), "set", desk().tell("set", said), parameters=said))
 
     async def promote(request: Request) -> Response:
-        name = desk().deployment.tag.partition(":")[0]
-
-        async def work() -> dict[str, Any]:
-            tag = store.resolve(f"{name}:challenger")
-            store.set_alias(name, "champion", tag.partition(":")[2], "over the API")
-            return {"champion": tag, "note": "served from the next start on: quantai serve " + name}
-
-        return answer(await _noted(request, desk(), "promote", work()))
+        return answer(await _noted(request, desk(), "promote", desk().promote()))
 
     async def stream(request: Request) -> Response:
         return StreamingResponse(_events(request, desk()), media_type="text/event-stream")
 
     async def refuse(_: Request, error: Exception) -> Response:
         return answer({"error": " ".join(str(error).split())}, 409)
+
+    async def described(_: Request) -> Response:
+        return answer(specification("quantai strategy service", ABOUT, desk().deployment.tag, PATHS))
+
+    async def read_or_change(request: Request) -> Response:
+        return await (change if request.method == "PUT" else parameters)(request)
 
     return Starlette(
         routes=[
@@ -163,14 +192,45 @@ def application(desk: Callable[[], Desk]) -> Starlette:
             Route("/orders", table("order_states")),
             Route("/pnl", pnl),
             Route("/intents", intents),
-            Route("/parameters", parameters, methods=["GET"]),
-            Route("/parameters", change, methods=["PUT"]),
+            Route("/parameters", read_or_change, methods=["GET", "PUT"]),
             Route("/challenger/promote", promote, methods=["POST"]),
             Route("/stream", stream),
+            Route("/docs.json", described),
+            Route("/openapi.json", described),
             *(Route(f"/{verb}", decision(verb), methods=["POST"]) for verb in DECISIONS),
         ],
         exception_handlers={QuantaiError: refuse},
     )
+
+
+ABOUT = "A promoted strategy that trades. `GET /stream` sends server-sent events: `state` each second, every `intent`."
+_DID = openapi.fields({"did": {"type": "string"}, "row": {"type": "integer"}}, ("did",))
+PATHS: dict[str, dict[str, Any]] = {
+    "/state": {"get": operation("What the run is doing", openapi.fields(
+        {"tag": {"type": "string"}, "mode": {"enum": list(MODES)}, "process": openapi.ANY, "run": openapi.ANY},
+        ("tag", "mode", "process"),
+    ))},
+    "/positions": {"get": operation("Positions", openapi.table("positions"), refuses=(409,))},
+    "/orders": {"get": operation("Orders, each as it is now", openapi.table("order_states"), refuses=(409,))},
+    "/pnl": {"get": operation("Profit and loss, and the accounts", openapi.fields(
+        {"pnl": {"type": "array", "items": openapi.ANY}, "accounts": {"type": "array", "items": openapi.ANY}}
+    ), refuses=(409,))},
+    "/intents": {"get": operation(
+        "What the strategy asked for after a row of the journal, in words", openapi.table("intents"),
+        query={"after": {"type": "integer", "minimum": 0, "maximum": 10**17}}, refuses=(400, 409),
+    )},
+    "/parameters": {
+        "get": operation("Parameters of the strategy", openapi.fields({"parameters": openapi.ANY})),
+        "put": operation("Give the strategy other parameters", _DID, decides=True, takes={
+            "type": "object", "minProperties": 1, "additionalProperties": {"type": ["number", "boolean", "string"]},
+        }),
+    },
+    "/challenger/promote": {"post": operation("Make the challenger the champion", _DID, decides=True)},
+    **{f"/{verb}": {"post": operation(VERBS[verb], _DID, decides=True)} for verb in DECISIONS},
+    "/livez": openapi.probe("Whether this worker answers"),
+    "/readyz": openapi.probe("Whether the run trades"),
+}  # fmt: skip
+"""The interface as OpenAPI has it; a stream of events is beyond that."""
 
 
 async def _noted(request: Request, desk: Desk, verb: str, work: Any, **more: Any) -> dict[str, Any]:
@@ -193,7 +253,7 @@ async def _events(request: Request, desk: Desk) -> AsyncIterator[str]:
             after, journal = 0, desk.journal
         if time.monotonic() - last >= 1.0:
             last = time.monotonic()
-            yield f"event: state\ndata: {json.dumps(plain(await desk.status()))}\n\n"
+            yield f"event: state\ndata: {desk.encoded.decode()}\n\n"
         found: list[dict[str, Any]] = []
         with suppress(QuantaiError):
             found = await asyncio.to_thread(desk.intents, after)

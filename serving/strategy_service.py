@@ -5,13 +5,11 @@ The version is an exact tag: that of the file `model_tag.txt` beside this one in
 deployment.
 """
 
-import asyncio
 import atexit
 import ctypes
 import os
 import signal
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,28 +17,18 @@ from typing import Any
 
 import bentoml
 from bentoml.models import BentoModel
-from prometheus_client import Gauge
 
-from quantai.core.errors import QuantaiError
+from quantai.execution.monitor.metrics import exposition
 from quantai.notebook.promote.store import get
 from serving.deployment import ENV, Deployment
 from serving.guard import Guard
 from serving.keys import Keys
+from serving.measurements import Measurements
 from serving.rest import Desk, application
 from serving.supervisor import Supervisor
 
 PINNED = Path(__file__).with_name("model_tag.txt")
 WORKERS = int(os.environ.get("QUANTAI_WORKERS", "1"))
-UP = Gauge("quantai_trading", "1 while the run trades", ["tag", "mode"], multiprocess_mode="mostrecent")
-EQUITY = Gauge("quantai_equity", "Equity of the account", ["tag", "mode"], multiprocess_mode="mostrecent")
-POSITION = Gauge("quantai_position", "Units held", ["tag", "mode", "symbol"], multiprocess_mode="mostrecent")
-COUNTS = {
-    name: Gauge(f"quantai_{name}", f"{name} of the run so far", ["tag", "mode"], multiprocess_mode="mostrecent")
-    for name in ("rows", "intents", "orders", "fills", "reconnects", "quarantined")
-}
-ALARMS = Gauge("quantai_alarms", "Alarms of the run that stand", ["tag", "mode"], multiprocess_mode="mostrecent")
-
-
 def tag() -> str:
     """Return the exact tag that is served."""
     return PINNED.read_text().strip() if PINNED.exists() else Deployment.load().tag
@@ -86,16 +74,9 @@ class StrategyService:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Be bound to the parent, and keep the metrics up to date."""
+        """Be bound to the parent."""
         die_with_parent()
-        self._task = asyncio.create_task(self._measure())
-
-    @bentoml.on_shutdown
-    async def stop(self) -> None:
-        """Let go."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        self._measured = Measurements(desk().deployment)
 
     @bentoml.api(route="/version")
     async def version(self) -> dict[str, Any]:
@@ -110,27 +91,11 @@ class StrategyService:
 
     async def __is_ready__(self) -> bool:
         """Whether the run trades, or is paused or reducing by somebody's decision."""
-        return bool((await desk().status()).get("run"))
+        return "run" in desk().status
 
-    async def _measure(self) -> None:
-        while True:
-            with suppress(QuantaiError, OSError):
-                await self._one()
-            await asyncio.sleep(1.0)
-
-    async def _one(self) -> None:
-        said = await desk().status()
-        labels = (said["tag"], said["mode"])
-        run: dict[str, Any] = said.get("run", {})
-        UP.labels(*labels).set(run.get("state") == "trading")
-        if not run:
-            return
-        EQUITY.labels(*labels).set(run["equity"])
-        ALARMS.labels(*labels).set(len(run["alarms"]))
-        for symbol, units in run["positions"].items():
-            POSITION.labels(*labels, symbol).set(units)
-        for name, gauge in COUNTS.items():
-            gauge.labels(*labels).set(run[name])
+    async def __metrics__(self, content: str) -> str:
+        """Add what the run measures to what BentoML does."""
+        return content + exposition(await self._measured())
 
 
 StrategyService.add_asgi_middleware(

@@ -17,8 +17,8 @@ quantai control live.journal set fast=5 slow=40
 quantai control live.journal kill
 """
 
-What = Annotated[str, typer.Argument(help="status, pause, resume, reduce, stop, flatten, kill, set or end.")]
-Values = Annotated[list[str] | None, typer.Argument(help="For set: PARAM=VALUE, again for more.")]
+What = Annotated[str, typer.Argument(help="status, pause, resume, reduce, stop, flatten, kill, set, note or end.")]
+Values = Annotated[list[str] | None, typer.Argument(help="For set and note: PARAM=VALUE, again for more.")]
 DeskNumber = Annotated[int, typer.Option("--desk", help="The number of a strategy of the run; -1 is all of them.")]
 
 
@@ -38,8 +38,8 @@ def control(
 
     if what not in VERBS:
         raise UnknownName("command", what, VERBS)
-    if values and what != "set":
-        raise InputError(f"{what} takes no {values[0]!r}: parameters belong to set")
+    if values and what not in ("set", "note"):
+        raise InputError(f"{what} takes no {values[0]!r}: parameters belong to set and note")
     answer = asyncio.run(RunControl(run).tell(what, desk, _parameters(values or [])))
     emit(answer.get("status") or {"run": str(run), "did": what, **answer}, json)
 

@@ -27,6 +27,7 @@ class Control(IntEnum):
     STOP = 13  # a desk's orders are canceled, and only cancels go out
     FLATTEN = 14  # as STOP, and what the desk holds is closed at the market
     PARAMETERS = 15  # other parameters for a desk: their JSON stands beside the row as the text "control"
+    NOTE = 16  # somebody did something that changes nothing in the run: what, stands beside the row in the same way
 
 
 ALL = -1

@@ -21,12 +21,16 @@ CONTROLS = {
     "flatten": Control.FLATTEN,
     "kill": Control.KILL,
     "set": Control.PARAMETERS,
+    "note": Control.NOTE,
     "resume": Control.RESUME,
 }
 """The CONTROL row that a verb becomes."""
 
 OF_ACCOUNTS = (Control.REDUCING, Control.KILL)
 """Controls that concern the account of a desk, and so every desk of that account."""
+
+SAYING = ("set", "note")
+"""Verbs whose parameters stand beside their row."""
 
 _READ_S = 10.0
 _log = logging.getLogger(__name__)
@@ -95,13 +99,13 @@ class Reception:
         desks = len(loop.oms.setup.desks)
         if not ALL <= desk < desks:
             raise InputError(f"there is no desk {desk}: this run has {desks}, numbered from 0; {ALL} is all of them")
-        if verb == "set" and not parameters:
+        if verb in SAYING and not parameters:
             raise InputError("no parameter: say which, such as fast=5")
         what, row = CONTROLS[verb], 0
         if verb == "resume" and loop.oms.gate.accounts["state"].any():
             await self._put(Control.ACTIVE, self._account(desk), "")
         where = self._account(desk) if what in OF_ACCOUNTS else desk
-        row = await self._put(what, where, json.dumps(parameters) if verb == "set" else "")
+        row = await self._put(what, where, json.dumps(parameters) if verb in SAYING else "")
         loop.session.store.flush()  # who is answered may rely on it
         return {"row": row}
 

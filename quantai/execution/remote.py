@@ -30,6 +30,7 @@ VERBS = {
     "flatten": "As stop, and close what is held at the market.",
     "kill": "The kill switch: cancel everything at once; only cancels go out.",
     "set": "Give strategies other parameters.",
+    "note": "Write into the journal what was done elsewhere: nothing of the run changes.",
     "end": "End the run, as --at-end says.",
 }
 """What a run can be told, with what it does then."""

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -76,9 +77,14 @@ class Traded:
 
 
 class Trading:
-    """One run being put together; `trade` uses it from front to back. `metrics` is an address and port to serve at."""
+    """One run being put together; `trade` uses it from front to back.
 
-    def __init__(self, plan: Plan, metrics: tuple[str, int] | None = None) -> None:
+    `metrics` is an address and port to serve at. `clock` gives ns UTC to a run that is no replay.
+    """
+
+    def __init__(
+        self, plan: Plan, metrics: tuple[str, int] | None = None, *, clock: Callable[[], int] = time.time_ns
+    ) -> None:
         plan.check()
         self.plan = plan
         self._address, self._port = metrics or ("", None)
@@ -87,6 +93,7 @@ class Trading:
         self._watchers: list[Callable[[Rows], None]] = []
         self.store: EventStore | None = None
         self.clock = RowClock(0)
+        self._live_clock = clock
         self._fresh, self._begun = not plan.journal.exists(), False
 
     async def open(self) -> Loop:
@@ -134,7 +141,7 @@ class Trading:
         loop = Loop(
             session, floor, self.venues, bars=BarMaker(wanted, instruments), watchers=self._watchers,
             pace=Pace(snapshot_s=0 if replaying else plan.snapshot_s, reconcile_s=0 if replaying else plan.reconcile_s),
-            **({"clock": self.clock} if replaying else {}),
+            clock=self.clock if replaying else self._live_clock,
         )  # fmt: skip
         if self._begun:
             await self._resume(loop, instruments)
