@@ -4,20 +4,19 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from quantai.core.errors import DataError
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import BUY, EVENT, LAST, SELL, SNAPSHOT, Kind, Rows, zeros
 from quantai.data.manifest import Part
-from quantai.data.parts import damaged, in_order
+from quantai.data.part_streams import merged_parts
 from quantai.data.tables import TABLES
 from quantai.data.tape import Tape, refuse_bad_rows
 from quantai.data.tape_file import add_parts, tape_head
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 FOLDER = "tapes"
 """Where a lake keeps the tapes built from it; nothing is lost with it."""
 STREAMS = ("trades", "levels", "quotes", "funding", "bars")
-_PIECE = 1 << 18  # rows of one stream in memory at a time
-_TOGETHER = 1 << 21  # rows of parts that overlap, read at once
+_PIECE = 1 << 18  # rows of one part of a stream in memory at a time
 _VERSION = 2
 
 
@@ -135,47 +133,9 @@ def _books_before(lake: Booked, parts: Any, instruments: Sequence[Instrument], s
 
 
 def _pieces(root: Path, parts: Sequence[Part], name: str, span: tuple[int | None, int | None]) -> Iterator[pa.Table]:
-    """Yield the rows of one stream within the span, in the order of seq, a bounded number at a time where files allow.
-
-    A file that no other part overlaps is read in batches; parts that overlap are read together, a span at a time.
-    """
-    time, schema = TABLES[name].time, TABLES[name].schema
-    ordered = sorted(parts, key=lambda p: p.seq_min)
-    at = 0
-    while at < len(ordered):
-        end, last = at + 1, ordered[at].seq_max
-        while end < len(ordered) and ordered[end].seq_min <= last:
-            last = max(last, ordered[end].seq_max)
-            end += 1
-        if end == at + 1 and ordered[at].path and (root / ordered[at].path).exists():
-            path = root / ordered[at].path
-            try:
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    for batch in file.iter_batches(_PIECE):
-                        yield _within(pa.Table.from_batches([batch]).cast(schema), time, span)
-            except (OSError, pa.ArrowException) as error:
-                raise damaged(path, str(error).splitlines()[0], root) from error
-        else:
-            for lo, hi, some in _windows(ordered[at:end]):
-                for rows in in_order(root, some):
-                    yield _within(rows.filter((pc.field("seq") >= lo) & (pc.field("seq") < hi)), time, span)
-        at = end
-
-
-def _windows(parts: Sequence[Part]) -> Iterator[tuple[int, int, list[Part]]]:
-    """Cut parts that overlap, sorted by their first seq, into spans of seq and the parts that have rows in each.
-
-    A span ends where a part begins, after about _TOGETHER rows: one long part beside many small ones is read again in
-    each span, instead of all of them at once.
-    """
-    starts, rows = [0], 0
-    for part in parts:
-        if rows >= _TOGETHER and part.seq_min > starts[-1]:
-            starts.append(part.seq_min)
-            rows = 0
-        rows += part.rows
-    for lo, hi in pairwise([*starts, 2**63 - 1]):
-        yield lo, hi, [p for p in parts if p.seq_min < hi and p.seq_max >= lo]
+    """Yield the rows of one stream within the span, in the order of seq, a bounded number at a time."""
+    for rows in merged_parts(root, parts, _PIECE):
+        yield _within(rows, TABLES[name].time, span)
 
 
 def _within(rows: pa.Table, time: str, span: tuple[int | None, int | None]) -> pa.Table:

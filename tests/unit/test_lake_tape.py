@@ -1,11 +1,14 @@
 """Tapes out of a lake: streams merged by receipt, built once, in pieces, with the books that stood before."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import quantai as qa
 from quantai.core.rows import LAST, SNAPSHOT, Kind
 from quantai.data import Lake, tape_build
+from quantai.data.part_streams import merged_parts
+from quantai.data.parts import in_order
 from quantai.data.tape import Tape
 
 T0 = 1_723_111_200_000_000_000  # 2024-08-08 10:00 UTC
@@ -66,7 +69,7 @@ def test_pieces_of_any_size_make_the_same_tape(tmp_path, monkeypatch):
     assert lake.tape("BTC-USDT", venue="OKX").rows.tobytes() == whole
 
 
-def test_parts_that_overlap_are_read_a_span_at_a_time(tmp_path, monkeypatch):
+def test_parts_that_overlap_are_read_a_piece_of_each_at_a_time(tmp_path, monkeypatch):
     lake = filled(tmp_path, n=100, sources=3)
     whole = lake.tape("BTC-USDT", venue="OKX").rows.tobytes()
     for path in (tmp_path / "tapes").iterdir():
@@ -80,9 +83,33 @@ def test_parts_that_overlap_are_read_a_span_at_a_time(tmp_path, monkeypatch):
     together = lake.tape("BTC-USDT", venue="OKX").rows.tobytes()
     for path in (tmp_path / "tapes").iterdir():
         path.unlink()
-    monkeypatch.setattr(tape_build, "_TOGETHER", 1)
+    monkeypatch.setattr(tape_build, "_PIECE", 3)
     assert lake.tape("BTC-USDT", venue="OKX").rows.tobytes() == together
     assert len(together) == len(whole) + 6 * 64
+
+
+def test_a_part_as_long_as_the_day_is_not_held_in_memory(tmp_path):
+    lake = Lake(tmp_path)
+    # the first and the last rows of a day share a part, the others lie between; two parts have rows of one seq
+    for number, seq in enumerate(([1, 2, 5_000], *(range(a, a + 100) for a in (100, 200, 300)), [2, 4_000])):
+        with lake.writer(f"s{number}") as w:
+            ts = T0 + np.asarray(seq)
+            some = {"ts_exch": ts, "ts_recv": ts, "seq": seq, "px": np.full(len(ts), 600.0), "qty": 1e-3 * (ts % 7)}
+            w.append("trades", "OKX", "BTC-USDT", some)
+            w.commit({})
+    parts = lake._manifest.parts(["trades"], "OKX", "BTC-USDT", None, None)
+    assert len(parts) == 5
+    for piece in (1, 7, 1000):
+        tables = list(merged_parts(tmp_path, parts, piece))
+        assert pa.concat_tables(tables).equals(pa.concat_tables(in_order(tmp_path, parts)))
+        assert max(t.num_rows for t in tables) <= 103
+    lake.compact(quiet=True)
+    parts = lake._manifest.parts(["trades"], "OKX", "BTC-USDT", None, None)
+    tables = list(merged_parts(tmp_path, parts, 7))
+    assert max(t.num_rows for t in tables) <= 7
+    (tmp_path / parts[0].path).unlink()
+    with pytest.raises(qa.DataError, match="the file is missing"):
+        list(merged_parts(tmp_path, parts, 7))
 
 
 def test_it_is_built_once_and_again_when_rows_are_added(tmp_path, monkeypatch):
