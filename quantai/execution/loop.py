@@ -28,7 +28,7 @@ from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
 from quantai.execution.outgoing import LOCAL
 from quantai.execution.retrace import FLOOR
 from quantai.execution.session import Session
-from quantai.execution.tallies import Counts, refusals
+from quantai.execution.tallies import Counts
 from quantai.venues.venue import FEE, Venue
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Loop:
                 return
             self.counts.intents += len(intents)
             events = (await self.session.ask(intents)).events
-            self.counts.refused.update(refusals(events))
+            self.counts.refuse(events)
             intents = self.floor.hear(events, last=rounds + 1 >= ROUNDS)
 
     async def control(self, what: Control, *, desk: int = ALL, text: str = "", flags: int = 0, ts: int = 0) -> int:
@@ -174,7 +174,7 @@ class Loop:
                 )
                 continue
             events = step.events
-            self.counts.refused.update(refusals(events))
+            self.counts.refuse(events)
             await self._ask(self.floor.hear(events))
             if len(events) and bool(((events["kind"] == Kind.FILL) & (events["flags"] & LOCAL == 0)).any()):
                 self._check_fee(dict(texts).get(FEE, ""))

@@ -1,5 +1,6 @@
 """What a loop counts while it trades, a few instructions for each piece of rows and each decision; read when asked."""
 
+import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from quantai.execution.alarms import Alarms
 from quantai.execution.outgoing import DENIED, LOCAL
 from quantai.execution.reasons import RiskReason
 
+_log = logging.getLogger(__name__)
 EDGES_NS = tuple(
     int(ms * 1e6) for ms in (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1_000, 5_000)
 )  # fmt: skip
@@ -50,6 +52,14 @@ class Counts:
     refused: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # by whom, why
     received: Latency = field(default_factory=Latency)  # from receipt to the strategies: the oldest row of each piece
     decided: Latency = field(default_factory=Latency)  # from the receipt of a row to what it led to being handed out
+
+    def refuse(self, events: Rows) -> None:
+        """Count the refusals among REPORT rows; people are told of those of risk, at first and ever more rarely."""
+        for by, why in refusals(events):
+            self.refused[by, why] += 1
+            n = self.refused[by, why]
+            if by == "risk" and n.bit_count() == 1:
+                _log.warning("risk denies a request: %s%s", why, f" ({n} times by now)" if n > 1 else "")
 
 
 _REFUSED = (Kind.REJECT, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.errors import DataError, InputError
+from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Status, zeros
 from quantai.data.lake import Lake
@@ -164,7 +164,10 @@ class Trading:
                 redirect = _redirect(plan.endpoint_of(venue))
                 feed = CryptoFeed(venue, sandbox=plan.sandbox, redirect=redirect, stale_s=plan.stale_s)
                 await feed.connect()
-                feed.subscribe(list(symbols), plan.channels_of(offered(venue)))
+                try:
+                    feed.subscribe(list(symbols), plan.channels_of(offered(venue)))
+                except UnknownName as error:
+                    raise InputError(f"{error}; {venue} lists only what trades now: it may be halted") from None
                 self._feeds.append(feed)
                 found += listed(feed, list(symbols), dict(plan.lots))
         instruments = known or Instruments(found)

@@ -19,7 +19,7 @@ from quantai.venues.ccxt.calls import new_order
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
 from quantai.venues.ccxt.order_ids import ALNUM_32, HEX_32, PACKED, PLAIN, T_28, leg_id, order_of, pack, unpack
 from quantai.venues.ccxt.profiles import PROFILES
-from quantai.venues.ccxt.verdicts import Verdict, verdict
+from quantai.venues.ccxt.verdicts import Verdict, verdict, words
 from quantai.venues.loopback import KEY, LoopbackExchange
 from quantai.venues.venue import Ask, Request
 
@@ -225,3 +225,22 @@ def test_a_profile_is_found_by_its_name() -> None:
     assert all(p.name == name for name, p in PROFILES.items())
     with pytest.raises(UnknownName, match="did you mean 'KRAKEN'"):
         profile("KRAKN")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ccxt.InvalidNonce('okx {"code":"50102","msg":"Timestamp request expired."}'),
+         "the clock of this machine differs from the exchange's: Timestamp request expired. (50102)"),
+        (ccxt.InsufficientFunds('bybit {"retCode":110007,"retMsg":"ab not enough for new order"}'),
+         "the account does not hold enough for it: ab not enough for new order (110007)"),
+        (ccxt.InvalidOrder("binance Market is closed."), "the market is closed: Market is closed."),
+        (ccxt.BadRequest('binance {"code":-2019,"msg":"Margin is insufficient."}'),
+         "the account does not hold enough for it: Margin is insufficient. (-2019)"),
+        (ccxt.OnMaintenance("kraken {\n}"), "the market is closed: kraken { }"),
+        (ccxt.ExchangeError(""), "ExchangeError"),
+        (KeyError("x"), "'x'"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line_that_says_what_it_means(error: Exception, line: str) -> None:
+    assert words(error) == line

@@ -20,7 +20,7 @@ from quantai.core.errors import InputError, VenueError
 from quantai.venues.ccxt.keys import Keys
 from quantai.venues.ccxt.profiles import Profile
 
-CACHED = 1000
+CACHED = 200
 """Orders, and executions, that ccxt keeps for its own merging."""
 
 _SILENT = logging.getLogger("quantai.venues.ccxt.silent")

@@ -5,6 +5,7 @@ ends.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -20,11 +21,14 @@ from quantai.venues.ccxt.ledger import Ledger, Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.profiles import Profile
 from quantai.venues.ccxt.questions import Call, Questions
-from quantai.venues.ccxt.verdicts import Verdict, verdict
+from quantai.venues.ccxt.verdicts import Verdict, verdict, words
 from quantai.venues.venue import Answer, Ask, Request
 
 MISSES = 3
 """A leg that was not found so often, some time apart, does not exist."""
+
+MOST_WORDS = 1000
+"""Different refusals that are counted; then counting begins anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +52,7 @@ class Desk:
         self._misses: dict[str, int] = {}
         self.confirmed: Callable[[Order], None] = lambda order: None
         self.unknown = 0
+        self._refused: Counter[str] = Counter()
 
     async def serve(self, request: Request, order: Order) -> None:
         """Do what a request asks, and say what came of it."""
@@ -63,7 +68,7 @@ class Desk:
             if isinstance(error, DataError):
                 self._doubt(request, error)
             else:
-                self._say(self._ledger.refuse(order, request, self._code(request, order, error), str(error)))
+                self._refuse(request, order, error, str(error))
         except Exception as error:  # noqa: BLE001 -- ccxt raises anything, and each has a verdict
             self._fail(request, order, error)
 
@@ -72,13 +77,23 @@ class Desk:
         if found is Verdict.UNKNOWN or request.ask is Ask.QUERY:
             self._doubt(request, error)
             return
-        words = self._redact(str(error) or type(error).__name__)
-        self._say(self._ledger.refuse(order, request, self._code(request, order, error), words))
+        self._refuse(request, order, error, self._redact(words(error)))
+
+    def _refuse(self, request: Request, order: Order, error: Exception, why: str) -> None:
+        """Say that a request is refused: to the run each time, to people at first and ever more rarely."""
+        what = f"{self._profile.name}: {request.ask.name} {order.instrument.symbol} refused: {why}"
+        self._refused[what] += 1
+        n = self._refused[what]
+        if n.bit_count() == 1:
+            _log.warning("%s%s", what, f" ({n} times by now)" if n > 1 else "")
+        if len(self._refused) > MOST_WORDS:
+            self._refused.clear()
+        self._say(self._ledger.refuse(order, request, self._code(request, order, error), why))
 
     def _doubt(self, request: Request, error: Exception) -> None:
         self.unknown += 1
-        words = self._redact(f"{type(error).__name__}: {error}")
-        _log.warning("%s: %s %s may have arrived: %s", self._profile.name, request.ask.name, request.client_id, words)
+        said = self._redact(f"{type(error).__name__}: {error}")
+        _log.warning("%s: %s %s may have arrived: %s", self._profile.name, request.ask.name, request.client_id, said)
 
     def _code(self, request: Request, order: Order, error: Exception) -> int:
         if request.ask is Ask.NEW:
@@ -167,8 +182,8 @@ class Desk:
             if verdict(error) is Verdict.UNKNOWN and not isinstance(error, InputError):
                 self._doubt(request, error)
                 return
-            words = self._redact(str(error))
-            self._say(self._ledger.give_up_move(order, request, f"canceled, and not placed again: {words}"))
+            why = f"canceled, and not placed again: {self._redact(words(error))}"
+            self._say(self._ledger.give_up_move(order, request, why))
 
     def _check_change(self, request: Request, order: Order) -> None:
         if request.type != OrderType.LIMIT:

@@ -19,8 +19,8 @@ from quantai.venues.ccxt.facts import OrderFact, TradeFact
 from quantai.venues.ccxt.order_ids import leg_id, order_of
 from quantai.venues.venue import CLIENT_ID, EXEC_ID, FEE, RAW, REASON, VENUE_ID, Answer, Ask, Request
 
-KEPT = 20_000
-"""Ended orders that are remembered, for late executions."""
+KEPT, KEPT_S = 20_000, 600.0
+"""How many ended orders are remembered, and for how long, for late executions."""
 
 ORPHANS = 1_000
 """Executions that wait for the order they belong to."""
@@ -83,7 +83,7 @@ class Ledger:
         self._written: dict[str, str] = {}
         self._by_order: dict[str, Order] = {}
         self._by_venue: dict[tuple[str, str], tuple[Order, Leg]] = {}
-        self._ended: deque[Order] = deque()
+        self._ended: deque[tuple[float, Order]] = deque()
         self._orphans: deque[TradeFact] = deque(maxlen=ORPHANS)
 
     def follow(self, request: Request, symbol: str, instrument: Instrument) -> Order:
@@ -329,9 +329,10 @@ class Ledger:
         if order.is_over:
             return
         order.is_over = True
-        self._ended.append(order)
-        if len(self._ended) > KEPT:
-            old = self._ended.popleft()
+        now = time.monotonic()
+        self._ended.append((now, order))
+        while len(self._ended) > KEPT or now - self._ended[0][0] > KEPT_S:
+            _, old = self._ended.popleft()
             self._by_order.pop(old.order_id, None)
             for leg in old.legs:
                 self._by_venue.pop((old.symbol, leg.venue_id), None)

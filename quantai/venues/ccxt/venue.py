@@ -29,7 +29,7 @@ from quantai.venues.ccxt.limiter import Priority, RateLimiter
 from quantai.venues.ccxt.profiles import Profile, profile
 from quantai.venues.ccxt.questions import Questions
 from quantai.venues.ccxt.stream import UserStream
-from quantai.venues.ccxt.verdicts import Verdict, verdict
+from quantai.venues.ccxt.verdicts import Verdict, verdict, words
 from quantai.venues.venue import Answer, Ask, OpenOrder, Request
 
 PAUSE_S = 10.0
@@ -109,7 +109,10 @@ class CcxtVenue:
                 self._symbols[number] = resolve(instrument.symbol, self.name, markets, markets)
             except UnknownName as error:
                 raise VenueError(str(error)) from None
-            _check_grid(instrument, markets[self._symbols[number]], self.name)
+            market = markets[self._symbols[number]]
+            if market.get("active") is False:
+                _log.warning("%s: %s does not trade there now", self.name, instrument.symbol)
+            _check_grid(instrument, market, self.name)
         await self._ask("balance", Priority.QUERY, self._api.fetch_balance)
         by_symbol = {self._symbols[n]: i for n, i in self._mine.items()}
         self._by_symbol = by_symbol
@@ -324,7 +327,7 @@ class CcxtVenue:
         try:
             return await self._call(weight, priority, call)
         except Exception as error:
-            raise VenueError(f"{self.name}: {self._keys.redact(_words(error))}") from error
+            raise VenueError(f"{self.name}: {self._keys.redact(words(error))}") from error
 
     async def _set_clock(self) -> None:
         try:
@@ -346,7 +349,7 @@ class CcxtVenue:
             try:
                 await self._catching_up.tend(self._poll_s, is_up=self._stream.is_up)
             except Exception as error:  # noqa: BLE001 -- said, and tried again
-                _log.warning("%s: not compared with the exchange: %s", self.name, self._keys.redact(_words(error)))
+                _log.warning("%s: not compared with the exchange: %s", self.name, self._keys.redact(words(error)))
                 self._catching_up.postpone()
 
     async def _stay_alive(self) -> None:
@@ -366,7 +369,7 @@ class CcxtVenue:
                 call = self._api.fapiPrivatePostCountdownCancelAll
                 await self._call("cancel", Priority.CANCEL, lambda p=params, c=call: c(p))
         except Exception as error:  # noqa: BLE001 -- said, and tried again
-            _log.warning("%s: the dead-man switch is not set: %s", self.name, self._keys.redact(_words(error)))
+            _log.warning("%s: the dead-man switch is not set: %s", self.name, self._keys.redact(words(error)))
 
 
 def _check_grid(instrument: Instrument, market: dict[str, Any], name: str) -> None:
@@ -387,13 +390,3 @@ def _pause_s(api: Any) -> float:
         return min(max(float(headers.get("retry-after", PAUSE_S)), 1.0), 3600.0)
     except ValueError:
         return PAUSE_S
-
-
-def _words(error: Exception) -> str:
-    hint = {
-        Verdict.STALE_CLOCK: "the clock of this machine differs from the exchange's: ",
-        Verdict.UNREACHED: "nobody answers there: ",
-    }.get(verdict(error), "")
-    if isinstance(error, ccxt.AuthenticationError):
-        hint = "the key, or its rights, are not accepted: "
-    return f"{hint}{error or type(error).__name__}"

@@ -4,6 +4,8 @@ The class is not the whole truth: a broken connection while the answer was read 
 time stamp a NetworkError. What is not certainly refused is UNKNOWN: it is asked about, and never sent again.
 """
 
+import json
+import re
 from enum import Enum, auto
 
 import aiohttp
@@ -41,3 +43,57 @@ def verdict(error: BaseException) -> Verdict:
     if isinstance(error, ccxt.OrderNotFound):
         return Verdict.NO_ORDER
     return Verdict.REFUSED if isinstance(error, ccxt.ExchangeError) else Verdict.UNKNOWN
+
+
+_MEANINGS = (
+    (ccxt.InvalidNonce, "the clock of this machine differs from the exchange's"),
+    (ccxt.AuthenticationError, "the key, or its rights, are not accepted"),
+    (ccxt.InsufficientFunds, "the account does not hold enough for it"),
+    ((ccxt.OnMaintenance, ccxt.MarketClosed), "the market is closed"),
+    ((ccxt.RateLimitExceeded, ccxt.DDoSProtection), "too many requests"),
+    (ccxt.BadSymbol, "the exchange does not know the symbol"),
+    (ccxt.OrderNotFound, "the exchange does not know the order"),
+    (ccxt.ExchangeNotAvailable, "the exchange is not available"),
+)
+_RULE = "it breaks a rule of the exchange"
+_SAID = tuple(
+    (re.compile(pattern, re.IGNORECASE), meaning)
+    for pattern, meaning in (
+        (r"market is (closed|halted)|not trading|suspended|delist", "the market is closed"),
+        (r"insufficient", "the account does not hold enough for it"),
+        (
+            r"filter failure|precision|notional|price (too|higher|lower)|(lot|tick) size",
+            "it breaks a rule of the exchange",
+        ),
+    )
+)
+_OF_CCXT = re.compile(r"^[a-z0-9]+ (?=[A-Z])")  # the name that ccxt puts before what an exchange said
+
+
+def words(error: BaseException) -> str:
+    """Return in one line what an exception of a call means, and what the exchange said.
+
+    Some exchanges have one code for many things, told apart by their words alone.
+
+    >>> words(ccxt.InsufficientFunds('binance {"code":-2010,"msg":"Account has insufficient balance."}'))
+    'the account does not hold enough for it: Account has insufficient balance. (-2010)'
+    >>> words(ccxt.BadRequest('binance {"code":-1013,"msg":"Filter failure: LOT_SIZE"}'))
+    'it breaks a rule of the exchange: Filter failure: LOT_SIZE (-1013)'
+    """
+    said = _said(str(error)) or type(error).__name__
+    if verdict(error) is Verdict.UNREACHED:
+        return f"nobody answers there: {said}"
+    meaning = next((meaning for pattern, meaning in _SAID if pattern.search(said)), "")
+    meaning = next((meaning for kinds, meaning in _MEANINGS if isinstance(error, kinds)), "") or meaning
+    return f"{meaning}: {said}" if meaning else said
+
+
+def _said(text: str) -> str:
+    """Return what an exchange says in a body of JSON, with its code; a text without one as it is, in one line."""
+    try:
+        body = json.loads(text[text.index("{") :])
+        said = next(body[name] for name in ("msg", "retMsg", "message", "error_message") if body.get(name))
+    except (ValueError, StopIteration, AttributeError):
+        return _OF_CCXT.sub("", " ".join(text.split()))
+    code = body.get("code", body.get("retCode", ""))
+    return f"{' '.join(str(said).split())} ({code})" if code != "" else " ".join(str(said).split())
