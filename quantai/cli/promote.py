@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from quantai.cli.backtest import bars_of, params_of
+from quantai.cli import given
 from quantai.cli.output import Json, console, emit
 from quantai.core.errors import InputError
 
@@ -26,19 +26,19 @@ quantai promote --name btc-cross --export btc-cross.bento
 def promote(
     strategy: Annotated[str, typer.Argument(help="module:Class or file.py:Class; none: what is stored")] = "",
     name: Annotated[str, typer.Option(help="What it is called from now on, such as btc-cross.")] = "",
-    params: Annotated[str, typer.Option(help="Parameters as JSON, for example '{\"fast\": 5}'.")] = "{}",
-    param: Annotated[list[str] | None, typer.Option(help="A parameter, name=value; may be repeated.")] = None,
+    params: given.Params = "{}",
+    param: given.Param = None,
     grid: Annotated[str, typer.Option(help="Values to sweep, as JSON; the best variant goes on.")] = "",
     data: Annotated[str, typer.Option(help="sp500, nasdaq, or a csv or Parquet file of bars [default: sp500]")] = "",
-    lake: Annotated[Path | None, typer.Option(help="Take bars from this lake instead of --data.")] = None,
-    venue: Annotated[str, typer.Option(help="Venue in the lake, for example BINANCE.")] = "",
-    symbol: Annotated[str, typer.Option(help="Symbol in the lake, for example BTC-USDT.")] = "",
-    interval: Annotated[str, typer.Option(help="Bar interval, for example 1m or 1d.")] = "",
-    tz: Annotated[str, typer.Option(help="Zone of the times in the file when they carry none.")] = "",
-    start: Annotated[str, typer.Option(help="First instant, ISO 8601; default: all there is.")] = "",
-    end: Annotated[str, typer.Option(help="End, exclusive, ISO 8601.")] = "",
-    fee_bps: Annotated[float, typer.Option(help="Fee on notional, basis points.")] = 5.0,
-    slip_bps: Annotated[float, typer.Option(help="Slippage of market and stop fills, basis points.")] = 0.0,
+    lake: given.Lake = None,
+    venue: given.Venue = "",
+    symbol: given.Symbol = "",
+    interval: given.Interval = "",
+    tz: given.Zone = "",
+    start: given.Start = "",
+    end: given.End = "",
+    fee_bps: given.FeeBps = 5.0,
+    slip_bps: given.SlipBps = 0.0,
     warmup: Annotated[int | None, typer.Option(help="Bars a service shows it before it may trade.")] = None,
     limits: Annotated[Path | None, typer.Option(help="Limits of risk (TOML); needed to be served live.")] = None,
     override: Annotated[list[str] | None, typer.Option(help="Let a gate fail, gate=reason; may be repeated.")] = None,
@@ -70,9 +70,9 @@ def promote(
 
     with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not the answer
         cls = load_strategy(strategy)
-    bars = bars_of(data if data or lake else "sp500", lake, venue, symbol, interval, tz, start, end)
+    bars = given.bars_of(data if data or lake else "sp500", lake, venue, symbol, interval, tz, start, end)
     costs: dict[str, Any] = {"fee_bps": fee_bps, "slip_bps": slip_bps}
-    given = params_of(params, param or [])
+    chosen = given.params_of(params, param or [])
     common: dict[str, Any] = {
         "name": name, "warmup": warmup, "limits": limits, "override": _reasons(override or []),
         "alias": cast("Any", alias or None),
@@ -80,9 +80,9 @@ def promote(
     }  # fmt: skip
     before = alias_of(name, "champion")
     if grid:
-        done = run(sweep(cls, bars, **given, **_grid(grid), **costs), **common)
+        done = run(sweep(cls, bars, **chosen, **_grid(grid), **costs), **common)
     else:
-        done = run(cls(**given), bars, **common, **costs)
+        done = run(cls(**chosen), bars, **common, **costs)
     if not json:
         console().print(done.report, markup=False)
     answer: dict[str, Any] = {"name": name, "version": done.version, "gates": {g.name: g.outcome for g in done.gates}}
