@@ -8,7 +8,7 @@ sync_*_us       what of that the journal took to be on the disk
 disk_*_us       what the disk takes to sync as many bytes when nothing but that is done, after the run
 overhead_vs_ccxt_us  what our path, from the request to the order management's knowledge of the venue's answer, adds to
                 a bare createOrder of ccxt in the same process and at the same time, with an account of its own; medians
-venue_*_us      from the venue's own stamp, in whole milliseconds, to the end of the step: its side and both sockets included
+venue_*_us      from the venue's own stamp, whole milliseconds, to the end of the step: its side and sockets included
 rows_lost       rows that were shown to strategies and are not in the journal, or the other way round
 cpu_us_per_message  processor time of the trader, everything included
 pauses          garbage collections of everything during the run, and the longest in ms
