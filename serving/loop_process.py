@@ -18,6 +18,7 @@ from quantai.core.errors import DataError, InputError, QuantaiError, StrategyErr
 from quantai.core.plain import plain
 from quantai.execution.lease import Lease, is_free
 from quantai.execution.loop import Loop
+from quantai.execution.monitor.logs import JsonLines
 from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.rehearsal import rehearse
 from quantai.execution.remote import RunControl
@@ -170,7 +171,8 @@ class Process:
         if self._lease is not None or is_free(self.deployment.lease):  # else somebody else trades, and has the word
             with suppress(OSError):  # a full disk must not be what ends a run
                 write_json(self.deployment.state, self._said)
-        _log.info("%s %s", self.deployment.tag, self._said)
+        said = {"event": "process_state", "tag": self.deployment.tag, **self._said}
+        _log.info("%s: %s", self.deployment.tag, state, extra=said)
 
     def _beat(self) -> None:
         self._beats += 1
@@ -180,7 +182,9 @@ class Process:
 
 def main(path: str) -> int:
     """Trade what a file of a deployment says."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
     try:
         return Process(Deployment.load(path)).run()
     except QuantaiError as error:

@@ -198,7 +198,7 @@ def test_what_a_secret_is_called_hides_it(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_name_in_the_code_is_one_of_the_names() -> None:
     used = set[str]()
-    for path in (REPO / "quantai").rglob("*.py"):
+    for path in (*(REPO / "quantai").rglob("*.py"), *(REPO / "serving").glob("*.py")):
         used |= set(re.findall(r'"event": "(\w+)"', path.read_text()))
     assert used <= set(Event), used - set(Event)
     assert set(Event) - used == {"message", "run_failed"}, "those are named by the code that writes them"

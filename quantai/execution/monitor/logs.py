@@ -39,6 +39,7 @@ class Event(StrEnum):
     RUN_STARTED = "run_started"  # a run begins to trade
     RUN_ENDED = "run_ended"  # it trades no more
     RUN_FAILED = "run_failed"  # it could not begin, or something ended it
+    PROCESS_STATE = "process_state"  # of a service: its process is checking, waiting, starting, trading, refused …
     METRICS_SERVED = "metrics_served"  # where its metrics are
     RECONCILED = "reconciled"  # our books agree with the venues': orders may go out
     ALARM_RAISED = "alarm_raised"  # something is wrong; `alarm` names it

@@ -119,6 +119,8 @@ METRICS = (
     Metric("quantai_trading", "gauge", "1 while the run trades, else 0", _one(lambda s: state_of(s.loop) == "trading")),
     Metric("quantai_state", "gauge", "1 for what the run is doing, 0 for all else", _states, ("state",)),
     Metric("quantai_run", "gauge", "1; which run it is", _info, ("run", "mode", "venues", "strategies")),
+    Metric("quantai_served", "gauge", "1; of a service: the version, and what its process says of itself", lambda _: [],
+           ("tag", "mode", "process")),
     Metric("quantai_rows", "counter", "rows taken: of the market, timers, bars made",
            _one(lambda s: s.loop.counts.rows)),
     Metric("quantai_intents", "counter", "what strategies asked for", _one(lambda s: s.loop.counts.intents)),
