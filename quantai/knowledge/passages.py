@@ -1,8 +1,53 @@
 """What goes in and what comes out: chunks of a document, documents of a store, passages of an answer."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
+
+_ANCHOR_WORDS, _FEW_WORDS = 8, 4
+_HEADING_ROW = re.compile(r"\A\|.*\n\|[-|: ]+\n(?=\|)")
+_BEGINS = re.compile(r"^(?:[-*+>]|\d+[.)]|#{1,6})[ \t]+")
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MARKS = re.compile(r"`+|\*\*|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|(?<=\w)#{2,6} .*")
+
+
+def text_fragment(text: str) -> str:
+    r"""Return the text directive of an address that opens a page at a passage: its first words, as the page shows them.
+
+    Few words may stand on the page more than once, so that they are followed by those that come next; of a table the
+    first row with values is taken. Source: the URL Fragment Text Directives draft, section 3.
+
+    >>> text_fragment("| a | b |\n|---|---|\n| Scotland | 783.0 |"), text_fragment("- see `a-b` and [the log](x.html)")
+    ('Scotland,-783.0', 'see%20a%2Db%20and%20the%20log')
+    >>> text_fragment("```\n_x = f(*args)\n```")
+    '_x%20%3D%20f%28%2Aargs%29'
+    """
+    pieces = _pieces(text)
+    first = next(pieces, "").split()
+    directive = _quoted(first[:_ANCHOR_WORDS])
+    after = next(pieces, "").split() if 0 < len(first) < _FEW_WORDS else []
+    return f"{directive},-{_quoted(after[:_FEW_WORDS])}" if after else directive
+
+
+def _quoted(words: list[str]) -> str:
+    return quote(" ".join(words), safe="").replace("-", "%2D")  # a bare - means something there
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield lines and cells of Markdown without its marks, those that say something."""
+    text = _HEADING_ROW.sub("", text, count=1)
+    fenced = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+            continue
+        cells = [line] if fenced else line.split("|") if line.startswith("|") else [_BEGINS.sub("", line.strip())]
+        for cell in cells:
+            plain = cell if fenced else _MARKS.sub("", _LINK.sub(r"\1", cell))
+            if re.search(r"\w", plain):
+                yield plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +130,8 @@ class Passage:
         if self.kind == "pdf" and self.page:
             return f"{self.source}#page={self.page}"
         if web:
-            start = " ".join(self.text.split("|", 1)[0].split()[:8])
-            return f"{self.source}#:~:text={quote(start, safe='')}" if start else self.source
+            place = text_fragment(self.text)
+            return f"{self.source}#:~:text={place}" if place else self.source
         return f"{self.source}:{self.line}" if self.line else self.source
 
     def marked(self, before: str = "**", after: str = "**") -> str:

@@ -228,3 +228,13 @@ def test_a_content_type_wins_over_a_name() -> None:
     assert kind_of("https://host/a.md", "text/plain") == "markdown"
     with pytest.raises(qa.DataError, match="cannot read video/mp4"):
         kind_of("https://host/movie", "video/mp4")
+
+
+def test_spaces_beside_code_and_emphasis_stay_in_lists_and_tables() -> None:
+    item = "<ul><li><b>Note:</b> run it first.</li><li><p><code>x</code> is it.</p><p>So.</p></li></ul>"
+    table = "<table><tr><td>see <code>x.py</code> and <i>y</i> again</td><td>2</td></tr></table>"
+    page = f"<html><body><article><h1>T</h1>{item}{table}<p>{'More words. ' * 30}</p></article></body></html>"
+    text = "\n".join(chunk.text for chunk in read(page.encode(), "http://host/p", "text/html").chunks)
+    assert "**Note:** run it first." in text
+    assert "`x` is it.- So." in text
+    assert "| see `x.py` and y again | 2 |" in text

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from quantai.knowledge.chunks import LONGEST, split
 from quantai.knowledge.passages import Chunk, Reading
@@ -12,6 +13,12 @@ _HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _UNDERLINE = re.compile(r"[=\-~^]{3,}[ \t]*$")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _FRONT = re.compile(r"---\n.*?\n---\n", re.DOTALL)
+_INLINE = {
+    "a", "abbr", "b", "bdi", "cite", "code", "del", "em", "font", "i", "ins", "kbd", "label", "mark", "q", "s", "samp",
+    "small", "span", "strong", "sub", "sup", "u", "var",
+}  # fmt: skip
+_KEPT_SPACE = "\u2423"
+"""Stands for a space beside an inline element while a page is read: its reader drops those in lists and cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +97,29 @@ def read_html(data: bytes, name: str) -> Reading:
     if page is None:
         return Reading(title_from(name), "html", ())
     title = " ".join((page.findtext(".//title") or page.findtext(".//h1") or "").split())
+    _keep_spaces(page)
     body = trafilatura.extract(
         page, output_format="markdown", include_tables=True, include_comments=False, favor_recall=True
     )
     plain = trafilatura.html2txt(page) or ""
+    body, plain = (re.sub(f" *{_KEPT_SPACE} *", " ", text or "") for text in (body, plain))
     if not body or (len(body) < LONGEST // 16 and len(plain) > 4 * len(body)):
         body = plain  # a page without articles, such as a table of links
     return Reading(title or title_from(name), "html", tuple(markdown_chunks(body, lines=False)))
+
+
+def _keep_spaces(page: Any) -> None:
+    for element in page.iter(*_INLINE, "p"):
+        before, parent = element.getprevious(), element.getparent()
+        if next(element.iterancestors("pre"), None) is not None:
+            continue
+        if element.tag == "p":  # the second one of a list's item or a cell
+            if before is not None and element.text and next(element.iterancestors("li", "td"), None) is not None:
+                element.text = _KEPT_SPACE + element.text
+            continue
+        if element.tail and element.tail[0].isspace() and element.tail.strip():
+            element.tail = _KEPT_SPACE + element.tail.lstrip()
+        if before is not None and before.tail and before.tail[-1].isspace() and before.tail.strip():
+            before.tail = before.tail.rstrip() + _KEPT_SPACE
+        elif before is None and parent is not None and parent.text and parent.text[-1].isspace():
+            parent.text = parent.text.rstrip() + _KEPT_SPACE if parent.text.strip() else parent.text
