@@ -85,6 +85,23 @@ def differing_money(oms: OMS, theirs: Mapping[str, Decimal]) -> list[str]:
     return found
 
 
+def held(oms: OMS) -> dict[str, float]:
+    """Return the units held by symbol, of all desks and all venues that list it."""
+    found = dict.fromkeys((i.symbol for i in oms.setup.instruments), 0.0)
+    for i, qty in zip(oms.setup.instruments, oms.portfolio.books.positions["qty"].sum(axis=0), strict=True):
+        found[i.symbol] += float(qty)
+    return found
+
+
+def unclosed(oms: OMS) -> list[str]:
+    """Return in words what is held and could be closed; less than a lot, which fees in the base leave, cannot be."""
+    found: list[str] = []
+    for i, qty in zip(oms.setup.instruments, oms.portfolio.books.positions["qty"].sum(axis=0), strict=True):
+        if abs(float(qty)) > float(i.lot) * (1.0 - 1e-6):
+            found.append(f"{float(qty):g} {i.symbol}")
+    return found
+
+
 def _id(oms: OMS, slot: int) -> str:
     entry = oms.table.entries[slot]
     run = oms.setup.desks[desk_of(entry["order"])].run

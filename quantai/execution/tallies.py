@@ -58,7 +58,7 @@ class Counts:
         for by, why in refusals(events):
             self.refused[by, why] += 1
             n = self.refused[by, why]
-            if by == "risk" and n.bit_count() == 1:
+            if by == "risk" and why != RiskReason.RECONCILING.name and n.bit_count() == 1:
                 _log.warning("risk denies a request: %s%s", why, f" ({n} times by now)" if n > 1 else "")
 
 

@@ -17,7 +17,7 @@ from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Status, zeros
 from quantai.data.lake import Lake
-from quantai.execution.agree import at_work
+from quantai.execution.agree import at_work, held, unclosed
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.continuation import continued, has_begun, recovered, stopped_by_its_end
 from quantai.execution.controls import Control
@@ -60,7 +60,10 @@ AT_END = {"cancel": Control.STOP, "flatten": Control.FLATTEN, "keep": None}
 
 @dataclass(frozen=True)
 class Traded:
-    """What came of a run that traded; `fresh` is False when it continued a journal."""
+    """What came of a run that traded; `fresh` is False when it continued a journal.
+
+    `at_work` are orders that have not ended, `unclosed` what is held and could be closed.
+    """
 
     run: str
     mode: str
@@ -73,6 +76,7 @@ class Traded:
     positions: dict[str, float]
     equity: float
     at_work: list[str]
+    unclosed: list[str]
     alarms: list[str] = field(default_factory=list[str])
 
 
@@ -341,7 +345,6 @@ class Trading:
     def outcome(self, loop: Loop) -> Traded:
         """Return what came of it."""
         oms = loop.oms
-        held = oms.portfolio.books.positions["qty"].sum(axis=0)
         return Traded(
             run=oms.setup.desks[0].run,
             mode=self.plan.mode,
@@ -351,9 +354,10 @@ class Trading:
             intents=loop.counts.intents,
             orders=len(oms.table),
             fills=int(oms.table.executions.used[0]),
-            positions={i.symbol: float(q) for i, q in zip(oms.setup.instruments, held, strict=True)},
+            positions=held(oms),
             equity=oms.portfolio.equity(oms.portfolio.accounts[0]),
             at_work=at_work(oms),
+            unclosed=unclosed(oms),
             alarms=list(loop.counts.alarms),
         )
 
@@ -378,10 +382,9 @@ def what_is_left(done: Traded, at_end: str) -> str:
     if at_end != "keep" and done.at_work:
         ids = ", ".join(done.at_work[:5]) + (" …" if len(done.at_work) > 5 else "")
         return f"the venue has not said that these orders ended, look at them there: {ids}"
-    held = [f"{qty:g} {symbol}" for symbol, qty in done.positions.items() if abs(qty) > 1e-9]
-    return (
-        f"not everything could be closed, look at it there: {', '.join(held)}" if at_end == "flatten" and held else ""
-    )
+    if at_end == "flatten" and done.unclosed:
+        return f"not everything could be closed, look at it there: {', '.join(done.unclosed)}"
+    return ""
 
 
 def _in_lake(lake: Lake, venue: str, symbol: str, lots: Mapping[str, Any]) -> Instrument:

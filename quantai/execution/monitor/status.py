@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from quantai.execution.agree import at_work
+from quantai.execution.agree import at_work, held
 from quantai.execution.loop import Loop
 from quantai.execution.reasons import TradingState
 from quantai.execution.remote import RunStatus
@@ -17,7 +17,6 @@ STATES = ("reconciling", "trading", "paused", "reducing", "halted", "ending")
 def status_of(loop: Loop, mode: str, feeds: Sequence[CryptoFeed] = ()) -> RunStatus:
     """Return what a run is doing now."""
     oms, counts = loop.oms, loop.counts
-    held = oms.portfolio.books.positions["qty"].sum(axis=0)
     return RunStatus(
         run=oms.setup.desks[0].run,
         mode=mode,
@@ -32,7 +31,7 @@ def status_of(loop: Loop, mode: str, feeds: Sequence[CryptoFeed] = ()) -> RunSta
         orders=len(oms.table),
         fills=int(oms.table.executions.used[0]),
         at_work=at_work(oms),
-        positions={i.symbol: float(q) for i, q in zip(oms.setup.instruments, held, strict=True)},
+        positions=held(oms),
         equity=sum(oms.portfolio.equity(account) for account in oms.portfolio.accounts),
         currency=oms.setup.currency,
         alarms=list(counts.alarms),

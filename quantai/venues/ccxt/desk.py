@@ -5,6 +5,7 @@ ends.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -30,6 +31,7 @@ MISSES = 3
 MOST_WORDS = 1000
 """Different refusals that are counted; then counting begins anew."""
 
+_CROSSES = re.compile(r"immediately match|could not be executed as maker", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -80,15 +82,21 @@ class Desk:
         self._refuse(request, order, error, self._redact(words(error)))
 
     def _refuse(self, request: Request, order: Order, error: Exception, why: str) -> None:
-        """Say that a request is refused: to the run each time, to people at first and ever more rarely."""
-        what = f"{self._profile.name}: {request.ask.name} {order.instrument.symbol} refused: {why}"
-        self._refused[what] += 1
-        n = self._refused[what]
-        if n.bit_count() == 1:
-            _log.warning("%s%s", what, f" ({n} times by now)" if n > 1 else "")
-        if len(self._refused) > MOST_WORDS:
-            self._refused.clear()
-        self._say(self._ledger.refuse(order, request, self._code(request, order, error), why))
+        """Say that a request is refused: to the run each time, to people at first and ever more rarely.
+
+        A cancel that came too late and a passive order that would have traded are everyday life.
+        """
+        code = self._code(request, order, error)
+        usual = verdict(error) is Verdict.NO_ORDER or (request.ask is Ask.NEW and code == Reason.POST_ONLY)
+        if not usual:
+            what = f"{self._profile.name}: {request.ask.name} {order.instrument.symbol} refused: {why}"
+            if len(self._refused) > MOST_WORDS:
+                self._refused.clear()
+            self._refused[what] += 1
+            n = self._refused[what]
+            if n.bit_count() == 1:
+                _log.warning("%s%s", what, f" ({n} times by now)" if n > 1 else "")
+        self._say(self._ledger.refuse(order, request, code, why))
 
     def _doubt(self, request: Request, error: Exception) -> None:
         self.unknown += 1
@@ -99,7 +107,7 @@ class Desk:
         if request.ask is Ask.NEW:
             if isinstance(error, ccxt.InsufficientFunds):
                 return Reason.NO_CASH
-            crosses = isinstance(error, ccxt.OrderImmediatelyFillable) or "immediately match" in str(error)
+            crosses = isinstance(error, ccxt.OrderImmediatelyFillable) or _CROSSES.search(str(error))
             return Reason.POST_ONLY if crosses else Reason.NONE
         if order.is_over:
             return Refusal.TOO_LATE
