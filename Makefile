@@ -18,7 +18,7 @@ help: ## Show this list
 setup: ## Make .venv: Python 3.13 with exactly the packages of requirements.lock, and quantai itself
 	@scripts/setup
 
-demo: setup ## Record, research, replay and trade at an exchange on this machine; writes out/demo.html
+demo: setup ## Record, research, replay, trade and serve at an exchange on this machine; writes out/demo.html
 	@$(BIN)/python -m scripts.demo
 
 test: lint ## Check everything: lint, then all tests with coverage

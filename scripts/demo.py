@@ -1,4 +1,4 @@
-"""`make demo`: the main job, offline: record, research, replay, trade on paper and through an exchange's own protocol.
+"""`make demo`: the main job, offline: record, research, replay, trade on paper and at an exchange, promote and serve.
 
 The exchange is our own, a process on this machine that speaks Binance's protocol. The clients that record and trade
 there are the real ones, cryptofeed and ccxt.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import quantai as qa
+from quantai.backtest.swept import Swept
 from quantai.data.check import check
 from quantai.execution.explain import explain
 from quantai.execution.plan import Plan, paper_limits
@@ -26,7 +27,7 @@ from quantai.feeds import record_live
 from quantai.strategy.examples import Quote
 
 SYMBOL = "BTC-USDT"
-RECORD_S, TRADE_S = 15, 30
+RECORD_S, TRADE_S, SERVE_S = 15, 30, 30
 
 
 class Cross(qa.Strategy):
@@ -60,8 +61,8 @@ def exchange() -> Generator[dict[str, Any]]:
             venue.terminate()
 
 
-def research(sheet: Path) -> None:
-    """Run a strategy over real days, sweep it, and write what came of it."""
+def research(sheet: Path) -> Swept:
+    """Run a strategy over real days, write what came of it, sweep it, and return the sweep."""
     bars = qa.samples.sp500()
     say("bars", f"{len(bars):,} real daily bars of the S&P 500, 1999 to 2018 (shipped with the package arch)")
     sweep = qa.sweep(Cross, bars, fast=range(5, 60, 5), slow=range(60, 260, 20), fee_bps=1)
@@ -74,6 +75,7 @@ def research(sheet: Path) -> None:
         f"Sharpe {stats['sharpe']:.2f}, worst drawdown {stats['max_drawdown']:.1%}",
     )
     result.tearsheet(sheet)
+    return sweep
 
 
 def record(address: dict[str, Any], lake: qa.Lake) -> qa.Tape:
@@ -116,20 +118,41 @@ def traded(mode: Literal["paper", "live"], address: dict[str, Any], journal: Pat
     say("explain", explain(journal).words)
 
 
+def served(swept: Swept, address: dict[str, Any]) -> None:
+    """Put the best variant before the gates, serve it on paper at the exchange, and ask the service what it does."""
+    reason = "a demonstration on paper, for seconds"
+    version = qa.promote(swept, name="demo", override=dict.fromkeys(("warmup", "trades", "validation"), reason))
+    for gate in version.gates:
+        if gate.outcome == "fail":
+            say("gates", f"{gate.name}: {gate.reason}")
+    say("promote", f"these gates refuse it; stored as {version.tag} with the reason {reason!r}")
+    service = qa.serve(version, venue="BINANCE", symbols=[SYMBOL], interval="1s", endpoint=address["rest"])
+    try:
+        until = time.monotonic() + SERVE_S
+        while not (intents := service.ask("intents")["intents"]) and time.monotonic() < until:
+            time.sleep(0.5)
+        say("serve", f"{version.tag} trades on paper; GET /intents: {intents[:1] or 'nothing yet'}")
+        say("control", f"POST /pause: {service.ask('pause', 'POST')}")
+    finally:
+        service.stop()
+
+
 def main() -> None:
     """Run the whole job and say what was done."""
     started = time.perf_counter()
-    say("compile", "the engine is compiled once on this machine: the first run takes minutes, later ones less than two")
+    say("compile", "the engine is compiled once on this machine: the first run takes minutes, later ones about two")
     out = Path("out")
     out.mkdir(exist_ok=True)
-    research(out / "demo.html")
+    swept = research(out / "demo.html")
     with tempfile.TemporaryDirectory() as folder, exchange() as address:
+        os.environ["BENTOML_HOME"] = str(Path(folder, "bentoml"))  # a model store for this demonstration alone
         os.environ |= {"QUANTAI_BINANCE_KEY": address["key"], "QUANTAI_BINANCE_SECRET": address["secret"]}
         tape = record(address, qa.Lake(Path(folder) / "lake"))
         replay = qa.replay(Quote(), tape)
         say("replay", f"{len(tape):,} rows of the tape: {len(replay.fills)} fills of a market maker")
         for mode in ("paper", "live"):
             traded(mode, address, Path(folder) / f"{mode}.journal")
+        served(swept, address)
     say("done", f"in {time.perf_counter() - started:.0f} s")
     sheet = (out / "demo.html").resolve()
     say("sheet", f"{sheet}\n")
