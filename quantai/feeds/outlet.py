@@ -17,7 +17,7 @@ from quantai.feeds.feed import CHANNELS, Batch
 from quantai.feeds.messages import Scribe
 from quantai.feeds.watch import Change, Watch
 
-SLICE_S = 2e-4
+SLICE_S = 1e-4
 """How long wire messages are read on end: in a burst, what came first must not wait until all of it has been read."""
 
 _TURNS = 2  # of the event loop: the consumer's, and that of whoever the consumer hands rows to

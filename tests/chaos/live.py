@@ -14,6 +14,9 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -113,7 +116,7 @@ class Market:
 
 
 class Nursery:
-    """A process that has everything imported and compiled, and forks traders from that."""
+    """A process that has everything imported and compiled, and forks others from that which begin at once."""
 
     def __init__(self) -> None:
         self._pipe, theirs = mp.Pipe()
@@ -126,22 +129,37 @@ class Nursery:
             raise AssertionError("the nursery does not answer")
         return self._pipe.recv()
 
-    def trader(self, journal: Path, endpoint: str) -> int:
-        """Start a trader and return its process id."""
-        self._pipe.send((str(journal), endpoint))
+    def start(self, work: Callable[..., int], *args: Any) -> int:
+        """Call `work` (a module's, that returns an exit code) in a process of its own and return its id."""
+        self._pipe.send((work, args))
         return int(self._answer())
 
-    def wait(self, pid: int) -> tuple[int, str]:
-        """Return how a trader ended: its exit code, negative for a signal, and what it said."""
+    def trader(self, journal: Path, endpoint: str) -> int:
+        """Start a trader and return its process id."""
+        return self.start(live, journal, endpoint)
+
+    def poll(self, pid: int) -> int | None:
+        """Return the exit code of a process that has ended, negative for a signal."""
         self._pipe.send(pid)
         return self._answer()
 
+    def wait(self, pid: int) -> int:
+        """Return how a process ended: its exit code, negative for a signal."""
+        deadline = time.monotonic() + 600
+        while (code := self.poll(pid)) is None:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"process {pid} does not end")
+            time.sleep(0.02)
+        return code
+
     def close(self) -> None:
+        """End, with every process that has not ended yet."""
         self._pipe.send(None)
-        self._process.join(10)
+        self._process.join(60)
 
 
 def nurse(pipe: Connection) -> None:
+    """Prepare, then start what is asked for, until nothing more is."""
     import ccxt.pro  # noqa: F401 # pyright: ignore[reportUnusedImport] -- seconds, once
     import cryptofeed.exchanges  # noqa: F401 # pyright: ignore[reportUnusedImport]
 
@@ -150,34 +168,57 @@ def nurse(pipe: Connection) -> None:
     os.environ["QUANTAI_BINANCE_KEY"], os.environ["QUANTAI_BINANCE_SECRET"] = KEY, SECRET
     rehearse([Churn()], paper_limits(), paper=False)
     pipe.send("ready")
-    said: dict[int, Path] = {}
-    while (asked := pipe.recv()) is not None:
+    ended: dict[int, int | None] = {}
+    while (asked := _asked(pipe)) is not None:
         if isinstance(asked, int):
-            _, status = os.waitpid(asked, 0)
-            path = said.pop(asked)
-            pipe.send((os.waitstatus_to_exitcode(status), path.read_text() if path.exists() else ""))
+            if ended[asked] is None:
+                pid, status = os.waitpid(asked, os.WNOHANG)
+                ended[asked] = os.waitstatus_to_exitcode(status) if pid else None
+            pipe.send(ended[asked])
             continue
-        journal, endpoint = asked
+        work, args = asked
         pid = os.fork()
         if pid == 0:
-            _live(Path(journal), endpoint)
-        said[pid] = Path(f"{journal}.{pid}.said")
+            _work(work, args)
+        ended[pid] = None
         pipe.send(pid)
+    for pid in [pid for pid, code in ended.items() if code is None]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
-def _live(journal: Path, endpoint: str) -> None:
-    """Trade until killed or asked to end; never returns."""
-    said = Path(f"{journal}.{os.getpid()}.said")
+def _asked(pipe: Connection) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:  # whoever asks is gone
+        return None
+
+
+def _work(work: Callable[..., int], args: tuple[Any, ...]) -> None:
+    """Do it; never returns."""
+    code = 1
+    try:
+        code = work(*args)
+    except BaseException:  # noqa: BLE001 -- the end of a process, whatever it is
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def said_of(journal: Path) -> Path:
+    """Return where the traders of a journal write what ended them."""
+    return Path(f"{journal}.said")
+
+
+def live(journal: Path, endpoint: str) -> int:
+    """Trade until killed or asked to end."""
     try:
         asyncio.run(trade(plan_of(journal, endpoint)))
-        code = 0
-    except BaseException as error:  # noqa: BLE001 -- told to the parent
-        import traceback
-
-        said.write_text(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
+    except BaseException:
+        said_of(journal).write_text(traceback.format_exc())
+        raise
+    return 0
 
 
 def run(n: int, seed: int) -> dict[str, Any]:
@@ -194,9 +235,9 @@ def run(n: int, seed: int) -> dict[str, Any]:
                     pid = nursery.trader(journal, market.exchange.http)
                     _let_live(market, random_)
                     os.kill(pid, signal.SIGKILL)
-                    code, said = nursery.wait(pid)
+                    code = nursery.wait(pid)
                     if code != -signal.SIGKILL:
-                        found.append(f"run {runs}: a trader ended by itself with {code}: {said}")
+                        found.append(f"run {runs}: a trader ended by itself with {code}: {_said(journal)}")
                     kills += 1
                 found += [f"run {runs}: {what}" for what in _end(nursery, journal, market)]
                 fills += len(market.truth()["fills"])
@@ -205,6 +246,11 @@ def run(n: int, seed: int) -> dict[str, Any]:
             runs += 1
     nursery.close()
     return {"runs": runs, "kills": kills, "fills": fills, "failures": len(found), "found": found}
+
+
+def _said(journal: Path) -> str:
+    path = said_of(journal)
+    return path.read_text() if path.exists() else ""
 
 
 def _let_live(market: Market, random_: random.Random) -> None:
@@ -225,9 +271,9 @@ def _end(nursery: Nursery, journal: Path, market: Market) -> list[str]:
     while len(market.truth()["orders"]) < before + 6 and time.monotonic() < until:
         time.sleep(0.1)  # it trades again: what was in doubt has been settled
     os.kill(pid, signal.SIGTERM)
-    code, said = nursery.wait(pid)
+    code = nursery.wait(pid)
     if code:
-        return [f"the last trader ended with {code}: {said}"]
+        return [f"the last trader ended with {code}: {_said(journal)}"]
     if len(market.truth()["orders"]) < before + 6:
         return ["the last trader did not trade again"]
     return compare(journal, market.truth())

@@ -35,7 +35,7 @@ LONG_S = 1800.0  # from which on a run must be as flat as an hour's
 COLUMNS = {"tasks": 2, "sockets": 3, "threads": 4}  # of a sample
 MESSAGES_PER_ACTION = 0.41  # of one symbol's trades, best prices and book, measured
 MORE = {"tasks": 3, "sockets": 2, "threads": 2}
-"""By how much the median of each may be higher at the end: a request that happens to be under way, and no more."""
+"""By how much each may be higher at the end: a request that happens to be under way, and no more."""
 
 _SERVE = """
 import sys
@@ -65,14 +65,14 @@ class Pulse(qa.Strategy):
         if not book.valid:
             return
         self.beats += 1
+        if self.beats % 2 == 1:
+            self.order = ctx.buy(0.001, limit=book.bid * 0.9)
+        else:
+            ctx.cancel(self.order)
         if self.beats % 40 == 10:
             ctx.buy(0.001)
         elif self.beats % 40 == 30:
             ctx.sell(0.001)
-        elif self.beats % 2 == 1:
-            self.order = ctx.buy(0.001, limit=book.bid * 0.9)
-        else:
-            ctx.cancel(self.order)
 
 
 class Meter:
@@ -136,7 +136,7 @@ async def _soak(journal: Path, endpoint: str, seconds: float, exchange: int) -> 
         while True:
             await asyncio.sleep(SAMPLE_S)
             tasks, threads = len(asyncio.all_tasks()), threading.active_count()
-            samples.append((time.monotonic() - begun, _rss_mb(os.getpid()), tasks, _sockets(), threads))
+            samples.append((time.monotonic() - begun, _own_mb(os.getpid()), tasks, _sockets(), threads))
 
     async def ask() -> None:
         while True:
@@ -145,27 +145,27 @@ async def _soak(journal: Path, endpoint: str, seconds: float, exchange: int) -> 
                 await RunControl(journal).status()
 
     asker = asyncio.create_task(ask())
-    exchange_mb, sampler = _rss_mb(exchange), asyncio.create_task(sample())
+    exchange_mb, sampler = _own_mb(exchange), asyncio.create_task(sample())
     try:
         await trading.run(loop)
         done = trading.outcome(loop)
         lost = _lost(loop)
-        exchange_mb = [round(exchange_mb), round(_rss_mb(exchange))]
+        exchange_mb = [round(exchange_mb), round(_own_mb(exchange))]
     finally:
         sampler.cancel()
         asker.cancel()
         await trading.close()
     warm = min(300.0, seconds / 4)
     kept = [s for s in samples if warm <= s[0] < seconds - SAMPLE_S]  # the end of the run is not its course
-    first, last = _ends(kept, warm, seconds)
+    first, last = _ends(kept)
     growth = statistics.median(s[1] for s in last) / statistics.median(s[1] for s in first) - 1
     p99 = [round(q.quantile(0.99)) for q in quarters]
     figures: dict[str, Any] = {
         "seconds": round(time.monotonic() - begun),
         "messages_per_s": round(sum(q.messages for q in quarters) / seconds), "rows": done.rows, "rows_lost": lost,
         "orders": done.orders, "fills": done.fills,
-        "rss_mb": [round(statistics.median(s[1] for s in part), 1) for part in (first, last)],
-        "rss_growth_pct": round(100 * growth, 2), "exchange_rss_mb": exchange_mb,
+        "memory_mb": [round(statistics.median(s[1] for s in part), 1) for part in (first, last)],
+        "memory_growth_pct": round(100 * growth, 2), "exchange_memory_mb": exchange_mb,
         **{name: [*(_level(part, c) for part in (first, last)), *_range(kept, c)] for name, c in COLUMNS.items()},
         "p50_us": [round(q.quantile(0.5)) for q in quarters], "p99_us": p99,
     }  # fmt: skip
@@ -185,10 +185,10 @@ async def _soak(journal: Path, endpoint: str, seconds: float, exchange: int) -> 
     return {**figures, "failures": len(found), "found": found}
 
 
-def _ends(kept: list[Any], warm: float, seconds: float) -> tuple[list[Any], list[Any]]:
+def _ends(kept: list[Any]) -> tuple[list[Any], list[Any]]:
     """Return the first and the last fifth of what is compared."""
-    part = (seconds - warm) / 5
-    return [s for s in kept if s[0] < warm + part], [s for s in kept if s[0] >= seconds - part]
+    part = max(1, len(kept) // 5)
+    return kept[:part], kept[-part:]
 
 
 def _level(part: list[Any], column: int) -> int:
@@ -201,8 +201,10 @@ def _range(kept: list[Any], column: int) -> list[int]:
     return [min(values), max(values)]
 
 
-def _rss_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def _own_mb(pid: int) -> float:
+    """Return what a process holds of its own: pages of files come and go as the whole machine needs memory."""
+    said = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(said["RssAnon"].split()[0]) / 1024
 
 
 def _sockets() -> int:
