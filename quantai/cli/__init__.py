@@ -30,6 +30,7 @@ COMMANDS = {
     "tools": "List, call and serve the tools an assistant may use.",
     "promote": "Take a strategy through the gates and store a version.",
     "serve": "Serve a promoted version: trade it, ask and tell it over HTTP.",
+    "deploy": "Write files that run a promoted version elsewhere.",
     "trade": "Trade a strategy on live rows, on paper or at a real venue.",
     "control": "Pause, resume, flatten, kill or change a run that trades.",
     "compare": "Show a challenger the rows of a run, and print what both did.",

@@ -202,7 +202,7 @@ def families(measured: Mapping[str, Any]) -> "Iterator[Family]":
             for labels, value in samples:
                 if value is not None:
                     family.add_metric(labels, value)
-        if family.samples:
+        if family.samples or metric.name in measured:
             yield family
 
 
