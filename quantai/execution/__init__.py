@@ -55,6 +55,7 @@ Trading:
 - `fees`: fees as rows
 - `router`: which venue gets an order
 - `real`: real venues of a run
+- `settled`: what a run begins with, left out of garbage collection
 - `rehearsal`: every compiled path once, before rows wait for it
 - `playback`: rows of the past through the loop
 - `retrace`: a journal run again: the same rows, the same intents

@@ -35,6 +35,7 @@ from quantai.execution.retrace import ENGINE
 from quantai.execution.router import ByInstrument
 from quantai.execution.seats import Seat
 from quantai.execution.session import Session
+from quantai.execution.settled import settled
 from quantai.execution.setup import Setup
 from quantai.execution.sources import (
     Numbering,
@@ -297,7 +298,7 @@ class Trading:
 
     async def run(self, loop: Loop, on_status: OnStatus | None = None) -> None:
         """Trade until it is over, or a signal asks for the end; raises what made it impossible."""
-        with _signals(loop):
+        with _signals(loop), settled():
             if self.plan.mode == "replay":
                 if on_status is not None:
                     on_status(loop)

@@ -104,9 +104,7 @@ def run(seed: int, n: int, *, seconds: float = 30.0, rate: float = 1000.0) -> di
         with tempfile.TemporaryDirectory() as folder:
             return asyncio.run(_Measure(Path(folder) / "bench.journal", said["rest"], seconds).run())
     finally:
-        assert venue.stdin is not None
-        venue.stdin.close()  # it ends with its input
-        venue.wait(60)
+        venue.communicate()  # it ends with its input
 
 
 class _Measure:

@@ -109,7 +109,7 @@ def run(n: int, seed: int, *, minutes: float = 60.0, rate: float = 2000.0) -> di
             return asyncio.run(_soak(Path(folder) / "soak.journal", said["rest"], minutes * 60, venue.pid))
     finally:
         venue.terminate()
-        venue.wait(30)
+        venue.communicate()
 
 
 async def _soak(journal: Path, endpoint: str, seconds: float, exchange: int) -> dict[str, Any]:
