@@ -53,7 +53,7 @@ Trading:
 - `ladder`: books of a run that goes on
 - `agree`: orders, holdings and money compared with a venue's
 - `fees`: fees as rows
-- `router`: which venue gets an order
+- `router`: which venue gets an order; `routes`: the router of a desk, over several listings of one thing
 - `real`: real venues of a run
 - `settled`: what a run begins with, left out of garbage collection
 - `rehearsal`: every compiled path once, before rows wait for it

@@ -20,6 +20,7 @@ from quantai.execution.flow import POINT
 from quantai.execution.oms import OMS
 from quantai.execution.order_table import GONE, WAITING, is_finished
 from quantai.execution.outgoing import UNCLAIMED
+from quantai.execution.routes import Routing, Tops, whole_order
 from quantai.execution.seats import Seat
 from quantai.execution.stepper import Stepper, fill_row
 from quantai.portfolio.desks import desk_of, order_number
@@ -67,6 +68,18 @@ class Floor:
             to = np.full(len(every), -1, np.int64)
             to[list(mine)] = np.arange(len(mine))
             self._to.append(to)
+            if seat.route is not None:
+                for n, listed in enumerate(seat.route.listings):
+                    to[list(listed)] = n
+        self._seen = [to.copy() for to in self._to]  # whose rows it sees: of what is listed several times the first one
+        for seen, of in zip(self._seen, self._of, strict=True):
+            seen[:] = -1
+            seen[of] = np.arange(len(of))
+        routes = [seat.route for seat in seats if seat.route is not None]
+        self._tops = Tops(len(every), {i for route in routes for listed in route.listings for i in listed})
+        self._routings = [
+            None if seat.route is None else Routing(seat.route, oms, d, self._tops) for d, seat in enumerate(seats)
+        ]
         self._whole = [len(of) == len(every) and bool((of == np.arange(len(every))).all()) for of in self._of]
 
     @property
@@ -78,10 +91,11 @@ class Floor:
         """Show rows of the market and timers to all desks; yields (rows so far, INTENT rows) where one asks.
 
         Give the order management those rows and the intents before going on. A desk sees nothing of what another does,
-        so each runs ahead on its own.
+        so each runs ahead on its own. Intents still go through `route`.
         """
         views = [self._view(d, rows) for d in range(len(self.desks))]
         stops: dict[int, tuple[int, Rows]] = {}
+        routed = 0 if any(self._routings) else len(rows)  # rows that routers have seen
         at = [0] * len(self.desks)
         waiting = list(range(len(self.desks)))
         while waiting or stops:
@@ -90,17 +104,23 @@ class Floor:
                 n, intents = self.desks[d].step(mine[at[d] :] if at[d] else mine, bars, first_bar)
                 at[d] += n
                 if len(intents):
-                    stops[d] = (at[d] if where is None else int(where[at[d] - 1]) + 1), self._out(d, intents)
+                    stops[d] = (at[d] if where is None else int(where[at[d] - 1]) + 1), intents
             waiting = []
             if stops:
                 d = min(stops, key=lambda d: (stops[d][0], d))
-                yield stops.pop(d)
+                n, intents = stops.pop(d)
+                if routed < n:
+                    self._tops.see(rows[routed:n])
+                    routed = n
+                yield n, self._out(d, intents)
                 waiting = [d]
+        if routed < len(rows):
+            self._tops.see(rows[routed:])
 
     def _view(self, d: int, rows: Rows) -> tuple[Rows, np.ndarray | None]:
         if self._whole[d]:
             return rows, None
-        own = self._to[d][np.minimum(rows["instrument"], len(self._to[d]) - 1)]
+        own = self._seen[d][np.minimum(rows["instrument"], len(self._seen[d]) - 1)]
         where = np.flatnonzero((own >= 0) | (rows["kind"] == Kind.TIMER))
         mine = rows[where].copy()
         mine["instrument"] = np.maximum(own[where], 0)
@@ -112,6 +132,35 @@ class Floor:
         if not self._whole[d]:
             intents["instrument"] = self._of[d][intents["instrument"]]
         return intents
+
+    def route(self, intents: Rows) -> Rows:
+        """Return the intents that go out for those of desks, once the order management has seen the rows before them.
+
+        Desks without a router send what they ask for.
+        """
+        if not len(intents) or not any(self._routings):
+            return intents
+        out: list[Rows] = []
+        desks = (intents["order"] >> np.uint64(40)).astype(np.int64)
+        for part in np.split(intents, np.flatnonzero(np.diff(desks)) + 1):
+            d = desk_of(part["order"][0])
+            routing = self._routings[d]
+            if routing is None:
+                out.append(part)
+                continue
+            made, done = routing.out(part)
+            out += [made, *(self._end(d, number, int(part["seq"][0])) for number in done)]
+        return np.concatenate(out)
+
+    def _end(self, d: int, number: int, seq: int) -> Rows:
+        """End an order of a desk of which nothing had to go out at row `seq`; returns what the desk cancels then."""
+        desk, order = self.desks[d], zeros(1, ORDER)
+        order["order"], order["state"] = number, OrderState.CANCELED
+        muted = desk.muted
+        desk.mute(True)
+        asked = desk.tell(order, None, seq=seq, ts=self.oms.ts)
+        desk.mute(muted)
+        return self.route(self._out(d, asked))
 
     def hear(self, reports: Rows, *, last: bool = False) -> Rows:
         """Tell desks what became of their orders, as the order management said it; returns what they ask for then.
@@ -131,7 +180,7 @@ class Floor:
             desk = self.desks[d]
             muted = desk.muted
             desk.mute(muted or last)
-            order = self._order(slot)
+            order = self._order(d, slot)
             event = self._fill(d, slot, report) if report["kind"] == Kind.FILL else None
             asked.append(self._out(d, desk.tell(order, event, seq=self.oms.seq, ts=self.oms.ts)))
             desk.mute(muted)
@@ -139,8 +188,16 @@ class Floor:
                 asked.append(self._out(d, desk.close(seq=self.oms.seq, ts=self.oms.ts)))
         return np.concatenate(asked)
 
-    def _order(self, slot: int) -> Rows:
+    def _order(self, d: int, slot: int) -> Rows:
         """Return an order as its desk sees it."""
+        routing = self._routings[d]
+        if routing is None:
+            return self._one(slot)
+        number = routing.number(self.oms.table.entries["order"][slot])
+        return whole_order(number, [self._one(part, d) for part in routing.parts(number)])
+
+    def _one(self, slot: int, d: int = -1) -> Rows:
+        """Return an order as it is listed; with the prices that desk `d` counts in."""
         tracked, entry = self.oms.table.tracked[slot], self.oms.table.entries[slot]
         row = zeros(1, ORDER)
         row["order"] = tracked["order"] & _NUMBER
@@ -158,14 +215,24 @@ class Floor:
             state = OrderState.WAITING
         row["state"] = state
         row["flags"] = int(tracked["flags"]) | (PENDING_CANCEL if entry["flags"] & GONE else 0)
+        if d >= 0:
+            for name in ("px_ticks", "trigger_ticks"):
+                row[name] = self._own_ticks(d, i, int(tracked[name]))
         return row
+
+    def _own_ticks(self, d: int, i: int, ticks: int) -> int:
+        """Return a price of a listing in ticks of what its desk trades."""
+        routing = self._routings[d]
+        return ticks if routing is None else routing.own_ticks(int(self._of[d][self._to[d][i]]), i, ticks)
 
     def _fill(self, d: int, slot: int, report: Any) -> Rows:
         tracked, gate = self.oms.table.tracked[slot], self.oms.gate
         i = int(tracked["instrument"])
         px, qty = gate.price(i, int(report["px_ticks"])), gate.units(i, int(report["qty_lots"]))
         row = fill_row(report, int(self._to[d][i]), int(tracked["side"]), px, qty, self.oms.ts)
-        row["aux"] = int(report["order"] & _NUMBER)
+        row["px_ticks"] = self._own_ticks(d, i, int(report["px_ticks"]))
+        routing, number = self._routings[d], np.uint64(report["order"]) & _NUMBER
+        row["aux"] = int(number if routing is None else routing.number(number))
         return row
 
     def adjusted(self) -> None:
@@ -174,13 +241,17 @@ class Floor:
             self._hold(d)
 
     def _hold(self, d: int) -> None:
-        books, of = self.oms.portfolio.books, self._of[d]
-        mine = books.positions[d][of]
+        books, of, to = self.oms.portfolio.books, self._of[d], self._to[d]
+        mine = books.positions[d][of if self._routings[d] is None else to >= 0]
         settle = int(books.market["settle"][of[0]])
         paid_in = float(books.flows[int(books.account[d]), settle])
         moved = mine["realised"] + mine["funding"] - mine["fees"] - mine["cost"]
         cash = paid_in + float(moved.sum())
-        self.desks[d].hold(mine["qty"], mine["cost"], mine["realised"], mine["fees"], cash)
+        qty, cost, realised, fees = (mine[name] for name in ("qty", "cost", "realised", "fees"))
+        if self._routings[d] is not None:
+            where, n = to[to >= 0], len(of)
+            qty, cost, realised, fees = (np.bincount(where, x, n) for x in (qty, cost, realised, fees))
+        self.desks[d].hold(qty, cost, realised, fees, cash)
 
     def check(self, what: Control, desk: int, text: str) -> None:
         """Raise InputError for a control that cannot be obeyed, before it is journaled."""
@@ -217,16 +288,20 @@ class Floor:
     def snapshot(self) -> bytes:
         """Return the state of all desks as bytes, after the last row and everything it led to."""
         states = [np.frombuffer(desk.snapshot(), np.uint8) for desk in self.desks]
-        return pack(TITLE, {"point": self.oms.point, **{f"desk {d}": state for d, state in enumerate(states)}})
+        parts = {"point": self.oms.point, **{f"desk {d}": state for d, state in enumerate(states)}}
+        return pack(TITLE, parts | (self._tops.arrays() if any(self._routings) else {}))
 
     def load(self, body: bytes) -> Self:
         """Take over the state of `snapshot`; raises DataError when it does not fit, or is of another row than `oms`."""
         byte = np.dtype("u1")
-        parts = unpack(TITLE, body, {"point": POINT, **{f"desk {d}": byte for d in range(len(self.desks))}})
+        kinds: dict[str, np.dtype[Any]] = {"point": POINT, **{f"desk {d}": byte for d in range(len(self.desks))}}
+        parts = unpack(TITLE, body, kinds | (dict(Tops.DTYPES) if any(self._routings) else {}))
         if parts["point"].tobytes() != self.oms.point.tobytes():
             raise DataError("the states of the desks and of the orders are of different rows")
         for d, desk in enumerate(self.desks):
             desk.load(parts[f"desk {d}"].tobytes())
+        if any(self._routings):
+            self._tops.load(parts)
         return self
 
 

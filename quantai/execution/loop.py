@@ -133,6 +133,7 @@ class Loop:
 
     async def _ask(self, intents: Rows) -> None:
         for rounds in range(ROUNDS + 1):
+            intents = self.floor.route(intents)
             if not len(intents):
                 return
             self.counts.intents += len(intents)

@@ -5,6 +5,7 @@ read and nothing is sent or written: `session` journals what comes in, sends wha
 same state from the same rows, to the byte.
 """
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -224,17 +225,7 @@ class OMS:
         """Make a market order of a target weight; what the order before it has left counts as held."""
         row = np.array([intent], INTENT)
         i, desk = int(intent["instrument"]), desk_of(intent["order"])
-        lots = 0
-        if i < len(self.setup.instruments):
-            books = self.portfolio.books
-            held = float(books.positions["qty"][desk, i]) + self._in_flight(desk, i)
-            instrument, market = books.instruments[i], books.market[i]
-            rate = float(books.currencies["rate"][int(market["settle"])])
-            standing = books.standings[int(books.account[desk])]
-            unit = abs(self._unit_value(i, float(market["mark"]))) * rate
-            weight = int(intent["qty_lots"]) / 1e9
-            lots = target_lots(held, float(standing["equity"]), weight, unit, float(instrument["lot_num"]) / float(
-                instrument["lot_den"]))  # fmt: skip
+        lots = self.lots_to(desk, (i,), int(intent["qty_lots"]) / 1e9) if i < len(self.setup.instruments) else 0
         row["action"], row["type"], row["qty_lots"] = Action.NEW, OrderType.MARKET, abs(lots)
         row["side"] = 1 if lots >= 0 else -1
         if lots:
@@ -242,6 +233,20 @@ class OMS:
         else:  # already there: an order that ends at once
             slot = self.table.enter(row[0], self.ts)
             self.flow.apply(slot, self.flow.report(int(intent["order"]), Kind.CANCELED)[0], LOCAL)
+
+    def lots_to(self, desk: int, listings: Sequence[int], weight: float) -> int:
+        """Return the signed lots that bring what a desk holds in all listings of one thing to a weight of equity.
+
+        What its market orders have left counts as held. Listings have one lot; the first one says what it is worth.
+        """
+        books, i = self.portfolio.books, listings[0]
+        held = sum(float(books.positions["qty"][desk, n]) + self._in_flight(desk, n) for n in listings)
+        instrument, market = books.instruments[i], books.market[i]
+        rate = float(books.currencies["rate"][int(market["settle"])])
+        standing = books.standings[int(books.account[desk])]
+        unit = abs(self._unit_value(i, float(market["mark"]))) * rate
+        lot = float(instrument["lot_num"]) / float(instrument["lot_den"])
+        return target_lots(held, float(standing["equity"]), weight, unit, lot)
 
     def _unit_value(self, i: int, px: float) -> float:
         return float(value(self.portfolio.books.instruments[i], px)) if px == px and px != 0.0 else 0.0

@@ -4,6 +4,7 @@ import asyncio
 
 from quantai.core.instruments import Instrument, Instruments
 from quantai.execution.plan import Plan
+from quantai.execution.sources import alike
 from quantai.venues.venue import Venue
 
 
@@ -15,7 +16,7 @@ async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> t
     """
     from quantai.venues.ccxt import CcxtVenue
 
-    known = instruments if fixed else Instruments([await _as_listed(plan, i) for i in instruments])
+    known = instruments if fixed else alike(plan, Instruments([await _as_listed(plan, i) for i in instruments]))
     venues: dict[str, Venue] = {}
     try:
         for name in plan.venues:

@@ -146,6 +146,7 @@ class _Walker:
 
     def _ask(self, intents: Rows) -> None:
         for rounds in range(ROUNDS + 1):
+            intents = self._floor.route(intents)
             if not len(intents):
                 return
             self._compare(intents)

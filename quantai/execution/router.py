@@ -1,6 +1,6 @@
 """Routes: which venue gets an order, and how an order for something listed several times becomes orders for listings.
 
-Pure functions over the tops of books, so that a journal run again routes the same way.
+Pure functions over the tops of books, so that a journal run again routes the same way; `routes` uses them for desks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +55,10 @@ def best_price(books: Rows, listings: Sequence[int], side: int, fees: Sequence[f
     return found
 
 
-def split(books: Rows, listings: Sequence[int], side: int, lots: int, lot: Sequence[float]) -> list[tuple[int, int]]:
-    """Return (listing, lots) that together make `lots`, taking what is shown at the best price first.
+def split(
+    books: Rows, listings: Sequence[int], side: int, lots: int, lot: Sequence[float], fees: Sequence[float] = ()
+) -> list[tuple[int, int]]:
+    """Return (listing, lots) that together make `lots`, taking what is shown at the best price (after `fees`) first.
 
     `lot` is the size of one lot (units) of each listing; all listings must have the same one for the sum to hold. What
     is shown nowhere goes to the best listing.
@@ -67,8 +69,9 @@ def split(books: Rows, listings: Sequence[int], side: int, lots: int, lot: Seque
     >>> split(books, [0, 1], +1, 4, lot=[1.0, 1.0])
     [(0, 2), (1, 2)]
     """
+    paid = dict(zip(listings, fees or [0.0] * len(listings), strict=True))
     ranked = [i for i in listings if books["valid"][i]]
-    ranked.sort(key=lambda i: side * _touch(books[i], side)[0])
+    ranked.sort(key=lambda i: side * _touch(books[i], side)[0] * (1.0 + side * paid[i]))
     parts: list[tuple[int, int]] = []
     left = lots
     for i in ranked:

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from quantai.core.errors import InputError
 from quantai.data.bars import interval_ns
+from quantai.execution.routes import Route
 from quantai.strategy import Strategy
 from quantai.strategy.load import load_strategy
 
@@ -16,7 +17,7 @@ class Seat:
 
     `named` is how the class is found again (`module:Class`, `file.py:Class`). `instruments` are numbers of the run's
     instruments in the order in which the strategy counts them, none = all. `interval` is the length of the bars its
-    `on_bar` is called for, "" = any.
+    `on_bar` is called for, "" = any. `route` says where orders for what is listed several times go.
 
     >>> from quantai.strategy.examples import Cross
     >>> seat = Seat(strategy=Cross(fast=5), interval="1m")
@@ -28,6 +29,7 @@ class Seat:
     named: str = ""
     instruments: tuple[int, ...] = ()
     interval: str = ""
+    route: Route | None = None
 
     @property
     def bar_ns(self) -> int:
@@ -50,6 +52,7 @@ class Seat:
             "parameters": self.strategy.params,
             "instruments": list(self.instruments),
             "interval": self.interval,
+            **({} if self.route is None else {"route": self.route.as_dict()}),
         }
 
     @classmethod
@@ -62,6 +65,7 @@ class Seat:
                 named=said["strategy"],
                 instruments=tuple(said["instruments"]),
                 interval=said["interval"],
+                route=Route.of(said["route"]) if "route" in said else None,
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"this is not the seat of a desk: {error!r}") from None

@@ -11,6 +11,7 @@ from quantai.core.rows import EVENT, LAST, WARM_UP, Kind, Rows, zeros
 from quantai.data.bars import Bars
 from quantai.data.lake import Lake
 from quantai.execution.inbox import Ended, Inbox, Market
+from quantai.execution.plan import Plan
 from quantai.feeds.feed import OFF_GRID, Batch, Feed
 
 
@@ -18,6 +19,22 @@ def listed(feed: Feed, symbols: list[str], lots: dict[str, Any]) -> list[Instrum
     """Return the instruments of a subscribed feed in the order of `symbols`; `lots` are steps the feed cannot know."""
     known = {i.symbol: i for i in feed.instruments}
     return [known[s].with_fields(lot=lots[s]) if s in lots else known[s] for s in symbols]
+
+
+def alike(plan: Plan, instruments: Instruments) -> Instruments:
+    """Return the instruments with one lot for all listings that a router chooses among: the coarsest.
+
+    It is a multiple of the others, or they stay as they are; a router refuses them then.
+    """
+    found = list(instruments)
+    number = {(i.venue, i.symbol): n for n, i in enumerate(found)}
+    for desk in range(len(plan.strategies)):
+        for group in plan.listings(desk):
+            coarsest = max(found[number[one]].lot for one in group)
+            for n in (number[one] for one in group):
+                if coarsest % found[n].lot == 0:
+                    found[n] = found[n].with_fields(lot=coarsest)
+    return Instruments(found)
 
 
 class Numbering:

@@ -33,12 +33,14 @@ from quantai.execution.recovery import MANIFEST
 from quantai.execution.rehearsal import rehearse
 from quantai.execution.retrace import ENGINE
 from quantai.execution.router import ByInstrument
+from quantai.execution.routes import Route
 from quantai.execution.seats import Seat
 from quantai.execution.session import Session
 from quantai.execution.settled import settled
 from quantai.execution.setup import Setup
 from quantai.execution.sources import (
     Numbering,
+    alike,
     in_order,
     listed,
     pump,
@@ -175,7 +177,7 @@ class Trading:
                     raise InputError(f"{error}; {venue} lists only what trades now: it may be halted") from None
                 self._feeds.append(feed)
                 found += listed(feed, list(symbols), dict(plan.lots))
-        instruments = known or Instruments(found)
+        instruments = known or alike(plan, Instruments(found))
         if plan.mode == "live":
             from quantai.execution.real import real_venues
 
@@ -217,6 +219,7 @@ class Trading:
                 named=named,
                 interval=plan.interval_of(n),
                 instruments=tuple(number[listed[0]] for listed in plan.listings(n)),
+                route=_route(plan, n, number),
             )
             for n, (s, named) in enumerate(plan.strategies)
         ]
@@ -376,6 +379,15 @@ async def trade(plan: Plan, on_status: OnStatus | None = None, *, metrics: tuple
         return trading.outcome(loop)
     finally:
         await trading.close()
+
+
+def _route(plan: Plan, n: int, number: Mapping[tuple[str, str], int]) -> Route | None:
+    """Return how the orders of the strategy of number `n` are routed."""
+    by, groups = plan.desk(n).router, plan.listings(n)
+    if by == "instrument":
+        return None
+    fees = tuple(tuple(plan.fees_bps.get(venue, 0.0) / 1e4 for venue, _ in group) for group in groups)
+    return Route(by, tuple(tuple(number[one] for one in group) for group in groups), fees)
 
 
 def what_is_left(done: Traded, at_end: str) -> str:

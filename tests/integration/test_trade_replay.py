@@ -1,17 +1,21 @@
 """`--mode replay`: a lake's rows through the trade loop and a paper venue, on the clock of the rows."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 import quantai as qa
+from quantai.cli import main
 from quantai.core.errors import InputError
+from quantai.core.instruments import Instrument
 from quantai.core.rows import Kind
 from quantai.data.lake import Lake
 from quantai.execution.plan import Plan
 from quantai.execution.retrace import retrace
 from quantai.execution.trade import Traded, trade
+from quantai.journal import StoreReader, Stream
 from tests.integration.trading import BTC, Maker, Trend, market
 
 
@@ -23,11 +27,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bids, asks = quotes[::2], quotes[1::2]
     with made.writer("test") as writer:
         names = ("ts_exch", "ts_recv", "px", "qty", "side")
-        writer.append("trades", "X", "BTC-USDT", {name: trades[name] for name in names})
-        best = {"bid": bids["px"], "bid_qty": bids["qty"], "ask": asks["px"], "ask_qty": asks["qty"]}
-        writer.append("quotes", "X", "BTC-USDT", {n: bids[n] for n in ("ts_exch", "ts_recv")} | best)
+        for venue, cheaper in (("X", 0.0), ("Y", 0.2)):
+            writer.append("trades", venue, "BTC-USDT", {name: trades[name] for name in names})
+            best = {"bid": bids["px"], "bid_qty": bids["qty"], "ask": asks["px"] - cheaper, "ask_qty": asks["qty"]}
+            writer.append("quotes", venue, "BTC-USDT", {n: bids[n] for n in ("ts_exch", "ts_recv")} | best)
         writer.commit({})
-    made.instruments.update([BTC])
+    made.instruments.update([BTC, Instrument.parse("BTC-USDT", venue="Y", tick="0.1", lot="0.0001")])
     return root
 
 
@@ -64,3 +69,24 @@ def test_a_strategy_on_bars_gets_bars_of_the_trades(lake: Path, tmp_path: Path) 
 def test_the_same_rows_give_the_same_run(lake: Path, tmp_path: Path) -> None:
     one, two = (replayed(lake, tmp_path / f"{n}.journal", Maker()) for n in (1, 2))
     assert (one.intents, one.fills, one.equity) == (two.intents, two.fills, two.equity)
+
+
+def test_a_router_sends_where_it_is_best_and_the_journal_says_so(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "trade", "tests.integration.trading:Trend", "--interval", "2s", "--mode", "replay", "--lake", str(lake),
+        "--symbols", "X:BTC-USDT,Y:BTC-USDT", "--router", "best_price", "--at-end", "flatten", "--json",
+        "--journal", str(tmp_path / "routed.journal"),
+    ]  # fmt: skip
+    assert main(words) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["positions"] == {"BTC-USDT": pytest.approx(0.0, abs=1e-9)}
+    assert retrace(tmp_path / "routed.journal").same
+    with StoreReader(tmp_path / "routed.journal") as reader:
+        intents, seat = reader.rows(Stream.INTENT), reader.manifests()[0]["seats"][0]
+        lots = {i["lot"] for i in reader.manifests()[0]["oms"]["instruments"]}
+    assert seat["route"]["listings"] == [[0, 1]]
+    assert lots == {"0.001"}, "the coarser of both"
+    assert len(intents) > 1
+    assert set(intents["instrument"]) == {1}, "Y asks for less, and what is held there is sold there"
