@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos import faults
 
-QUICK = ("disconnect", "silence", "duplicate", "restart", "start-garbage-drop", "reorder-duplicate-unknown")
+QUICK = ("disconnect", "silence", "restart", "start-garbage-drop", "reorder-duplicate-unknown")
 PLAYED = tuple(faults.SCRIPTS) if os.environ.get("QUANTAI_ALL_FAULTS") else QUICK
 
 
