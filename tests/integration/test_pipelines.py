@@ -294,16 +294,24 @@ def test_a_schedule_that_cannot_run_is_refused_in_one_line(
 
 def test_the_pipelines_that_come_with_the_project_run_offline(tmp_path: Path, table: RunTable) -> None:
     home = Path(__file__).resolve().parents[2] / "pipelines"
-    assert set(Schedule.load(home / "schedule.toml").pipelines) == {"daily-data", "nightly-sweep", "weekly-report"}
+    names = {"daily-data", "nightly-sweep", "weekly-report", "knowledge-reindex"}
+    assert set(Schedule.load(home / "schedule.toml").pipelines) == names
     qa.synth.market("BTC-USDT-PERP", hours=0.1, seed=1).to_lake(qa.Lake(tmp_path / "lake"))
     settings = {"download": "false", "lake": tmp_path / "lake", "venue": "SYNTH", "symbol": "BTC-USDT-PERP"}
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     small = ["--set", 'grid={"fast": [5, 10], "slow": [50, 100]}']
-    for name, more in (("daily_data", given), ("nightly_sweep", small), ("weekly_report", [])):
+    documents = json.dumps([str(home.parent / "docs" / name) for name in ("fills.md", "risk.md")])
+    kept = {"sources": documents, "store": tmp_path / "knowledge", "embedding": "none"}
+    known = [part for name, value in kept.items() for part in ("--set", f"{name}={value}")]
+    ready = (("daily_data", given), ("nightly_sweep", small), ("weekly_report", []), ("knowledge_reindex", known))
+    for name, more in ready:
         done = quantai("run", home / f"{name}.ipynb", *more, "--folder", table.folder, "--json")
         assert done.returncode == 0, done.stderr
-    weekly, nightly, daily = table.latest(3)
+    reindex, weekly, nightly, daily = table.latest(4)
     assert daily.metrics["findings"] == 0
     assert daily.metrics["trades_rows"] > 0
     assert nightly.metrics["variants"] == 4
     assert weekly.metrics == {"runs": 3, "runs_done": 2, "runs_running": 1}
+    assert {name: reindex.metrics[name] for name in ("added", "failed", "runs_added", "found", "asked")} == {
+        "added": 2, "failed": 0, "runs_added": 4, "found": 1, "asked": 1
+    }  # fmt: skip
