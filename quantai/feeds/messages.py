@@ -25,7 +25,7 @@ _pack = Struct("<qqQddqqIHBb").pack  # ten times faster than writing one field o
 _SIDES = {"buy": BUY, "sell": SELL}
 _NAN = float("nan")
 _LAST_BYTE = -4  # where the low byte of `flags` lies in the last row
-_MOST_PRICES = 10_000
+_MOST_PRICES = 5_000
 _DELAYS = 4096
 
 _SIZES: dict[str, tuple[tuple[str, ...], str, str]] = {
