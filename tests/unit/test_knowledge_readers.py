@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import docx
@@ -213,6 +214,28 @@ def test_objects_of_a_notebook() -> None:
     assert "Follows two averages" in reading.chunks[0].text
     with pytest.raises(qa.InputError, match="cannot be added"):
         read_object(3.5)
+
+
+def test_a_result_is_a_document_of_its_own_for_each_data_and_a_run_of_a_pipeline_is_one(tmp_path: Path) -> None:
+    from quantai.notebook import RunTable
+    from quantai.strategy.examples import Cross
+
+    bars = qa.samples.sp500()
+    names = set[str]()
+    for one in (bars, bars.between("2010-01-01", None)):
+        name, reading = read_object(qa.backtest(Cross(), one, fee_bps=5.0))
+        names.add(name)
+        text = "\n".join(chunk.text for chunk in reading.chunks)
+        assert "sharpe: " in text
+        assert f"data: {one.fingerprint}" in text
+        assert "settings.fee_bps: 5" in text
+    assert len(names) == 2
+    table = RunTable(tmp_path)
+    table.ask("nightly", Path("n.ipynb"), datetime(2024, 1, 1, tzinfo=UTC), {"symbol": "SPX"}, "x")
+    name, reading = read_object(table.latest(1)[0])
+    assert (name, reading.title) == ("run:id=1", "run id=1")
+    assert "pipeline: nightly\nstatus: waiting" in reading.chunks[0].text
+    assert "parameters.symbol: SPX" in reading.chunks[0].text
 
 
 def test_long_text_is_cut_where_sentences_end() -> None:
