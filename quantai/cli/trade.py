@@ -45,6 +45,7 @@ Lot = Annotated[str, typer.Option(help="Step of quantities where the feed does n
 LakeRoot = Annotated[Path | None, typer.Option("--lake", help="The lake to replay, or to warm up from.")]
 Start = Annotated[str, typer.Option(help="First instant of a replay, or of the warm-up, ISO 8601.")]
 End = Annotated[str, typer.Option(help="End of a replay, exclusive, ISO 8601.")]
+WarmUp = Annotated[str, typer.Option(help="Rows of --lake to warm up on: 3d (back from now), FROM or FROM..TO.")]
 AtEnd = Annotated[str, typer.Option(help="What becomes of the rest: cancel orders, flatten (close, too) or keep.")]
 DeadMan = Annotated[
     float, typer.Option(min=0, help="Seconds of our silence after which a venue cancels all; 0: never.")
@@ -86,6 +87,7 @@ def trade(
     lake: LakeRoot = None,
     start: Start = "",
     end: End = "",
+    warmup: WarmUp = "",
     at_end: AtEnd = "cancel",
     fee_bps: Fees = 0.0,
     router: RouterName = "instrument",

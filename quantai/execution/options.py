@@ -1,12 +1,14 @@
 """Options of a run that trades, as people write them (on a command line, in a cell, in a TOML file), made a plan."""
 
 import inspect
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from quantai.core.errors import DataError, InputError, StorageError, UnknownName
+from quantai.data.bars import interval_ns
 from quantai.execution.limits import Limits
 from quantai.execution.plan import DeskPlan, Plan
 from quantai.strategy import Strategy
@@ -43,6 +45,7 @@ def make_plan(
     lake: str | Path | None = None,
     start: str = "",
     end: str = "",
+    warmup: str = "",
     at_end: str = "cancel",
     fee_bps: float = 0.0,
     stale: float = 15.0,
@@ -68,6 +71,9 @@ def make_plan(
     if lake is None and (start or end):
         raise InputError("dates are those of a lake: say which, --lake DIR")
     past = mode == "replay"
+    span = _span(warmup) if warmup else (start or None, end or None)
+    if warmup and (past or lake is None):
+        raise InputError("a warm-up is on rows of a lake, before live ones: --lake DIR, and no replay")
     plan = Plan(
         strategies=[_strategy(one, params or {}) for one in every],
         venues=listed,
@@ -87,7 +93,7 @@ def make_plan(
         endpoints=dict(endpoints or {}),
         fees_bps=dict.fromkeys(listed, fee_bps) | dict(fees_bps or {}),
         sandbox=sandbox,
-        warm_up=(lake, start or None) if lake and not past else None,
+        warm_up=(lake, *span) if lake and not past else None,
         past=(lake, start or None, end or None) if lake and past else None,
         at_end=cast("Any", at_end),
         stale_s=stale,
@@ -95,6 +101,18 @@ def make_plan(
     )
     plan.check()
     return plan
+
+
+def _span(said: str) -> tuple[Any, Any]:
+    """Return (first instant, end) of a warm-up: `3d` before now, from an instant on, or `FROM..TO`; None is no bound.
+
+    >>> _span("2024-08-08..2024-08-09"), _span("2024-08-08")
+    (('2024-08-08', '2024-08-09'), ('2024-08-08', None))
+    """
+    start, _, end = said.partition("..")
+    if start[:1].isdigit() and start[-1:].isalpha() and start[-1:] != "Z":
+        return time.time_ns() - interval_ns(start), None
+    return start or None, end or None
 
 
 def venues_of(venue: str, symbols: Sequence[str]) -> dict[str, list[str]]:

@@ -62,9 +62,9 @@ class Plan:
 
     `strategies` are one a desk, each with how its class is found again (`module:Class`). `venues` maps a venue's name
     to our symbols there. `limits` are those of risk; a live run must have them, and `understood`. `warm_up` is (lake,
-    start) of the rows strategies see before they may ask; `past` (lake, start, end) what a replay runs over. `at_end`
-    says what becomes of orders and positions when the run ends. After `dead_man_s` without a word of ours, a venue that
-    can do it cancels everything (0 = never; nor when the run keeps its orders). `endpoint` is an address to use instead
+    start, end) of the rows strategies see before they may ask; `past` (lake, start, end) what a replay runs over.
+    `at_end` says what becomes of orders and positions when the run ends. After `dead_man_s` without a word of ours, a
+    venue that can do it cancels everything (0 = never; nor when the run keeps its orders). `endpoint` is used instead
     of the venues' own, `endpoints` those of single venues. `fees_bps` are fees on notional by venue: what a paper
     account pays, and what the router reckons with. `desks` say what each strategy trades; none is everything. A journal
     that exists is continued.
@@ -89,7 +89,7 @@ class Plan:
     endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
     fees_bps: Mapping[str, float] = field(default_factory=dict[str, float])
     sandbox: bool = False
-    warm_up: tuple[Any, Any] | None = None
+    warm_up: tuple[Any, ...] | None = None
     past: tuple[Any, Any, Any] | None = None
     at_end: AtEnd = "cancel"
     stale_s: float = 15.0

@@ -7,9 +7,9 @@ import numpy as np
 
 from quantai.core.errors import QuantaiError, VenueError
 from quantai.core.instruments import Instrument, Instruments
-from quantai.core.rows import EVENT, LAST, WARM_UP, Kind, Rows, zeros
-from quantai.data.bars import Bars
+from quantai.core.rows import BAR, EVENT, LAST, WARM_UP, Kind, Rows, zeros
 from quantai.data.lake import Lake
+from quantai.execution.bar_maker import bar_events
 from quantai.execution.inbox import Ended, Inbox, Market
 from quantai.execution.plan import Plan
 from quantai.feeds.feed import OFF_GRID, Batch, Feed
@@ -130,15 +130,31 @@ def pieces(rows: Rows, most: int) -> Iterator[Rows]:
         at = end
 
 
-def warm_bars(lake: Lake, instruments: Instruments, numbers: list[int], interval: str, start: Any, end: Any) -> Bars:
-    """Return bars of a lake for instruments of the run, numbered as the run numbers them."""
-    found = [lake.bars(instruments[n].venue, instruments[n].symbol, interval, start, end) for n in numbers]
-    rows = [bars.rows.copy() for bars in found]
-    for n, part in zip(numbers, rows, strict=True):
-        part["instrument"] = n
-    joined = np.concatenate(rows)
-    joined = joined[np.lexsort((joined["instrument"], joined["ts_close"]))]
-    return Bars(joined, instruments, interval)
+def warm_rows(plan: Plan, instruments: Instruments) -> tuple[Rows, Rows]:
+    """Return the EVENT rows that strategies warm up on, in order and marked so, and the BAR rows they point into.
+
+    Who listens to bars gets bars of its interval, everybody else trades. Raises InputError for what a lake lacks.
+    """
+    root, start, end = (*(plan.warm_up or ("",)), None, None)[:3]
+    lake, number = Lake(root), {(i.venue, i.symbol): n for n, i in enumerate(instruments)}
+    wanted: dict[str, dict[int, None]] = {}
+    for desk in range(len(plan.strategies)):
+        shown = dict.fromkeys(number[listed[0]] for listed in plan.listings(desk))
+        wanted.setdefault(plan.interval_of(desk), {}).update(shown)
+    parts, bars = list[Rows](), [zeros(0, BAR)]
+    for interval, numbers in wanted.items():
+        for n in numbers:
+            venue, symbol = instruments[n].venue, instruments[n].symbol
+            if not interval:
+                parts.append(trades_of(lake, venue, symbol, start, end, n, float(instruments[n].tick)))
+                continue
+            found = lake.bars(venue, symbol, interval, start, end).rows.copy()
+            found["instrument"] = n
+            rows = bar_events(found, instruments)
+            rows["aux"] += sum(map(len, bars))
+            parts.append(rows)
+            bars.append(found)
+    return warmed(in_order(parts)), np.concatenate(bars)
 
 
 def warmed(rows: Rows) -> Rows:

@@ -18,7 +18,7 @@ from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Status, zeros
 from quantai.data.lake import Lake
 from quantai.execution.agree import at_work, held, unclosed
-from quantai.execution.bar_maker import BarMaker, bar_events
+from quantai.execution.bar_maker import BarMaker
 from quantai.execution.continuation import continued, has_begun, recovered, stopped_by_its_end
 from quantai.execution.controls import Control
 from quantai.execution.floor import Floor
@@ -46,8 +46,7 @@ from quantai.execution.sources import (
     pump,
     quotes_of,
     trades_of,
-    warm_bars,
-    warmed,
+    warm_rows,
 )
 from quantai.feeds import CryptoFeed
 from quantai.feeds.venues import channels as offered
@@ -271,18 +270,7 @@ class Trading:
             await loop.control(Control.RESUME, desk=desk)
 
     def _warm(self, instruments: Instruments) -> tuple[Rows, Rows]:
-        plan = self.plan
-        if plan.warm_up is None:
-            return zeros(0, EVENT), NO_BARS
-        lake, (_, start) = Lake(plan.warm_up[0]), plan.warm_up
-        numbers = list(range(len(instruments)))
-        if plan.interval:
-            bars = warm_bars(lake, instruments, numbers, plan.interval, start, None)
-            return warmed(bar_events(bars.rows, instruments)), bars.rows
-        parts = [
-            trades_of(lake, i.venue, i.symbol, start, None, n, float(i.tick)) for n, i in enumerate(instruments)
-        ]  # fmt: skip
-        return warmed(in_order(parts)), NO_BARS
+        return (zeros(0, EVENT), NO_BARS) if self.plan.warm_up is None else warm_rows(self.plan, instruments)
 
     def _past(self, instruments: Instruments) -> int:
         """Read the rows of a replay; returns the first instant."""

@@ -14,12 +14,16 @@ import pytest
 import quantai as qa
 from quantai.cli import trade as command
 from quantai.core.errors import InputError, QuantaiError, UnknownName
+from quantai.core.rows import WARM_UP, Kind
+from quantai.data.lake import Lake
 from quantai.execution.options import make_plan
 from quantai.execution.remote import RunStatus, address_file
 from quantai.execution.retrace import retrace
+from quantai.journal import StoreReader, Stream
 from quantai.notebook.background import BackgroundRun
 from tests.chaos.live import Market
 from tests.integration.trading import Maker
+from tests.integration.trading import market as market_rows
 
 PATIENCE_S = 120.0
 
@@ -120,6 +124,36 @@ def test_what_is_refused_is_refused_in_the_cell(
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+class Eager(qa.Strategy):
+    """Buys at every trade it sees."""
+
+    seen: int = qa.state(0)
+
+    def on_trade(self, ctx: Any, trade: Any) -> None:
+        self.seen += 1
+        ctx.buy(0.001)
+
+
+def test_a_strategy_warms_up_on_a_lake_and_asks_for_nothing_there(options: dict[str, Any], tmp_path: Path) -> None:
+    lake, rows = Lake(tmp_path / "lake"), market_rows(3)
+    past = rows[rows["kind"] == Kind.TRADE]
+    with lake.writer("test") as writer:
+        names = ("ts_exch", "ts_recv", "px", "qty", "side")
+        writer.append("trades", "BINANCE", "BTC-USDT", {name: past[name] for name in names})
+        writer.commit({})
+    with qa.trade(Eager(), lake=lake.root, warmup="2023-11-14..2023-11-15", **options) as run:
+        until(run, lambda s: s.orders > 2)
+    with StoreReader(run.journal) as reader:
+        seen, intents = reader.rows(Stream.EVENT), reader.rows(Stream.INTENT)
+    warm = seen[seen["flags"] & WARM_UP > 0]
+    assert int((warm["kind"] == Kind.TRADE).sum()) == len(past) > 100
+    assert len(intents) > 2
+    assert int(intents["seq"].min()) > int(warm["seq"].max())
+    assert retrace(run.journal, [Eager]).same
+    with pytest.raises(InputError, match="--lake DIR"):
+        qa.trade(Eager(), warmup="3d", **options)
 
 
 def test_the_options_are_those_of_the_command() -> None:
