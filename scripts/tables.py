@@ -111,6 +111,32 @@ def adjustments() -> str:
     return markdown(["adjustment", "what it does"], [[name, said] for name, said in comments(Adjust).items()])
 
 
+def alarms() -> str:
+    """What can be wrong with a run."""
+    from quantai.execution.alarms import Alarm
+
+    said = comments(Alarm)
+    return markdown(["alarm", "means that"], [[f"[{a}](runbook.md#{a})", said[a.name]] for a in Alarm])
+
+
+def log_events() -> str:
+    """The names of log lines."""
+    from quantai.execution.monitor.logs import Event
+
+    said = comments(Event)
+    return markdown(["event", "meaning"], [[f"`{event}`", said[event.name]] for event in Event])
+
+
+def metrics() -> str:
+    """Every metric of a run, as Prometheus names it."""
+    from quantai.execution.monitor.metrics import METRICS
+
+    rows = [
+        [f"`{m.name}{'_total' if m.kind == 'counter' else ''}`", m.kind, ", ".join(m.labels), m.says] for m in METRICS
+    ]
+    return markdown(["metric", "kind", "labels", "meaning"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "order transitions": order_transitions,
     "order statuses": order_statuses,
@@ -121,6 +147,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "contract values": contract_values,
     "risk reasons": risk_reasons,
     "risk limits": risk_limits,
+    "alarms": alarms,
+    "log events": log_events,
+    "metrics": metrics,
 }
 
 

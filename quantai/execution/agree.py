@@ -36,7 +36,8 @@ def _alive(oms: OMS, flags: int) -> list[int]:
     """Return the rows of orders with all of these flags that have not ended; a run can have very many that have."""
     n = len(oms.table)
     t = oms.table.tracked[:n]
-    likely = (oms.table.entries["flags"][:n] & flags == flags) & (t["life"] < ENDED)
+    filled = (t["qty_lots"] > 0) & (t["qty_lots"] <= t["cum_lots"])
+    likely = (oms.table.entries["flags"][:n] & flags == flags) & (t["life"] < ENDED) & ~filled
     return [int(slot) for slot in np.flatnonzero(likely) if not is_finished(t[slot])]
 
 
