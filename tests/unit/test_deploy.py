@@ -19,7 +19,7 @@ from quantai.execution.monitor.metrics import METRICS
 from quantai.notebook.deploy import TARGETS, deploy
 from quantai.notebook.deploy.fields import Wanted
 from quantai.notebook.deploy.targets import written
-from quantai.notebook.promote.store import _bentoml
+from quantai.notebook.promote.store import _bentoml, _models
 from quantai.notebook.promote.version import LIMITS, LOCK, MANIFEST, Version
 from serving.deployment import Deployment
 
@@ -33,7 +33,19 @@ SECRETS = {
 @pytest.fixture
 def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Version]:
     """A stored version in a BentoML home of its own, as far as these files are concerned."""
-    folder = tmp_path / "home" / "models" / "cross" / "v1"
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    _bentoml()
+    from bentoml._internal.configuration.containers import BentoMLContainer
+
+    BentoMLContainer.bentoml_home.set(str(tmp_path))
+    folder = _models() / "cross" / "v1"  # BentoML may have chosen its folder in an earlier test
+    yield stored(folder)
+    shutil.rmtree(folder.parent)
+    BentoMLContainer.bentoml_home.reset()
+
+
+def stored(folder: Path) -> Version:
     folder.mkdir(parents=True)
     texts = {LOCK: "# of a test\nnumpy==2.3.0\nquantai==0.1.0\n", LIMITS: Limits.example().text()}
     for name, text in texts.items():
@@ -43,15 +55,7 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Version
         "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
     }  # fmt: skip
     (folder / MANIFEST).write_text(json.dumps(said))
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-    _bentoml()
-    from bentoml._internal.configuration.containers import BentoMLContainer
-
-    BentoMLContainer.bentoml_home.set(str(tmp_path / "home"))
-    yield Version.open(folder)
-    BentoMLContainer.bentoml_home.reset()
+    return Version.open(folder)
 
 
 def test_every_target_is_filled_in_and_has_no_secret(version: Version) -> None:
