@@ -7,7 +7,6 @@ keys that `serving/keys.py` describes. Without keys only this machine is answere
 """
 
 import asyncio
-import hashlib
 import json
 import os
 import re
@@ -18,17 +17,21 @@ from typing import Any
 
 import bentoml
 from bentoml.exceptions import BadInput, BentoMLException
+from starlette.applications import Starlette
 from starlette.concurrency import iterate_in_threadpool
+from starlette.routing import Mount
 
 from quantai.core.errors import InputError, QuantaiError
 from quantai.knowledge import Knowledge
 from quantai.ops.config import settings
-from quantai.tools import Workspace, ready_tools
+from serving.chat import PAGE, chat_page
 from serving.guard import Guard
 from serving.keys import CALLER, Key, Keys
+from serving.tool_calls import ToolCalls, mcp_application
 
-DECIDING = ("/add", "/upload", "/remove", "/call")
-"""What only an operator may ask for, and is noted."""
+DECIDING = ("/add", "/upload", "/remove")
+"""What only an operator may ask for, and is noted; calls of tools are, by what the tool may do."""
+TOOL_CALLS = ToolCalls(trusts=settings().service.trust)
 
 
 class Forbidden(BentoMLException):
@@ -37,20 +40,27 @@ class Forbidden(BentoMLException):
     error_code = HTTPStatus.FORBIDDEN
 
 
+def application() -> Starlette:
+    """Return what is no API of BentoML's: the tools by MCP, and the page where people ask."""
+    made = mcp_application(TOOL_CALLS)
+    if (page := chat_page(TOOL_CALLS)) is not None:
+        made.router.routes.append(Mount(PAGE, page))
+    return made
+
+
+@bentoml.asgi_app(application(), path="/")
 @bentoml.service(name="quantai_knowledge", workers=1, traffic={"timeout": 600, "max_concurrency": 64})
 class KnowledgeService:
-    """Search, ask, add, list and remove documents; list and call tools. OpenAPI is at /docs.json."""
+    """Search, ask, add, list and remove documents; list and call tools, also by MCP. OpenAPI is at /docs.json."""
 
     def __init__(self) -> None:
         self.kb = Knowledge(embedding=settings().service.embedding)
-        self.workspaces: dict[str, Workspace] = {}
-        ready_tools()
+        TOOL_CALLS.knowledge = self.kb
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Let go of the store."""
-        for workspace in self.workspaces.values():
-            workspace.__exit__()
+        TOOL_CALLS.close()
         self.kb.close()
 
     @bentoml.api
@@ -110,19 +120,15 @@ class KnowledgeService:
 
     @bentoml.api
     async def tools(self) -> list[dict[str, Any]]:
-        """List the tools with their schemas and what they may do."""
-        return [tool.as_dict() for _, tool in sorted(ready_tools().items())]
+        """List the tools that the caller may call, with their schemas and what they may do."""
+        return [tool.as_dict() for tool in TOOL_CALLS.listed(CALLER.get())]
 
     @bentoml.api(route="/call")  # its own name would hide a method that BentoML calls
     async def call_tool(self, tool: str, arguments: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006
         """Call a tool. What needs a person's approval is refused: here nobody can be asked."""
-        key = CALLER.get()
-        if key.collections:
-            raise Forbidden(f"{key.name} may see some collections only, and tools see all")
-        if key.name not in self.workspaces:
-            folder = self.kb.path / "tools" / hashlib.sha256(key.name.encode()).hexdigest()[:12]
-            self.workspaces[key.name] = Workspace(knowledge=self.kb, folder=folder)
-        answer = await self.workspaces[key.name].call(tool, arguments)
+        if why := TOOL_CALLS.refusal(CALLER.get(), tool):
+            raise Forbidden(why)
+        answer = await TOOL_CALLS.call(CALLER.get(), tool, arguments)
         return {"tool": answer.tool, "ok": answer.ok, "content": answer.content, "cut": answer.cut}
 
     async def _add(self, sources: list[str], collection: str, tags: list[str]) -> Any:
@@ -179,4 +185,5 @@ KnowledgeService.add_asgi_middleware(
     folder=lambda: settings().knowledge.path,
     deciding=DECIDING,
     noting=True,
+    page=PAGE,
 )

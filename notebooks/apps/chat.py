@@ -3,7 +3,8 @@
     marimo run notebooks/apps/chat.py -- --store datasets/knowledge
 
 Without --store it keeps what it is given in a scratch folder; --allow HOST:PORT lets it read pages of the own network. A chat
-model answers, word by word, where one is configured; else the passages are the answer.
+model answers, word by word, where one is configured; else the passages are the answer. The knowledge service shows it at
+/chat, with the documents that the visitor's key may see.
 """
 
 import marimo
@@ -29,19 +30,34 @@ def _():
 
 
 @app.cell
-def _(Path, WebPolicy, mo, qa, tempfile):
-    options = mo.cli_args()
-    store = Path(str(options.get("store") or Path(tempfile.mkdtemp()) / "knowledge"))
-    limits = WebPolicy(allow=frozenset(str(options.get("allow") or "").split()))
-    kb = qa.Knowledge(store, embedding=str(options.get("embedding") or "minilm"), web=limits)
-    talk = kb.conversation()
-    get_told, set_told = mo.state("")
-    mo.md("# Ask your documents\n\nEvery answer cites. A click on a citation opens the passage it stands for.")
-    return get_told, kb, set_told, store, talk
+def _(mo):
+    request = mo.app_meta().request
+    visit = (request.meta or {}).get("knowledge") if request is not None else None
+    several = visit.collections if visit is not None and len(visit.collections) > 1 else []
+    choice = mo.ui.dropdown(several, value=several[0], label="Collection") if several else None
+    choice
+    return choice, visit
 
 
 @app.cell
-def _(kb, mo, qa, set_told, store):
+def _(Path, WebPolicy, choice, mo, qa, tempfile, visit):
+    options = mo.cli_args()
+    if visit is not None:
+        kb = visit if choice is None else visit.within(choice.value)
+        store, adds, uploads = kb.path, kb.adds, kb.path / "uploads" / (kb.collection or "default")
+    else:
+        store = Path(str(options.get("store") or Path(tempfile.mkdtemp()) / "knowledge"))
+        limits = WebPolicy(allow=frozenset(str(options.get("allow") or "").split()))
+        kb = qa.Knowledge(store, embedding=str(options.get("embedding") or "minilm"), web=limits)
+        adds, uploads = True, store / "uploads"
+    talk = kb.conversation()
+    get_told, set_told = mo.state("")
+    mo.md("# Ask your documents\n\nEvery answer cites. A click on a citation opens the passage it stands for.")
+    return adds, get_told, kb, set_told, store, talk, uploads
+
+
+@app.cell
+def _(kb, mo, qa, set_told, uploads):
     def add(*sources):
         try:
             done = kb.add(*sources, quiet=True)
@@ -52,9 +68,8 @@ def _(kb, mo, qa, set_told, store):
             set_told("; ".join([*done.failed.values(), count]))
 
     def take(files):
-        folder = store / "uploads"
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / (file.name.replace("/", "_").lstrip(".") or "unnamed") for file in files]
+        uploads.mkdir(parents=True, exist_ok=True)
+        paths = [uploads / (file.name.replace("/", "_").lstrip(".") or "unnamed") for file in files]
         for path, file in zip(paths, files, strict=True):
             path.write_bytes(file.contents)
         add(*paths)
@@ -67,11 +82,16 @@ def _(kb, mo, qa, set_told, store):
 
 
 @app.cell
-def _(get_told, kb, mo, page, upload):
+def _(adds, get_told, kb, mo, page, upload):
     told = get_told()
     listed = [f"{one.title} · {one.kind}, {one.chunks} passage{'s' * (one.chunks != 1)}" for one in kb.list()]
     mo.sidebar(
-        [mo.md("### Sources"), upload, page, mo.plain_text(told), mo.plain_text("\n".join(listed) or "nothing yet")],
+        [
+            mo.md("### Sources"),
+            *([upload, page] if adds else []),
+            mo.plain_text(told),
+            mo.plain_text("\n".join(listed) or "nothing yet"),
+        ],
         width="24rem",
     )
     return

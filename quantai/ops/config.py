@@ -51,6 +51,7 @@ class ServiceSection(_Section):
 
     keys: Path | None = Field(default=None, description="file of API keys; none: a service's own, or this machine only")
     embedding: str = Field(default="minilm", description="what the knowledge service makes vectors with, or none")
+    trust: bool = Field(default=False, description="let tools compute unasked after a document of the service was read")
 
 
 class Settings(BaseSettings):

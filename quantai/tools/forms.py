@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fastmcp.tools import Tool as McpTool
     from langchain_core.tools import StructuredTool
 
-    from quantai.tools.workspace import Workspace
+    from quantai.tools.workspace import Calls, Workspace
 
 
 def to_openai(tool: Tool) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def to_langchain(
     )
 
 
-def to_mcp(tool: Tool, workspace: "Workspace") -> "McpTool":
+def to_mcp(tool: Tool, workspace: "Calls") -> "McpTool":
     """Return the tool for an MCP server; its calls go through the workspace. Raises MissingExtra."""
     try:
         from fastmcp.exceptions import ToolError

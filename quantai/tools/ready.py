@@ -4,7 +4,14 @@ from importlib import import_module
 
 from quantai.tools.registry import TOOLS, Tool
 
-_HOMES = ("lake", "orders", "reading", "research", "runs")
+_HOMES = (
+    "quantai.tools.lake",
+    "quantai.tools.orders",
+    "quantai.tools.reading",
+    "quantai.tools.research",
+    "quantai.tools.runs",
+    "quantai.notebook.promote.tool",  # above this room: it registers itself here, and is known by name only
+)
 
 
 def ready_tools() -> dict[str, Tool]:
@@ -14,5 +21,5 @@ def ready_tools() -> dict[str, Tool]:
     'compute'
     """
     for home in _HOMES:
-        import_module(f"quantai.tools.{home}")
+        import_module(home)
     return TOOLS

@@ -9,7 +9,7 @@ from quantai.core.errors import InputError, MissingExtra
 from quantai.ops.secrets import find_secret
 from quantai.tools.permissions import Request
 from quantai.tools.ready import ready_tools
-from quantai.tools.workspace import Workspace
+from quantai.tools.workspace import Calls, Workspace
 
 if TYPE_CHECKING:
     from fastmcp import FastMCP
@@ -18,11 +18,12 @@ KEY = "QUANTAI_TOOLS_KEY"
 """The environment variable with the key that callers over HTTP send as `Authorization: Bearer …`."""
 
 
-def mcp_server(workspace: Workspace, *, key: str | None = None) -> "FastMCP[Any]":
+def mcp_server(workspace: Workspace | Calls, *, key: str | None = None) -> "FastMCP[Any]":
     """Return an MCP server of every registered tool; what needs approval is asked of the person at the client.
 
-    A client that cannot ask its user (that has no elicitation) is a client without anybody to ask: such calls are
-    refused. With a `key`, HTTP callers have to send it. Raises MissingExtra.
+    Instead of a workspace it takes anything with its `call`, which then sees to approval. A client that cannot ask its
+    user (that has no elicitation) is a client without anybody to ask: such calls are refused. With a `key`, HTTP
+    callers have to send it. Raises MissingExtra.
     """
     try:
         from fastmcp import FastMCP
@@ -30,8 +31,8 @@ def mcp_server(workspace: Workspace, *, key: str | None = None) -> "FastMCP[Any]
         raise MissingExtra("fastmcp", "knowledge") from None
     from quantai.tools.forms import to_mcp
 
-    if workspace.policy.approve is None:
-        workspace.policy = replace(workspace.policy, approve=_elicit)
+    if isinstance(workspace, Workspace) and workspace.policy.approve is None:
+        workspace.policy = replace(workspace.policy, approve=ask_client)
     return FastMCP(
         "quantai",
         instructions="Tools of a workbench for quantitative research. Things have names: load_data gives bars-1.",
@@ -58,7 +59,8 @@ def serve_stdio(workspace: Workspace) -> None:
     mcp_server(workspace).run(transport="stdio", show_banner=False)
 
 
-async def _elicit(request: Request) -> bool:
+async def ask_client(request: Request) -> bool:
+    """Ask the person at the MCP client whose call is being answered."""
     from fastmcp.server.dependencies import get_context
 
     asked = ", ".join(f"{name}={value!r}" for name, value in request.arguments.items())

@@ -1,5 +1,6 @@
 """The knowledge service, started for real: what callers with a key, without one and from elsewhere get."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -8,21 +9,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
 
+import quantai as qa
 from quantai.core.errors import InputError
+from quantai.tools import ready_tools
 from serving.guard import Guard
 from serving.keys import Bucket, Key, Keys, clear_keys, read_keys
 from tests.conftest import REPO
+from tests.fuzzing import NO_5XX, fuzz
 from tests.knowledge_setting import TOPICS
+from tests.real_pages import CHROMIUM
 
 PATIENCE_S = 120
+PROBES = {("get", "/livez"), ("get", "/readyz"), ("get", "/healthz")}
 
 
 @contextmanager
@@ -124,10 +134,91 @@ def test_on_this_machine_it_is_searched_asked_and_fed_without_a_key(tmp_path: Pa
         described = httpx.get(f"{url}/docs.json", timeout=PATIENCE_S).json()
         assert {"/search", "/ask", "/stream", "/add", "/upload", "/tools", "/call"} <= set(described["paths"])
 
+        fuzz(f"{url}/docs.json", examples=25, leave_out=["/add", "/metrics"], only=NO_5XX)
+
         away = {"Host": "evil.example"}, {"X-Forwarded-For": "1.2.3.4"}, {"Origin": "http://evil.example"}
         for headers in away:
             answer = httpx.post(f"{url}/documents", json={}, headers=headers, timeout=PATIENCE_S)
             assert answer.status_code == 401, headers
+
+
+def check_page(url: str) -> None:
+    """A browser shows whom the key lets in what it may see, and lets only an operator add."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for key, sees, adds in (("reader", ["Paper"], 0), ("editor", ["Paper", "Secret"], 1)):
+            page = browser.new_context().new_page()
+            page.set_default_timeout(PATIENCE_S * 1000)
+            page.goto(f"{url}/?key={key}")
+            side = page.get_by_role("complementary").first
+            side.get_by_text("Paper").wait_for()
+            seen = [title for title in ("Paper", "Secret") if side.get_by_text(title).count()]
+            assert seen == sees, (key, side.inner_text())
+            assert side.locator('input[type="file"]').count() == adds
+            page.get_by_placeholder("What do you want to know?").fill("what is said on the kill switch?")
+            page.get_by_role("button", name="Ask").click()
+            answer = page.locator(".qa-answer").first
+            answer.wait_for()
+            assert "[1]" in answer.inner_text()
+            assert "Paper" in answer.inner_text()
+            assert "key=" not in page.url
+        browser.close()
+
+
+async def check_mcp(url: str) -> None:
+    """The official client gets over MCP what its key allows, message by message."""
+    async with session(url, "reader") as reader:
+        listed = (await reader.list_tools()).tools
+        assert {"search_knowledge", "load_data"} <= {tool.name for tool in listed}
+        assert all(tool.annotations and tool.annotations.read_only_hint for tool in listed)
+        found = said(await reader.call_tool("search_knowledge", {"query": "kill switch"}))
+        assert [passage["where"] for passage in found] == ["Paper"], "of its own collection"
+        for tool, arguments in (
+            ("backtest", {"strategy": "Cross", "bars": "bars-1"}),
+            ("plot", {"name": "result-1"}),
+            ("propose_order", dict.fromkeys(("venue", "symbol", "side", "qty", "limit", "why"), "x")),
+        ):
+            refused = await reader.call_tool(tool, arguments)
+            assert refused.is_error
+            assert "reader may read only" in str(refused.content)
+
+    asked: list[str] = []
+
+    async def ask(_: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action="accept", content={"value": "yes"})
+
+    async with session(url, "editor", ask) as editor:
+        assert {tool.name for tool in (await editor.list_tools()).tools} == set(ready_tools())
+        assert said(await editor.call_tool("load_data", {"sample": "sp500"}))["name"] == "bars-1"
+        made = await editor.call_tool("make_bars", {"venue": "SYNTH", "symbol": "BTC-USDT-PERP", "by": "1m"})
+        assert said(made)["name"] == "bars-2"
+        nothing = await editor.call_tool("plot", {"name": "result-1"})
+        assert "unknown thing in this workspace 'result-1'" in str(nothing.content), "it ran, as somebody agreed"
+        assert [message[:9] for message in asked] == ["Run plot("]
+
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as nobody:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            assert (await nobody.post(url, json=body, headers=headers)).status_code == 401
+
+
+@asynccontextmanager
+async def session(url: str, key: str, ask: Any = None) -> AsyncGenerator[ClientSession]:
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE_S) as http,
+        streamable_http_client(url, http_client=http) as streams,
+        ClientSession(*streams[:2], elicitation_callback=ask) as made,
+    ):
+        await made.initialize()
+        yield made
+
+
+def said(result: Any) -> Any:
+    assert not result.is_error, result.content
+    return json.loads(result.content[0].text)["result"]
 
 
 def test_with_a_key_file_everybody_needs_a_key_and_gets_what_it_allows(tmp_path: Path) -> None:
@@ -140,10 +231,15 @@ def test_with_a_key_file_everybody_needs_a_key_and_gets_what_it_allows(tmp_path:
         + entry("reader", 'role = "read"\ncollections = ["papers"]')
         + entry("few", 'role = "read"\nper_minute = 2')
     )
+    qa.synth.market("BTC-USDT-PERP", hours=0.1, seed=1).to_lake(qa.Lake(tmp_path / "lake"))
     with service(tmp_path, QUANTAI_SERVICE_KEYS=str(keys)) as url:
         assert post(url, "documents").status_code == 401
         assert post(url, "documents", "wrong").status_code == 401
         assert httpx.get(f"{url}/metrics", timeout=PATIENCE_S).status_code == 401
+        described = httpx.get(f"{url}/docs.json", headers={"X-API-Key": "editor"}, timeout=PATIENCE_S).json()
+        paths = {(method, path) for path, how in described["paths"].items() for method in how} - PROBES
+        codes = {path: httpx.request(method, url + path, timeout=PATIENCE_S).status_code for method, path in paths}
+        assert set(codes.values()) == {401}, codes
         ok(upload(url, "paper.md", "# Paper\n\nOn the kill switch.", "editor", collection="papers"))
         ok(upload(url, "secret.md", "# Secret\n\nOn the kill switch.", "editor", collection="secret"))
         assert len(ok(post(url, "documents", "editor"))) == 2
@@ -153,7 +249,13 @@ def test_with_a_key_file_everybody_needs_a_key_and_gets_what_it_allows(tmp_path:
         assert post(url, "search", "reader", query="kill switch", collection="secret").status_code == 403
         assert post(url, "remove", "reader", source="paper.md").status_code == 403
         assert post(url, "add", "reader", urls=["http://example.org"]).status_code == 403
-        assert post(url, "call", "reader", tool="list_strategies").status_code == 403
+        assert post(url, "call", "reader", tool="backtest").status_code == 403
+        assert ok(post(url, "call", "reader", tool="list_strategies"))["ok"]
+        assert {tool["permission"] for tool in ok(post(url, "tools", "reader"))} == {"read"}
+        asyncio.run(check_mcp(f"{url}/mcp"))
+        assert httpx.get(f"{url}/chat/", timeout=PATIENCE_S).status_code == 401
+        if CHROMIUM is not None:
+            check_page(f"{url}/chat")
         assert upload(url, "out.md", "# Out", "editor", collection="../../out").status_code == 400
         noted = [json.loads(line) for line in (tmp_path / "kb" / "audit.jsonl").read_text().splitlines()]
         assert [(x["who"], x["did"], x.get("status")) for x in noted[:2]] == [("editor", "/upload", 200)] * 2

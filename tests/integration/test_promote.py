@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 import quantai as qa
 from quantai.core.errors import DataError, InputError, StrategyError, UnknownName
+from quantai.core.rows import Rows
 from quantai.execution.limits import Limits
 from quantai.notebook.promote import (
     Promotion,
@@ -25,8 +28,12 @@ from quantai.notebook.promote import (
 )
 from quantai.notebook.promote.source import load_class, module_text
 from quantai.notebook.promote.store import _bentoml, alias_of, history
+from quantai.notebook.serve import Served, serve
+from quantai.tools import Request, ready_tools
 from tests.conftest import REPO
+from tests.fuzzing import fuzz, without_a_key
 from tests.promotions import Follow, Level, trending
+from tests.serving_setting import KEYS, PATIENCE_S
 
 COSTS = {"fee_bps": 2.0}
 
@@ -84,6 +91,65 @@ def test_an_honest_strategy_passes_every_gate_and_comes_back_whole(honest: Promo
     assert not list(version.folder.rglob("*.pkl"))
     served = qa.backtest(version.strategy, bars, **COSTS)
     assert served.intents.tobytes() == qa.backtest(Follow(**version.params), bars, **COSTS).intents.tobytes()
+
+
+@pytest.fixture(scope="module")
+def service(honest: Promotion, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The signal service of the version, started for real."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUANTAI_API_KEYS", " ".join(f"{role}:{key}" for role, key in KEYS.items()))
+        one = serve(honest, mode="signal", folder=tmp_path_factory.mktemp("signal"))
+        yield one
+        one.stop()
+
+
+def sent(bars: qa.Bars, n: int) -> list[dict[str, Any]]:
+    names = ("ts_open", "ts_close", "open", "high", "low", "close", "volume")
+    return [{name: row[name].item() for name in names} for row in bars.rows[:n]]
+
+
+def aims(intents: Rows) -> list[tuple[int, float]]:
+    return [(int(intent["seq"]) - 1, int(intent["qty_lots"]) / 1e9) for intent in intents]
+
+
+def test_the_signal_service_answers_what_a_backtest_asks_for(service: Served, honest: Promotion, bars: qa.Bars) -> None:
+    items = sent(bars, 2_000)
+    kept = qa.backtest(get(honest.tag).strategy, qa.Bars(bars.rows[:2_000], bars.instruments, "1h"), fee_bps=2.0)
+    expected = aims(kept.intents)
+    assert len(expected) > 20
+    said = service.ask("targets", "POST", {"bars": items})
+    assert [(x["n"], x["target"]) for x in said["intents"]] == expected
+    assert [x["ts_ns"] for x in said["intents"]] == [items[n]["ts_close"] for n, _ in expected]
+    assert said["targets"] == {"BTC-USDT": expected[-1][1]}
+
+    lines = "\n".join(json.dumps(item) for item in items[:500]) + "\n" + json.dumps(items[500:2_000])
+    headers = {"Authorization": f"Bearer {KEYS['read']}"}
+    with httpx.stream("POST", f"{service.address}/stream", content=lines, headers=headers, timeout=PATIENCE_S) as got:
+        answers = [json.loads(line) for line in got.iter_lines()]
+    assert len(answers) == 501
+    assert [(x["n"], x["target"]) for answer in answers for x in answer["intents"]] == expected
+    assert answers[-1]["bars"] == 2_000
+
+
+def test_the_signal_service_refuses_in_words_what_makes_no_sense(service: Served, bars: qa.Bars) -> None:
+    one, two = sent(bars, 2)
+    for wrong, why in (
+        ({"bars": [one | {"close": "x"}]}, "bars 0: 'x' is no number"),
+        ({"bars": [one | {"symbol": "BTC-USD"}]}, "did you mean 'BTC-USDT'"),
+        ({"bars": [{"ts_close": 5}]}, "open is missing"),
+        ({"bars": [two, one]}, "order"),
+        ({"rows": []}, "send a JSON object"),
+    ):
+        with pytest.raises(InputError, match=rf"400 .*{why}"):
+            service.ask("targets", "POST", wrong)
+
+
+def test_the_interface_of_signals_holds_and_asks_for_keys(service: Served) -> None:
+    operations = fuzz(f"{service.address}/openapi.json", key=KEYS["read"], examples=25)
+    open_ = {"GET /livez": 200, "GET /readyz": 200}
+    found = without_a_key(service.address, operations)
+    assert {name: code for name, code in found.items() if code != 401} == open_
+    assert len(found) == 5
 
 
 def test_look_ahead_is_refused(bars: qa.Bars) -> None:
@@ -235,3 +301,29 @@ def test_the_command_line_promotes_a_file_and_refuses_with_exit_code_1(home: Pat
 
 
 _MAIN = "import sys; from quantai.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+async def test_an_assistant_may_put_forward_a_challenger_when_a_person_agrees_and_never_a_champion(
+    bars: qa.Bars, tmp_path: Path
+) -> None:
+    asked: list[Request] = []
+
+    async def agree(request: Request) -> bool:
+        asked.append(request)
+        return True
+
+    with qa.Workspace(lake=qa.Lake(tmp_path / "lake"), folder=tmp_path, runs=tmp_path) as workspace:
+        ready_tools()
+        workspace.keep("result", qa.backtest(Follow(), bars, **COSTS))
+        workspace.keep("result", qa.backtest(Follow(), bars))
+        given = {"candidate": "result-1", "name": "of-a-tool"}
+        alone = await workspace.call("promote_candidate", given)
+        assert "needs a person's approval" in str(alone.content)
+        stored = await workspace.call("promote_candidate", given, approve=agree)
+        assert (stored.ok, stored.content["alias"], stored.content["refused"]) == (True, "challenger", "")
+        assert alias_of("of-a-tool", "challenger") == f"of-a-tool:{stored.content['version']}"
+        assert alias_of("of-a-tool", "champion") is None
+        free = await workspace.call("promote_candidate", {"candidate": "result-2", "name": "free"}, approve=agree)
+        assert free.content["version"] is None
+        assert "no costs are counted" in free.content["refused"]
+    assert [(request.tool, request.permission.value) for request in asked] == [("promote_candidate", "write")] * 2

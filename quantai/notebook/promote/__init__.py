@@ -13,6 +13,7 @@
 - `environment`   the packages it was promoted with
 - `shadow`        a challenger on the rows that a run saw
 - `bento`         a version with its service in one file
+- `tool`          promote_candidate, for an assistant: a challenger only
 - `fresh_process` a version run in a process that knows nothing of this one
 """
 
