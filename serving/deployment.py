@@ -11,7 +11,7 @@ from quantai.ops import durable, make_folder
 
 ENV = "QUANTAI_DEPLOYMENT"
 """The environment variable that names the file."""
-MODES = ("shadow", "paper", "live")
+MODES = ("shadow", "paper", "live", "signal")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Deployment:
 
     `model` is the folder of the version `tag`, filled in by the server. `folder` holds lease, journals, keys and logs,
     and is shared by all replicas. `shadow` and `paper` never send to a venue; they differ in that nobody may count on a
-    shadow.
+    shadow. `signal` trades nothing: it answers what the version would ask for.
     """
 
     tag: str = ""
@@ -42,7 +42,7 @@ class Deployment:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnknownName("mode", self.mode, MODES)
-        if not (self.venue and self.symbols):
+        if self.mode != "signal" and not (self.venue and self.symbols):
             raise InputError("say what to trade: a venue and symbols, such as BINANCE and BTC-USDT")
 
     @property
@@ -64,6 +64,11 @@ class Deployment:
     def snapshot(self) -> Path:
         """What the run does, written by its process a few times a second, so that nobody's questions reach it."""
         return self.root / f"snapshot-{self.mode}.json"
+
+    @property
+    def comparison(self) -> Path:
+        """What the run and its challenger did on the same rows."""
+        return self.root / f"comparison-{self.mode}.json"
 
     @property
     def file(self) -> Path:

@@ -83,7 +83,7 @@ class Guard:
             await _refuse(scope, receive, send, code, why)
             return
         CALLER.set(key)
-        meta = {**scope.get("meta", {}), "role": key.role, "who": key.name}
+        meta = {**scope.get("meta", {}), "key": key}
         if decides and self._noting:
             send = self._noted(key, scope["path"], send)
         await self.app({**scope, "quantai.key": key, "meta": meta}, self._counted(receive), send)

@@ -45,6 +45,10 @@ class SteadyClock:
         """Return the instant."""
         return self._ahead + time.monotonic_ns()
 
+    def reach(self, ts: int) -> None:
+        """Go on from `ts` where that is later: a run whose journal is ahead would wait for the clock to catch up."""
+        self._ahead += max(0, ts - self())
+
 
 class Process:
     """One process that trades a deployment; its parent is the one that started it."""
@@ -132,8 +136,10 @@ class Process:
 
     async def _trade(self, plan: Plan, lease: Lease) -> None:
         lease.check()
-        trading = Trading(plan, clock=SteadyClock())
+        clock = SteadyClock()
+        trading = Trading(plan, clock=clock)
         loop = await trading.open()
+        clock.reach(loop.oms.ts)
         loop.session.fence = lease.check
         watch = asyncio.create_task(self._watch(loop, lease))
         watch.add_done_callback(lambda _: loop.end())  # a run that nobody watches must not go on

@@ -11,9 +11,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
-from quantai.core.errors import QuantaiError
+from quantai.core.errors import InputError, QuantaiError
 from quantai.core.plain import plain
 from quantai.execution.lease import is_free
 from quantai.execution.recovery import MANIFEST
@@ -29,6 +29,7 @@ from serving.keys import note
 from serving.openapi import operation, specification
 
 DECISIONS = ("pause", "resume", "reduce", "stop", "flatten", "kill")
+PAGE = "/control"
 _KEEP_S = 0.1
 """How long a look at what the run wrote is good for."""
 _SILENT_NS = 10_000_000_000
@@ -125,8 +126,11 @@ class Desk:
         return {"champion": tag, "note": f"served from the next start on: quantai serve {name}", **written}
 
 
-def application(desk: Callable[[], Desk]) -> Starlette:
-    """Return the application; `desk` is asked for at the first request, in the worker that serves it."""
+def application(desk: Callable[[], Desk], page: Callable[..., Any] | None = None) -> Starlette:
+    """Return the application; `desk` is asked for at the first request, in the worker that serves it.
+
+    `page` is an ASGI application to be shown at PAGE.
+    """
 
     def answer(found: Any, code: int = 200) -> Response:
         return JSONResponse(plain(found), code)
@@ -173,6 +177,12 @@ def application(desk: Callable[[], Desk]) -> Starlette:
     async def promote(request: Request) -> Response:
         return answer(await _noted(request, desk(), "promote", desk().promote()))
 
+    async def compare(_: Request) -> Response:
+        found = read_json(desk().deployment.comparison)
+        if not found:
+            raise InputError("there is no challenger to compare with yet: promote another version")
+        return answer(found)
+
     async def stream(request: Request) -> Response:
         return StreamingResponse(_events(request, desk()), media_type="text/event-stream")
 
@@ -193,11 +203,13 @@ def application(desk: Callable[[], Desk]) -> Starlette:
             Route("/pnl", pnl),
             Route("/intents", intents),
             Route("/parameters", read_or_change, methods=["GET", "PUT"]),
+            Route("/challenger", compare),
             Route("/challenger/promote", promote, methods=["POST"]),
             Route("/stream", stream),
             Route("/docs.json", described),
             Route("/openapi.json", described),
             *(Route(f"/{verb}", decision(verb), methods=["POST"]) for verb in DECISIONS),
+            *([Mount(PAGE, page)] if page is not None else []),
         ],
         exception_handlers={QuantaiError: refuse},
     )
@@ -225,6 +237,10 @@ PATHS: dict[str, dict[str, Any]] = {
             "type": "object", "minProperties": 1, "additionalProperties": {"type": ["number", "boolean", "string"]},
         }),
     },
+    "/challenger": {"get": operation(
+        "The run and its challenger on the same rows",
+        openapi.fields({"rows": {"type": "integer"}, "run": openapi.ANY, "challenger": openapi.ANY}), refuses=(409,),
+    )},
     "/challenger/promote": {"post": operation("Make the challenger the champion", _DID, decides=True)},
     **{f"/{verb}": {"post": operation(VERBS[verb], _DID, decides=True)} for verb in DECISIONS},
     "/livez": openapi.probe("Whether this worker answers"),

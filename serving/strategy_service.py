@@ -12,6 +12,7 @@ import signal
 import sys
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,12 @@ from serving.deployment import ENV, Deployment
 from serving.guard import Guard
 from serving.keys import Keys
 from serving.measurements import Measurements
-from serving.rest import Desk, application
-from serving.supervisor import Supervisor
+from serving.pinned import PINNED, WORKERS, tag
+from serving.rest import PAGE, Desk, application
+from serving.supervisor import ShadowSupervisor, Supervisor
 
-PINNED = Path(__file__).with_name("model_tag.txt")
-WORKERS = int(os.environ.get("QUANTAI_WORKERS", "1"))
-def tag() -> str:
-    """Return the exact tag that is served."""
-    return PINNED.read_text().strip() if PINNED.exists() else Deployment.load().tag
+NICE = 5
+"""How far a worker that answers HTTP stands back where it shares processors with the process that trades."""
 
 
 @cache
@@ -52,7 +51,20 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-@bentoml.asgi_app(application(desk), path="/")
+def control_page() -> Any:
+    """Return the control page as an ASGI application, None without marimo.
+
+    With several workers there is none: the calls of one visitor would reach processes that do not know them.
+    """
+    if WORKERS > 1 or find_spec("marimo") is None:
+        return None
+    import marimo
+
+    page = str(Path(__file__).with_name("control_page.py"))
+    return marimo.create_asgi_app(quiet=True).with_app(path="/", root=page).build()
+
+
+@bentoml.asgi_app(application(desk, control_page()), path="/")
 @bentoml.service(
     name="strategy", workers=WORKERS, traffic={"timeout": 60, "max_concurrency": 512}, metrics={"enabled": True},
     logging={"access": {"enabled": False}},
@@ -68,14 +80,15 @@ class StrategyService:
     def supervise() -> None:
         """Start what trades, in the server's parent process."""
         deployment().save()
-        supervisor = Supervisor(deployment())
-        supervisor.start()
-        atexit.register(supervisor.stop)
+        for supervisor in (Supervisor(deployment()), ShadowSupervisor(deployment())):
+            supervisor.start()
+            atexit.register(supervisor.stop)
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Be bound to the parent."""
+        """Be bound to the parent, and stand back behind the process that trades."""
         die_with_parent()
+        os.nice(NICE)
         self._measured = Measurements(desk().deployment)
 
     @bentoml.api(route="/version")
@@ -103,4 +116,5 @@ StrategyService.add_asgi_middleware(
     keys=lambda: Keys.of(deployment().root),
     folder=lambda: deployment().root,
     reading=("/version",),
+    page=PAGE,
 )

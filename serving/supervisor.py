@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from quantai.core.errors import QuantaiError
+from quantai.notebook.promote.store import alias_of
 from serving.deployment import Deployment
 from serving.loop_process import REFUSED
 
@@ -21,6 +23,8 @@ MOST_WAIT_S = 4.0
 """The longest pause before another try."""
 END_S = 30.0
 """How long a run may take to end in good order."""
+LOOK_S = 2.0
+"""How often it is looked whether there is another challenger."""
 
 
 class Supervisor:
@@ -62,13 +66,7 @@ class Supervisor:
 
     def _one(self) -> int:
         d = self.deployment
-        command = [sys.executable, "-m", "serving.loop_process", str(d.file)]
-        root = str(Path(__file__).parents[1])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH", "")])])
-        with (d.root / f"loop-{d.mode}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, cwd=root, env=os.environ | {"PYTHONPATH": path}
-            )
+        self._process = _start(d, "loop", str(d.file))
         self._last_beat = 0.0
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         while True:
@@ -83,3 +81,56 @@ class Supervisor:
         """Note every sign of life; the clock is one that nobody can set."""
         for _ in process.stdout or ():
             self._last_beat = time.monotonic()
+
+
+class ShadowSupervisor:
+    """Keeps the process of the challenger: started when there is one, started anew when it is another."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._ended = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tag: str | None = None
+        self._thread = threading.Thread(target=self._run, name="quantai-shadow", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look for a challenger."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End its process."""
+        self._ended.set()
+        self._thread.join(END_S)
+        self._end()
+
+    def _run(self) -> None:
+        name = self.deployment.tag.partition(":")[0]
+        while not self._ended.wait(LOOK_S):
+            with suppress(QuantaiError, OSError):
+                self._keep(alias_of(name, "challenger"))
+
+    def _keep(self, tag: str | None) -> None:
+        code = None if self._process is None else self._process.poll()
+        if tag != self._tag or code not in (None, REFUSED):
+            self._end()
+            self._tag = tag
+            self.deployment.comparison.unlink(missing_ok=True)
+            if tag is not None:
+                self._process = _start(self.deployment, "shadow", str(self.deployment.file), tag)
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()  # it holds nothing that is worth an end in good order
+            self._process.wait()
+            self._process = None
+
+
+def _start(d: Deployment, what: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    command = [sys.executable, "-m", f"serving.{what}_process", *arguments]
+    with (d.root / f"{what}-{d.mode}.log").open("ab") as log:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE if what == "loop" else log, stderr=log, cwd=root,
+            env=os.environ | {"PYTHONPATH": path},
+        )  # fmt: skip

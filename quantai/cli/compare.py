@@ -8,18 +8,30 @@ import typer
 from quantai.cli.output import Json, emit
 
 EXAMPLES = """
+quantai compare btc-cross
 quantai compare live.journal btc-cross:challenger
 quantai compare paper.journal btc-cross:20260102t030405-0a1b2c3d --json
 """
 
 
 def compare(
-    run: Annotated[Path, typer.Argument(help="The journal of a run, which may still go on.")],
-    challenger: Annotated[str, typer.Argument(help="NAME:challenger, NAME:VERSION, or NAME for its champion.")],
+    run: Annotated[str, typer.Argument(help="The name of a served strategy, or the journal of a run.")],
+    challenger: Annotated[
+        str, typer.Argument(help="For a journal: NAME:challenger, NAME:VERSION, or NAME for its champion.")
+    ] = "",
+    mode: Annotated[str, typer.Option(help="Which service of the name: paper, shadow or live.")] = "paper",
+    folder: Annotated[Path | None, typer.Option(help="The folder of the service, where it has its own.")] = None,
     json: Json = False,
 ) -> None:
-    """Show a challenger, in shadow, the very rows that a run saw, and print what both did."""
-    from quantai.notebook.promote.shadow import compare_on
-    from quantai.notebook.promote.store import get, resolve
+    """Print what a run and its challenger, in shadow, did on the very same rows.
 
-    emit(compare_on(run, get(resolve(challenger))).as_dict(), json)
+    A service runs the challenger beside itself while it trades; a journal is shown to one when this is called. Both may
+    still go on.
+    """
+    from quantai.notebook.promote.shadow import compare_on, compared
+    from quantai.notebook.promote.store import get, resolve, runs_of
+
+    if challenger:
+        emit(compare_on(run, get(resolve(challenger))).as_dict(), json)
+    else:
+        emit(compared(folder or runs_of(run), mode), json)

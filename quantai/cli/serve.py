@@ -14,13 +14,16 @@ EXAMPLES = """
 quantai serve btc-cross --venue BINANCE --symbols BTC-USDT --interval 1m --port 3000
 quantai serve btc-cross:challenger --mode shadow --venue BINANCE --symbols BTC-USDT --interval 1m
 quantai serve btc-cross:20260102t030405-0a1b2c3d --mode live --venue BINANCE --symbols BTC-USDT --sandbox
+quantai serve btc-cross --mode signal --port 3001
 quantai serve quote --venue BINANCE --symbols BTC-USDT --endpoint http://127.0.0.1:9300
 """
 
 
 def serve(
     what: Annotated[str, typer.Argument(help="NAME (its champion), NAME:challenger or NAME:VERSION.")],
-    mode: Annotated[str, typer.Option(help="shadow, paper (live rows, simulated orders) or live.")] = "paper",
+    mode: Annotated[
+        str, typer.Option(help="shadow, paper, live, or signal: it trades nothing and answers.")
+    ] = "paper",
     port: Annotated[int, typer.Option(help="Where the API answers; 0 takes a free port.")] = 3000,
     venue: Annotated[str, typer.Option(help="The venue [default: that of the data it was promoted on].")] = "",
     symbols: Annotated[str, typer.Option(help="What to trade, separated by commas [default: as promoted].")] = "",
@@ -38,27 +41,13 @@ def serve(
 
     The keys of the API are in keys.toml of the folder, or in QUANTAI_API_KEYS ("operate:KEY read:KEY").
     """
-    from quantai.notebook.promote.store import get, resolve
     from quantai.notebook.serve import serve as run
 
-    version = get(resolve(what))
-    known: list[list[str]] = version.manifest["symbols"]
-    listed = [item.strip() for item in symbols.split(",") if item.strip()] or [symbol for _, symbol in known]
-    where = venue or known[0][0]
     more: dict[str, Any] = {
         "interval": interval, "endpoint": endpoint, "sandbox": sandbox, "lake": lake, "cash": cash, "at_end": at_end,
     }  # fmt: skip
-    served = run(
-        version.tag,
-        venue=where,
-        symbols=listed,
-        mode=mode,
-        port=port,
-        folder=folder,
-        workers=workers,
-        at_end=at_end,
-        **more,
-    )
+    listed = [item.strip() for item in symbols.split(",") if item.strip()]
+    served = run(what, venue=venue, symbols=listed, mode=mode, port=port, folder=folder, workers=workers, **more)
     emit({"tag": served.tag, "mode": mode, "address": served.address, "keys": str(served.folder / "keys.toml")}, json)
 
     def end(_: int, __: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from quantai.core.errors import InputError, StorageError
 from quantai.notebook.promote.promotion import Promotion
-from quantai.notebook.promote.store import get, resolve
+from quantai.notebook.promote.store import get, resolve, runs_of
 from quantai.ops import make_folder
 
 PATIENCE_S = 180.0
@@ -32,6 +32,7 @@ class Served:
     keys: dict[str, str]
     folder: Path
     process: "subprocess.Popen[bytes]"
+    mode: str = "paper"
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """Ask or tell the service and return its JSON; raises InputError with what it refuses."""
@@ -64,8 +65,8 @@ class Served:
 def serve(
     what: Promotion | str,
     *,
-    venue: str,
-    symbols: Sequence[str],
+    venue: str = "",
+    symbols: Sequence[str] = (),
     mode: str = "paper",
     port: int = 0,
     folder: str | Path | None = None,
@@ -73,31 +74,35 @@ def serve(
     wait: bool = True,
     **more: Any,
 ) -> Served:
-    """Serve a promoted version and return once it trades.
+    """Serve a promoted version and return once it trades, or in mode signal once it answers.
 
-    `what` is a Promotion, or "name", "name:version", "name:challenger". `mode` is shadow, paper or live; `port` 0 takes
-    a free one. `folder` holds lease, journals and keys, and all services of a name must share it (default: beside the
-    store). `more` are the fields of a deployment: interval, endpoint, sandbox, cash, lake, at_end, lots, stale_s.
+    `what` is a Promotion, or "name", "name:version", "name:challenger". `mode` is shadow, paper, live, or signal, which
+    trades nothing and answers what it would ask for over rows or bars that it is sent. `venue` and `symbols` are those
+    it was promoted on unless given; `port` 0 takes a free one. `folder` holds lease, journals and keys, and all
+    services of a name must share it (default: beside the store). `more` are the fields of a deployment: interval,
+    endpoint, sandbox, cash, lake, at_end, lots, stale_s.
 
     Raises InputError, UnknownName, DataError; StorageError when it does not come up.
     """
     tag = what.tag if isinstance(what, Promotion) else resolve(what)
     version = get(tag)
-    root = Path(folder) if folder else version.folder.parents[2] / "quantai-runs" / version.name
+    root = Path(folder) if folder else runs_of(version.name)
     make_folder(root)
     services = Path(__file__).parents[2]
     if not (services / "serving" / "strategy_service.py").is_file():
         raise InputError("the services are not installed with the package: run from the source tree, or serve a bento")
+    known: list[list[str]] = version.manifest["symbols"]
     said = {
-        "tag": tag, "model": str(version.folder), "folder": str(root), "venue": venue, "symbols": list(symbols),
-        "mode": mode, **more,
+        "tag": tag, "model": str(version.folder), "folder": str(root), "venue": venue or known[0][0],
+        "symbols": list(symbols) or [symbol for _, symbol in known], "mode": mode, **more,
     }  # fmt: skip
     sys.path.insert(0, str(services)) if str(services) not in sys.path else None
     from importlib import import_module
 
     file = import_module("serving.deployment").Deployment(**said).save()
     port = port or _free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.strategy_service:StrategyService"]
+    service = "signal_service:SignalService" if mode == "signal" else "strategy_service:StrategyService"
+    command = [sys.executable, "-m", "bentoml", "serve", f"serving.{service}"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--working-dir", str(services)]
     environment = os.environ | {
         "QUANTAI_DEPLOYMENT": str(file), "QUANTAI_WORKERS": str(workers), "BENTOML_DO_NOT_TRACK": "True",
@@ -106,7 +111,7 @@ def serve(
     with (root / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=services, env=environment)
     keys = import_module("serving.keys").clear_keys(root)
-    served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process)
+    served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process, mode)
     if wait:
         wait_ready(served)
     return served
@@ -118,6 +123,9 @@ def wait_ready(served: Served) -> None:
     reason = ""
     while time.monotonic() < until and served.process.poll() is None:
         try:
+            if served.mode == "signal":
+                served.ask("version")
+                return
             said = served.state
             reason = said["process"].get("reason", "")
             if said.get("run", {}).get("state") == "trading":

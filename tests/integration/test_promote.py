@@ -145,11 +145,11 @@ def test_the_signal_service_refuses_in_words_what_makes_no_sense(service: Served
 
 
 def test_the_interface_of_signals_holds_and_asks_for_keys(service: Served) -> None:
-    operations = fuzz(f"{service.address}/openapi.json", key=KEYS["read"], examples=25)
+    operations = fuzz(f"{service.address}/openapi.json", key=KEYS["read"], examples=25, leave_out=["/stream"])
     open_ = {"GET /livez": 200, "GET /readyz": 200}
     found = without_a_key(service.address, operations)
     assert {name: code for name, code in found.items() if code != 401} == open_
-    assert len(found) == 5
+    assert len(found) == 4
 
 
 def test_look_ahead_is_refused(bars: qa.Bars) -> None:

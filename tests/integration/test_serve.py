@@ -3,157 +3,206 @@
 import hashlib
 import json
 import os
-import resource
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 import quantai as qa
 from quantai.core.errors import InputError
 from quantai.core.rows import Kind
-from quantai.execution.lease import holder
-from quantai.execution.plan import paper_limits
-from quantai.execution.remote import address_file
+from quantai.execution.monitor.metrics import METRICS
 from quantai.execution.retrace import retrace
 from quantai.journal import StoreReader
 from quantai.notebook.promote.shadow import compare_on
-from quantai.notebook.promote.store import _bentoml, get
-from quantai.notebook.serve import Served, serve
+from quantai.notebook.promote.store import get, resolve, rollback, set_alias
+from quantai.notebook.serve import Served
 from quantai.strategy.examples import Quote
-from quantai.venues.loopback import KEY, SECRET
 from serving.deployment import Deployment, read_json
 from serving.loop_process import SteadyClock
+from serving.signals import Signals
 from tests.bench import gen_ticks
 from tests.chaos.live import Market
+from tests.chaos.serve import Yard
 from tests.conftest import REPO
+from tests.fuzzing import fuzz, without_a_key
+from tests.serving_setting import KEYS, PATIENCE_S, bentoml_home, loops, promoted, served, trading, until
 
-PATIENCE_S = 240.0
-KEYS = {"read": "read-only-key", "operate": "the-operators-key"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SHOT = os.environ.get("QUANTAI_SHOT_CONTROL", "")
+"""A file that the screenshot goes to: docs/control.png is made by this test."""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An own BentoML home, and keys of the exchange and of the API in the environment."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("bentoml")
-        (folder / "models").mkdir()
-        patch.setenv("BENTOML_HOME", str(folder))
-        patch.setenv("QUANTAI_BINANCE_KEY", KEY)
-        patch.setenv("QUANTAI_BINANCE_SECRET", SECRET)
-        patch.setenv("QUANTAI_API_KEYS", " ".join(f"{role}:{key}" for role, key in KEYS.items()))
-        _bentoml()
-        from bentoml._internal.configuration.containers import BentoMLContainer
-
-        BentoMLContainer.bentoml_home.set(str(folder))
+    with bentoml_home(tmp_path_factory.mktemp("bentoml") / "home") as folder:
         yield folder
-        BentoMLContainer.bentoml_home.reset()
 
 
 @pytest.fixture(scope="module")
 def tag(home: Path) -> str:
-    reasons = dict.fromkeys(("costs", "validation", "trades", "warmup"), "it only has to trade")
-    tape = gen_ticks.tape(3_000, 8)
-    return qa.promote(Quote(offset=1, qty=0.002), tape, name="quote", limits=paper_limits(), override=reasons).tag
+    return promoted()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def market() -> Iterator[Market]:
     found = Market(seed=3)
     yield found
     found.close()
 
 
-def until(true: Callable[[], Any], what: str) -> Any:
-    """Wait until something holds and return it; a service that does not answer yet does not."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        with suppress(InputError, KeyError, OSError, ValueError, psutil.Error):
-            if found := true():
-                return found
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s for {what}"
-        time.sleep(0.05)
+@pytest.fixture(scope="module")
+def paper(tag: str, market: Market, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One service on paper for all tests that ask it something."""
+    one = served(tag, market, tmp_path_factory.mktemp("paper"))
+    until(lambda: trading(one), "the run")
+    yield one
+    one.stop()
 
 
-def served(tag: str, market: Market, folder: Path, **more: Any) -> Served:
-    one = serve(
-        tag, venue="BINANCE", symbols=["BTC-USDT"], endpoint=market.exchange.http, folder=folder, wait=False, **more
-    )
-    one.keys = dict(KEYS)
-    return one
+def opened(one: Served, path: str) -> Any:
+    """An answer that is not JSON, for `with`."""
+    ask = urllib.request.Request(f"{one.address}/{path}", headers={"X-API-Key": KEYS["read"]})  # noqa: S310
+    return urllib.request.urlopen(ask, timeout=PATIENCE_S)  # noqa: S310
 
 
-def loops() -> list[int]:
-    """The processes below this one that have a lease or wait for one."""
-    return [p.pid for p in psutil.Process().children(recursive=True) if "serving.loop_process" in _words(p)]
+def reader(one: Served) -> Served:
+    """The same service for somebody who may read only."""
+    return Served(one.tag, one.address, {"operate": KEYS["read"]}, one.folder, one.process)
 
 
-def _words(process: psutil.Process) -> list[str]:
-    with suppress(psutil.Error):
-        return process.cmdline()
-    return []
+def noted(one: Served) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (one.folder / "audit.jsonl").read_text().splitlines()]
 
 
-def trading(one: Served) -> dict[str, Any] | None:
-    said = one.state
-    return said if said.get("run", {}).get("state") == "trading" else None
+def control_rows(one: Served) -> set[int]:
+    with StoreReader(one.state["process"]["journal"]) as read:
+        return set(read.rows(kinds=[Kind.CONTROL])["seq"].tolist())
 
 
-def orders(market: Market) -> list[Any]:
-    return list(market.truth()["orders"])
+def test_the_api_asks_for_keys_and_roles_and_logs_who_decided_what(tag: str, paper: Served) -> None:
+    one = paper
+    assert (one.state["tag"], one.state["mode"]) == (tag, "paper")
+    until(lambda: one.ask("state")["run"]["fills"] > 1, "fills")
+    assert one.ask("orders")["order_states"]
+    assert one.ask("positions")["positions"][0]["symbol"] == "BTC-USDT"
+    assert one.ask("pnl")["accounts"][0]["account"] == "main"
+    assert "limit at" in one.ask("intents")["intents"][0]["what"]
+    assert one.ask("parameters")["parameters"]["offset"] == 1
+    nobody = Served(one.tag, one.address, {}, one.folder, one.process)
+    with pytest.raises(InputError, match="401"):
+        nobody.ask("state")
+    assert reader(one).ask("state")["tag"] == tag
+    for path, method in (("kill", "POST"), ("parameters", "PUT"), ("challenger/promote", "POST")):
+        with pytest.raises(InputError, match="403"):
+            reader(one).ask(path, method, {"offset": 3})
+    assert one.ask("pause", "POST")["row"] > 0
+    until(lambda: one.state["run"]["state"] == "paused", "the pause")
+    assert one.ask("parameters", "PUT", {"offset": 3})["did"] == "set"
+    with pytest.raises(InputError, match=r"409 .*ofset"):
+        one.ask("parameters", "PUT", {"ofset": 3})
+    one.ask("resume", "POST")
+    until(lambda: trading(one), "trading again")
+    log = noted(one)
+    assert [x["did"] for x in log if x["role"] == "operate"] == ["pause", "set", "set", "resume"]
+    assert [x["refused"] for x in log if x["role"] == "read"] == ["needs the role operate"] * 3
+    assert {x["answer"]["row"] for x in log if "answer" in x} <= control_rows(one)
+    with opened(one, "stream") as events:
+        assert events.readline() == b"event: state\n"
+        assert json.loads(events.readline().removeprefix(b"data: "))["tag"] == tag
+    named = {f"{metric.name}{'_total' if metric.kind == 'counter' else ''}" for metric in METRICS}
 
-
-def test_the_api_asks_for_keys_and_roles_and_logs_who_decided_what(tag: str, market: Market, tmp_path: Path) -> None:
-    one = served(tag, market, tmp_path, workers=2)
-    try:
-        said = until(lambda: trading(one), "the run")
-        assert (said["tag"], said["mode"]) == (tag, "paper")
-        until(lambda: one.ask("state")["run"]["fills"] > 1, "fills")
-        assert one.ask("orders")["order_states"]
-        assert one.ask("positions")["positions"][0]["symbol"] == "BTC-USDT"
-        assert one.ask("pnl")["accounts"][0]["account"] == "main"
-        assert "limit at" in one.ask("intents")["intents"][0]["what"]
-        assert one.ask("parameters")["parameters"]["offset"] == 1
-        assert len(loops()) == 1, "two workers, one loop"
-        nobody = Served(one.tag, one.address, {}, one.folder, one.process)
-        reader = Served(one.tag, one.address, {"operate": KEYS["read"]}, one.folder, one.process)
-        with pytest.raises(InputError, match="401"):
-            nobody.ask("state")
-        assert reader.ask("state")["tag"] == tag
-        for path, method in (("kill", "POST"), ("parameters", "PUT"), ("challenger/promote", "POST")):
-            with pytest.raises(InputError, match="403"):
-                reader.ask(path, method, {"offset": 3})
-        assert one.ask("pause", "POST")["row"] > 0
-        until(lambda: one.state["run"]["state"] == "paused", "the pause")
-        assert one.ask("parameters", "PUT", {"offset": 3})["did"] == "set"
-        with pytest.raises(InputError, match=r"409 .*ofset"):
-            one.ask("parameters", "PUT", {"ofset": 3})
-        one.ask("resume", "POST")
-        until(lambda: trading(one), "trading again")
-        log = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-        assert [x["did"] for x in log if x["role"] == "operate"] == ["pause", "set", "set", "resume"]
-        assert [x["refused"] for x in log if x["role"] == "read"] == ["needs the role operate"] * 3
-        with opened(one, "stream") as events:
-            assert events.readline() == b"event: state\n"
-            assert json.loads(events.readline().removeprefix(b"data: "))["tag"] == tag
+    def exported() -> set[str]:
         with opened(one, "metrics") as metrics:
-            assert b"quantai_trading" in metrics.read()
-        journal = Path(one.state["process"]["journal"])
-        rows = [x["answer"]["row"] for x in log if "answer" in x]
-        with StoreReader(journal) as read:
-            assert set(rows) <= set(read.rows(kinds=[Kind.CONTROL])["seq"].tolist())
-    finally:
-        one.stop()
+            return set(re.findall(r"^# TYPE (quantai_\w+)", metrics.read().decode(), re.MULTILINE))
+
+    until(lambda: named <= exported(), "every metric that dashboards and rules may name")
+
+
+def test_no_call_that_the_interface_describes_breaks_the_service_or_gets_past_its_keys(paper: Served) -> None:
+    operations = fuzz(f"{paper.address}/openapi.json", key=KEYS["operate"])
+    codes = without_a_key(paper.address, operations)
+    assert {name for name, code in codes.items() if code != 401} == {"GET /livez", "GET /readyz"}
+    changing = [one for one in operations if one.method != "get"]
+    assert len(changing) == 8
+    before = len(noted(paper))
+    for operation in changing:
+        with pytest.raises(InputError, match="403"):
+            reader(paper).ask(operation.path, operation.method.upper(), {"offset": 3})
+    assert len(noted(paper)) == before + 8, "who was refused is noted"
+    paper.ask("resume", "POST")
+    assert {x["answer"]["row"] for x in noted(paper) if "answer" in x} <= control_rows(paper)
+
+
+def test_a_challenger_runs_beside_the_run_on_the_same_rows_and_becomes_the_champion(tag: str, paper: Served) -> None:
+    with pytest.raises(InputError, match=r"409 .*no challenger"):
+        paper.ask("challenger")
+    name, _, version = tag.partition(":")
+    shutil.copytree(get(tag).folder, get(tag).folder.with_name("20260102t030405-0a1b2c3d"))
+    other = get(tag).folder.with_name("20260102t030405-0a1b2c3d") / "manifest.json"
+    other.write_text(other.read_text().replace(version, other.parent.name))
+    set_alias(name, "challenger", other.parent.name)
+    found = until(lambda: (x := paper.ask("challenger")) and x["challenger"]["orders"] > 3 and x, "orders of both")
+    assert found["challenger"]["strategy"].startswith(f"{name}:{other.parent.name} ")
+    assert found["run"]["strategy"].startswith("Quote ")
+    assert found["rows"] <= paper.state["run"]["rows"]
+    command = [sys.executable, "-c", "import sys; from quantai.cli import main; sys.exit(main(sys.argv[1:]))"]
+    command += ["compare", name, "--folder", str(paper.folder), "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO)
+    assert set(json.loads(ran.stdout.splitlines()[-1])) == {"journal", "rows", "run", "challenger"}
+    row = paper.ask("challenger/promote", "POST")["row"]
+    assert row in control_rows(paper), "it is in the journal of the run"
+    assert resolve(name) == f"{name}:{other.parent.name}"
+    assert rollback(name) == tag
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+def test_the_control_page_shows_the_run_decides_promotes_and_rolls_back(tag: str, paper: Served) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    url, name = f"{paper.address}/control", tag.partition(":")[0]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1500})
+        page.set_default_timeout(PATIENCE_S * 1000)
+        for address in (url, f"{url}?key=wrong"):
+            assert page.goto(address).status == 401
+        page.goto(f"{url}?key={KEYS['operate']}")
+        assert "key" not in page.url
+        page.get_by_text("BTC-USDT").first.wait_for()
+        page.get_by_role("button", name="pause").click()
+        page.get_by_text("pause: row").wait_for()
+        assert paper.state["run"]["state"] == "paused"
+        page.get_by_role("button", name="resume").click()
+        page.get_by_text("resume: row").wait_for()
+        page.locator("select").first.select_option("20260102t030405-0a1b2c3d")
+        page.get_by_role("button", name="promote").click()
+        page.get_by_text(f"promote: champion {name}:20260102t030405-0a1b2c3d").wait_for()
+        assert resolve(name) == f"{name}:20260102t030405-0a1b2c3d"
+        page.get_by_role("button", name="roll back").click()
+        page.get_by_text(f"rollback: champion {tag}").wait_for()
+        assert resolve(name) == tag
+        if SHOT:
+            page.screenshot(path=SHOT)
+        other = browser.new_context().new_page()
+        other.set_default_timeout(PATIENCE_S * 1000)
+        other.goto(f"{url}?key={KEYS['read']}")
+        other.get_by_text("This key may read only.").wait_for()
+        assert not other.get_by_role("button", name="pause").count()
+        browser.close()
+    assert {"pause", "promote", "rollback"} <= {x["did"] for x in noted(paper) if x["who"].startswith("operate")}
+
+
+def test_the_journal_run_again_decides_the_same_and_is_shown_to_a_challenger(tag: str, paper: Served) -> None:
+    journal = Path(paper.state["process"]["journal"])
+    paper.stop()
     proof = retrace(journal, [Quote])
     assert (proof.same, proof.intents > 5) == (True, True), proof.differences
     found = compare_on(journal, get(tag))
@@ -161,10 +210,25 @@ def test_the_api_asks_for_keys_and_roles_and_logs_who_decided_what(tag: str, mar
     assert min(found.rows, found.challenger.intents, found.challenger.orders) > 5
 
 
-def opened(one: Served, path: str) -> Any:
-    """An answer that is not JSON, for `with`."""
-    ask = urllib.request.Request(f"{one.address}/{path}", headers={"X-API-Key": KEYS["read"]})  # noqa: S310
-    return urllib.request.urlopen(ask, timeout=PATIENCE_S)  # noqa: S310
+def test_ticks_are_answered_by_signals_as_a_replay_asks(tag: str) -> None:
+    version = get(tag)
+    tape, kinds = gen_ticks.tape(3_000, 8), {1: "TRADE", 2: "LEVEL", 3: "CLEAR", 4: "QUOTE"}
+    items = [
+        {
+            "kind": kinds[int(row["kind"])], "ts_recv": int(row["ts_recv"]), "ts_exch": int(row["ts_exch"]),
+            "side": int(row["side"]), "px": float(row["px"]), "qty": float(row["qty"]), "last": bool(row["flags"] & 1),
+        }
+        for row in tape.rows
+    ]  # fmt: skip
+    signals = Signals(version)
+    said = signals.batch(items)
+    replayed = qa.replay(version.strategy, tape, venue=version.golden.venue)
+    assert len(said["intents"]) == len(replayed.intents) > 5
+    one = signals.stream()
+    streamed = [x for item in items for x in one.feed([item])["intents"]]
+    n = len(streamed)
+    assert n > 5
+    assert streamed == said["intents"][:n]
 
 
 def test_what_does_not_decide_as_it_was_promoted_does_not_trade(tag: str, tmp_path: Path) -> None:
@@ -201,65 +265,30 @@ def test_the_clock_of_a_run_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> No
     before = clock()
     monkeypatch.setattr(time, "time_ns", lambda: before - 3_600 * qa.SEC)
     assert before <= clock() < before + 60 * qa.SEC
+    clock.reach(before + 3_600 * qa.SEC)
+    assert clock() >= before + 3_600 * qa.SEC, "a journal may be ahead of the wall clock"
 
 
-def test_at_no_time_do_two_loops_trade(tag: str, market: Market, tmp_path: Path) -> None:
-    lease, folder = tmp_path / "lease-live", tmp_path
-
-    def holds() -> int:
-        return (holder(lease) or (0, 0))[1]
-
-    def resumed(one: Served, before: int) -> dict[str, Any]:
-        said = until(lambda: (x := trading(one)) and x["process"]["token"] > before and x, "trading under a new token")
-        n = len(orders(market))
-        until(lambda: len(orders(market)) > n, "new orders")
-        return said
-
-    first = served(tag, market, folder, mode="live", at_end="cancel")
-    second: Served | None = None
+def test_at_no_time_do_two_loops_trade(tag: str, tmp_path: Path) -> None:
+    market, before = Market(seed=4), loops()
+    yard = Yard(tag, market, tmp_path, at_end="cancel")
     try:
-        said = resumed(first, 0)
-        journal = Path(said["process"]["journal"])
-        second = served(tag, market, folder, mode="live", workers=2)  # a replica: it waits
-        until(lambda: len(loops()) == 2, "the other loop")
-
-        loop = said["run"]["pid"]  # kill -9 of the loop: somebody takes over, in the same journal
-        os.kill(loop, signal.SIGKILL)
-        said = resumed(first, said["process"]["token"])
-        assert holds() != loop
-        assert said["process"]["journal"] == str(journal)
-
-        children = psutil.Process(first.process.pid).children()
-        worker = next(p for p in children if "_bentoml_impl.worker.service" in _words(p))
-        held = holds()
-        worker.kill()  # kill -9 of a worker: nothing happens to the run, and the API comes back
-        until(lambda: trading(first), "the API again")
-        assert holds() == held
-
-        full = journal.stat().st_size  # a full disk: nothing goes out that is not in the journal
-        resource.prlimit(held, resource.RLIMIT_FSIZE, (full, full))
-        token = (holder(lease) or (0, 0))[0]
-        until(lambda: holds() != held, "another loop, that may write")
-        said = resumed(first, token)
-
-        token = said["process"]["token"]
-        parents = [first, second]
-        owner = next(s for s in parents if holds() in [p.pid for p in psutil.Process(s.process.pid).children(True)])
-        other = next(s for s in parents if s is not owner)
-        dead = holds()
-        owner.process.kill()  # of the parent: its loop ends by itself, and the replica goes on
-        owner.process.wait()
-        said = resumed(other, token)
-        until(lambda: not psutil.pid_exists(dead), "the orphan's end")
+        yard.start(workers=2)
+        yard.resumed()
+        assert len(loops()) == 1 + len(before), "two workers, one loop"
+        journal = yard.journal
+        yard.start()  # a replica: it waits
+        until(lambda: len(loops()) == 2 + len(before), "the other loop")
+        for thing in (yard.kill_loop, yard.kill_worker, yard.fill_disk, yard.remove_lease, yard.kill_parent):
+            dead = thing()
+            said = yard.resumed(dead)
+            assert yard.loop != dead
+            assert said["process"]["journal"] == str(journal)
+        yard.stop()
+        assert len(yard.orders) > 10
+        assert yard.found() == []
+        assert retrace(journal, [Quote]).same
     finally:
-        for one in (first, second):
-            if one is not None:
-                one.stop()
-    until(lambda: not address_file(journal).exists(), "the end of the run")
-    ids = [order["clientOrderId"] for order in orders(market) if order["account"] == KEY]
-    assert len(ids) > 10
-    assert len(ids) == len(set(ids)), "an order was sent twice"
-    run = said["run"]["run"]
-    assert all(name.startswith(run) for name in ids), "every order is of the one run"
-    proof = retrace(journal, [Quote])
-    assert proof.same, proof.differences
+        for one in yard.replicas:
+            one.stop()
+        market.close()

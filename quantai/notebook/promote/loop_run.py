@@ -2,7 +2,9 @@
 
 import asyncio
 import tempfile
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -42,25 +44,30 @@ def loop_intents(strategy: Strategy, instruments: Instruments, rows: Rows, venue
     """
     if rows.dtype == BAR:
         instruments = _coarse(instruments, rows)
-    return run_rows(strategy, instruments, rows, venue)[1]
-
-
-def run_rows(
-    strategy: Strategy, instruments: Instruments, rows: Rows, venue: SimVenue, bars: Rows = NO_BARS
-) -> tuple[OMS, Rows]:
-    """Run the trade loop over BAR rows, or EVENT rows with the `bars` they point into; returns orders and intents."""
     with tempfile.TemporaryDirectory(prefix="quantai-golden-") as folder:
         journal = Path(folder) / "golden.journal"
         # in a thread: a notebook has an event loop of its own
         with ThreadPoolExecutor(1) as pool:
-            oms = pool.submit(asyncio.run, _run(strategy, instruments, rows, venue, journal, bars)).result()
+            pool.submit(asyncio.run, _run(strategy, instruments, rows, venue, journal)).result()
         with StoreReader(journal) as reader:
-            return oms, np.array(reader.rows(Stream.INTENT), INTENT)
+            return np.array(reader.rows(Stream.INTENT), INTENT)
 
 
-async def _run(
-    strategy: Strategy, instruments: Instruments, rows: Rows, rules: SimVenue, journal: Path, bars: Rows
-) -> OMS:
+async def _run(strategy: Strategy, instruments: Instruments, rows: Rows, rules: SimVenue, journal: Path) -> None:
+    start = int(rows["ts_close" if rows.dtype == BAR else "ts_recv"][0]) - SEC if len(rows) else 0
+    async with paper_loop(strategy, instruments, rules, journal, start) as (loop, clock):
+        if rows.dtype == EVENT:
+            await play_mixed(loop, clock, rows, NO_BARS)
+        else:
+            await _bars(loop, clock, rows, instruments)
+        await answered(loop)
+
+
+@asynccontextmanager
+async def paper_loop(
+    strategy: Strategy, instruments: Instruments, rules: SimVenue, journal: Path, start: int
+) -> AsyncGenerator[tuple[Loop, RowClock]]:
+    """Yield a trade loop on paper that has begun, and its clock at `start` (ns UTC), to be shown rows."""
     currency = instruments[0].settle
     setup = Setup(
         desks=(Desk(RUN, type(strategy).__name__),), instruments=instruments, limits=paper_limits(), currency=currency
@@ -68,7 +75,7 @@ async def _run(
     seat = Seat(strategy=strategy)
     floor = Floor(OMS(setup), [seat])
     said: dict[str, Any] = {MANIFEST: setup.as_dict(), SEATS: [seat.as_dict()], "mode": "replay"}
-    clock = RowClock(int(rows["ts_close" if rows.dtype == BAR else "ts_recv"][0]) - SEC if len(rows) else 0)
+    clock = RowClock(start)
     names = list(dict.fromkeys(i.venue for i in instruments))
     venues = {
         name: Paper(instruments, rules, balances={currency: Decimal(CASH)} if n == 0 else {}, name=name)
@@ -86,21 +93,16 @@ async def _run(
             await loop.adjust(floor.oms.portfolio.deposit(0, CASH, currency, ts=clock.now))
             await loop.control(Control.START)
             await loop.reconcile()
-            if rows.dtype == EVENT:
-                await _mixed(loop, clock, rows, bars)
-            else:
-                await _bars(loop, clock, rows, instruments)
-            await answered(loop)
+            yield loop, clock
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for paper in venues.values():
                 await paper.close()
-    return floor.oms
 
 
-async def _mixed(loop: Loop, clock: RowClock, rows: Rows, bars: Rows) -> None:
+async def play_mixed(loop: Loop, clock: RowClock, rows: Rows, bars: Rows) -> None:
     """Play rows among which some are BAR rows; each of those is shown with its own bar."""
     at = 0
     for n in [*np.flatnonzero(rows["kind"] == Kind.BAR).tolist(), len(rows)]:

@@ -67,6 +67,11 @@ def resolve(wanted: str) -> str:
     return get(wanted).tag
 
 
+def runs_of(name: str) -> Path:
+    """Return the folder in which services of a name keep lease, journals and keys, unless they were given another."""
+    return _models().parent / "quantai-runs" / check_name(name)
+
+
 def alias_of(name: str, alias: Alias) -> str | None:
     """Return the tag that an alias of a name stands for, or None."""
     said = _read(name)["aliases"].get(alias)
