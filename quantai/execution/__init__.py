@@ -52,7 +52,7 @@ Trading:
 - `sight`, `live_loop`: its compiled part
 - `ladder`: books of a run that goes on
 - `agree`: orders, holdings and money compared with a venue's
-- `fees`: fees as rows
+- `fees`: fees as rows; `payments`: funding as rows
 - `router`: which venue gets an order; `routes`: the router of a desk, over several listings of one thing
 - `real`: real venues of a run
 - `settled`: what a run begins with, left out of garbage collection

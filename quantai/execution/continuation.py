@@ -48,6 +48,14 @@ def has_begun(journal: Path) -> bool:
     return bool((controls["aux"] == Control.START).any())
 
 
+def began_at(journal: Path) -> int:
+    """Return when (ns UTC) a run first reconciled, after it took over the account's money; 0 if it never did."""
+    with StoreReader(journal) as reader:
+        controls = reader.rows(Stream.EVENT, kinds=[Kind.CONTROL])
+    first = controls[controls["aux"] == Control.RECONCILE]
+    return int(first["ts_recv"][0]) if len(first) else 0
+
+
 def stopped_by_its_end(journal: Path, desks: int) -> list[int]:
     """Return the desks that only the end of the run before has stopped: people's decisions stand."""
     with StoreReader(journal) as reader:

@@ -26,6 +26,7 @@ from quantai.execution.floor import ROUNDS, Floor
 from quantai.execution.gate import NEVER
 from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
 from quantai.execution.outgoing import LOCAL
+from quantai.execution.payments import funding_rows
 from quantai.execution.retrace import FLOOR
 from quantai.execution.session import Session
 from quantai.execution.tallies import Counts
@@ -78,6 +79,7 @@ class Loop:
         self._ending = 0  # instant at which waiting for orders to end is given up; 0 = not ending
         self._how: Control | None = Control.STOP
         self.failure: QuantaiError | None = None
+        self.funded_from = 0  # funding up to this instant (ns UTC) is none of ours
         self.reconciled = False
 
     @property
@@ -162,6 +164,10 @@ class Loop:
         answer = claim(self.oms, said.answer)
         if answer.link is not None:
             await self._link(said.venue, answer.link)
+        for paid in answer.funding:
+            if paid.ts > self.funded_from:  # what was paid before is in the money that the run began with
+                for row in funding_rows(self.oms, said.venue, paid, self._clock()):
+                    await self.adjust(row)
         texts = answer.texts
         for n in range(len(answer.reports)):
             one = answer.reports[n : n + 1]

@@ -168,7 +168,8 @@ class Plan:
             wanted = ["trades", "ticker"]
             if any(defined(type(s), name) for s, _ in self.strategies for name in OF_BOOKS):
                 wanted.append("l2_book")
-            if any(defined(type(s), "on_funding") for s, _ in self.strategies):
+            perpetual = any(symbol.endswith("-PERP") for symbols in self.venues.values() for symbol in symbols)
+            if any(defined(type(s), "on_funding") for s, _ in self.strategies) or (perpetual and self.mode == "paper"):
                 wanted.append("funding")
             wanted = [name for name in wanted if name in offered]
         return wanted

@@ -19,7 +19,7 @@ from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Sta
 from quantai.data.lake import Lake
 from quantai.execution.agree import at_work, held, unclosed
 from quantai.execution.bar_maker import BarMaker
-from quantai.execution.continuation import continued, has_begun, recovered, stopped_by_its_end
+from quantai.execution.continuation import began_at, continued, has_begun, recovered, stopped_by_its_end
 from quantai.execution.controls import Control
 from quantai.execution.floor import Floor
 from quantai.execution.loop import NO_BARS, Loop, Pace
@@ -150,8 +150,10 @@ class Trading:
             clock=self.clock if replaying else self._live_clock,
         )  # fmt: skip
         if self._begun:
+            loop.funded_from = began_at(plan.journal) or loop.now
             await self._resume(loop, instruments)
         else:
+            loop.funded_from = 0 if replaying else loop.now
             await self._begin(loop, instruments)
         store.flush()
         return loop

@@ -4,7 +4,7 @@
 - `answers`   answers on their way to who reads them
 - `paper`     the simulated exchange on live rows, as a venue
 - `simulated` its exchange, fed while time goes on
-- `holdings`  what an account at it holds
+- `holdings`  what an account at it holds; `funding` what it is charged for that
 - `ccxt`      real exchanges, through ccxt.pro
 
 The simulated exchange, compiled and without any I/O:

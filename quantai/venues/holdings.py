@@ -33,6 +33,10 @@ class Holdings:
         else:
             self._trade(instrument, side * qty, px)
 
+    def pay(self, currency: str, amount: Decimal) -> None:
+        """Book money that arrives (negative: leaves) without an execution."""
+        self._move(currency, amount)
+
     def _trade(self, instrument: Instrument, change: Decimal, px: Decimal) -> None:
         symbol = instrument.symbol
         held, cost = self.positions.get(symbol, Decimal(0)), self._cost.get(symbol, Decimal(0))

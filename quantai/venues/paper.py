@@ -17,6 +17,7 @@ from quantai.core.instruments import Instruments
 from quantai.core.reports import PRICED, REPORT, OrdStatus, Refusal
 from quantai.core.rows import MAKER, SEC, Action, Kind, Reason, Rows, zeros
 from quantai.venues.answers import AnswerQueue
+from quantai.venues.funding import Funding
 from quantai.venues.holdings import Holdings
 from quantai.venues.rules import SimVenue
 from quantai.venues.simulated import SimulatedExchange
@@ -67,7 +68,7 @@ class Paper:
             raise InputError("a paper venue needs the instruments of the run: pass the ones its rows are numbered by")
         self.name, self._instruments, self._quiet_ns = name, instruments, quiet_ns
         self._exchange = SimulatedExchange(instruments, rules or SimVenue(), max_orders)
-        self._holdings = Holdings(balances or {})
+        self._holdings, self._funding = Holdings(balances or {}), Funding(instruments, name)
         self._orders: dict[int, PaperOrder] = {}
         self._answers = AnswerQueue()
         self._executions = 0
@@ -87,6 +88,8 @@ class Paper:
         """Take EVENT rows in order of receipt, before a strategy decides on them; TIMER rows let time pass, too."""
         self._tell(self._exchange.see(rows))
         self._tell(self._exchange.pass_time(self._exchange.now - self._quiet_ns))
+        if paid := self._funding.see(rows, self._holdings):
+            self._answers.put(Answer(funding=tuple(paid)))
 
     async def send(self, request: Request) -> None:
         """Send one request at the instant of the last row seen."""

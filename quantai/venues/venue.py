@@ -67,17 +67,31 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """Funding that the account received (negative: paid) for what it held of a perpetual at `ts`, ns UTC.
+
+    `amount` is in the settlement currency. A venue may tell the same payment again: it is known by symbol and instant.
+    """
+
+    symbol: str
+    amount: Decimal
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a venue says at one instant: REPORT rows about one order, with (field, text) beside the first of them.
 
     `seq` of the rows is 0: they are numbered by whoever journals them. An execution is an Answer of its own, so that
     its texts are beside it. `link` tells of the connection instead: DISCONNECTED from when on nothing that happens at
     the venue is heard, CONNECTED once it is again and what was missed has been told; a reconciliation belongs there.
+    `funding` are payments, which concern no order.
     """
 
     reports: Rows = field(default_factory=lambda: zeros(0, REPORT))
     texts: tuple[tuple[str, str], ...] = ()
     link: Status | None = None
+    funding: tuple[Payment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@
 - `ledger`: our orders at the exchange, and which answers follow from facts
 - `calls`: requests as calls of ccxt
 - `stream`: the user stream kept alive
+- `funding`: what was charged for holding perpetuals
 - `questions`: asking by REST what the stream did not tell
 """
 

@@ -19,7 +19,7 @@ from quantai.venues.ccxt.facts import OrderFact, TradeFact
 from quantai.venues.ccxt.order_ids import leg_id, order_of
 from quantai.venues.venue import CLIENT_ID, EXEC_ID, FEE, RAW, REASON, VENUE_ID, Answer, Ask, Request
 
-KEPT, KEPT_S = 20_000, 600.0
+KEPT, KEPT_S = 20_000, 240.0
 """How many ended orders are remembered, and for how long, for late executions."""
 
 ORPHANS = 1_000

@@ -23,6 +23,7 @@ from quantai.venues.ccxt.catching_up import CatchingUp
 from quantai.venues.ccxt.client import exchange
 from quantai.venues.ccxt.desk import Desk
 from quantai.venues.ccxt.facts import decimal, order_fact, totals, trade_fact
+from quantai.venues.ccxt.funding import FundingWatch
 from quantai.venues.ccxt.keys import Keys
 from quantai.venues.ccxt.ledger import Ledger, Order
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
@@ -99,6 +100,7 @@ class CcxtVenue:
         self._catching_up.begin()
         self._spawn(self._watch_over())
         self._spawn(self._listen())
+        self._spawn(self._follow_funding())
         if self._dead_man_s and self.profile.dead_man:
             self._spawn(self._stay_alive())
 
@@ -117,6 +119,7 @@ class CcxtVenue:
         by_symbol = {self._symbols[n]: i for n, i in self._mine.items()}
         self._by_symbol = by_symbol
         self._ledger = Ledger(by_symbol, self.profile.ids.write)
+        self._funding = FundingWatch(self._api, by_symbol, self._call, self.name)
         self._questions = Questions(self._api, self.profile, self._call)
         self._desk = Desk(
             self._api, self.profile, self._ledger, call=self._call, say=self._say, redact=self._keys.redact
@@ -146,6 +149,7 @@ class CcxtVenue:
     async def balances(self) -> dict[str, Decimal]:
         """Return the cash by currency, without the zeros and without unrealised profit."""
         said = await self._ask("balance", Priority.QUERY, self._api.fetch_balance)
+        await self._look_for_funding()  # which explains what has moved without an execution
         return totals(said, self.profile.wallet)
 
     async def positions(self) -> dict[str, Decimal]:
@@ -351,6 +355,15 @@ class CcxtVenue:
             except Exception as error:  # noqa: BLE001 -- said, and tried again
                 _log.warning("%s: not compared with the exchange: %s", self.name, self._keys.redact(words(error)))
                 self._catching_up.postpone()
+
+    async def _look_for_funding(self) -> None:
+        if paid := await self._funding.look():
+            self._answers.put(Answer(funding=paid))
+
+    async def _follow_funding(self) -> None:
+        while True:
+            await self._look_for_funding()
+            await asyncio.sleep(self._poll_s)
 
     async def _stay_alive(self) -> None:
         while True:
