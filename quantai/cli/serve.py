@@ -21,9 +21,7 @@ quantai serve quote --venue BINANCE --symbols BTC-USDT --endpoint http://127.0.0
 
 def serve(
     what: Annotated[str, typer.Argument(help="NAME (its champion), NAME:challenger or NAME:VERSION.")],
-    mode: Annotated[
-        str, typer.Option(help="shadow, paper, live, or signal: it trades nothing and answers.")
-    ] = "paper",
+    mode: Annotated[str, typer.Option(help="shadow, paper, live, or signal: it trades nothing and answers.")] = "paper",
     port: Annotated[int, typer.Option(help="Where the API answers; 0 takes a free port.")] = 3000,
     venue: Annotated[str, typer.Option(help="The venue [default: that of the data it was promoted on].")] = "",
     symbols: Annotated[str, typer.Option(help="What to trade, separated by commas [default: as promoted].")] = "",
