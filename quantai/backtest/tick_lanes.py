@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.tick_funding import DUE, due_after
-from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, sample
+from quantai.backtest.tick_local import sample
 from quantai.backtest.tick_loop import run_ticks
 from quantai.backtest.tick_market import Market
 from quantai.backtest.tick_run import LOG, RING, TickRun
+from quantai.backtest.tick_state import EQUITY, FILLED, LOCAL
 from quantai.core.compiled import compiled, uncounted
 from quantai.core.instruments import Instruments
 from quantai.core.memory import rows_at

@@ -7,18 +7,23 @@ for a row.
 
 from typing import Any
 
-from quantai.backtest.tick_local import (
+from quantai.backtest.tick_local import send_intents, step_ticks
+from quantai.backtest.tick_reports import free_order_slot
+from quantai.backtest.tick_state import (
     BOOK_ROW,
     FUNDED,
     NOTHING,
+    ON_BOOK,
+    ON_FUNDING,
+    ON_QUOTE,
+    ON_REPORT,
+    ON_TIMER,
+    ON_TRADE,
     QUOTE_ROW,
     REPORTED,
     START,
     TICK,
     TRADE_ROW,
-    free_order_slot,
-    send_intents,
-    step_ticks,
 )
 from quantai.core.rows import Kind
 from quantai.strategy.handlers import (
@@ -41,8 +46,6 @@ from quantai.strategy.handlers import (
 )
 
 _FILL = int(Kind.FILL)
-ON_TRADE, ON_BOOK, ON_QUOTE, ON_FUNDING, ON_REPORT, ON_TIMER = 1, 2, 4, 8, 16, 32
-"""What a strategy listens to, as bits."""
 
 
 def run_ticks(rows: Any, me: Any, ctx: Any, local: Any, sim: Any, orders: Any, books: Any, event: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.rows import SNAPSHOT, Rows
+from quantai.core.rows import Rows
 from quantai.data.tape import Tape
 from quantai.venues.book import HAPPENED, RECEIVED, advance
 from quantai.venues.cells import Books
@@ -27,8 +27,7 @@ class Market:
         rows = tape.rows.view()
         rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
         self.rows, self.rows_x = rows, tape.exchange_rows
-        flags = rows["flags"]
-        self.head = int(np.argmin(flags & SNAPSHOT != 0)) if len(rows) and flags[0] & SNAPSHOT else 0
+        self.head = int(tape.facts["head"])
         self.one_order = bool(tape.facts["exch_sorted"] and not tape.facts["skewed"])
         self._indexed = (1,) if self.one_order else (0, 1)
         books = Books(tape.instruments)

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.tick_funding import DUE, due_after
-from quantai.backtest.tick_local import EQUITY, FILLED, LOCAL, free_order_slot, receive_rows, send_intents, step_ticks
 from quantai.backtest.tick_local import sample as sample_account
+from quantai.backtest.tick_local import send_intents, step_ticks
 from quantai.backtest.tick_loop import run_ticks
+from quantai.backtest.tick_receipt import receive_rows
+from quantai.backtest.tick_reports import free_order_slot
+from quantai.backtest.tick_state import EQUITY, FILLED, LOCAL
 from quantai.core.compiled import uncounted
 from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.instruments import Instruments

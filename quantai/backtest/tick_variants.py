@@ -3,18 +3,17 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from quantai.backtest.blocks import Columns, run_blocks
 from quantai.backtest.tick_lanes import TickLanes, columns_of, tick_kernel
 from quantai.backtest.tick_run import TickRun
 from quantai.core.errors import DataError, InputError
-from quantai.core.rows import SEC, SNAPSHOT
+from quantai.core.rows import SEC
 from quantai.data.tape import Tape
 from quantai.strategy.base import Strategy, fields_of
 
-LANES = 64
+LANES = 128
 """The most variants that share a pass."""
 SETTINGS = ("venue", "cash", "max_orders", "sample_ns")
 """What a sweep over a tape can be told beside parameters: as `replay`."""
@@ -36,8 +35,7 @@ class TickVariants:
         reach: Sequence[Mapping[str, Any]],
         threads: int,
     ) -> None:
-        flags = tape.rows["flags"]
-        if not len(tape) or bool(np.all(flags & SNAPSHOT)):
+        if tape.facts["head"] == len(tape):
             raise DataError("there are no rows to sweep over: the tape has nothing but a snapshot of the market")
         self.strategy, self.tape, self._threads = strategy, tape, threads
         venue = given.get("venue")

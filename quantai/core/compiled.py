@@ -147,6 +147,11 @@ def inlined[F: Callable[..., Any]](function: F) -> F:
     return _kept(numba.njit(nogil=True, forceinline=True)(function), function)
 
 
+def uncounted_inlined[F: Callable[..., Any]](function: F) -> F:
+    """Compile as `uncounted` does, and put the machine code of the function in place of every call, as `inlined`."""
+    return _kept(numba.njit(nogil=True, forceinline=True, _nrt=False)(function), function)
+
+
 def uncounted[F: Callable[..., Any]](function: F) -> F:
     """Compile as `compiled` does, without reference counts: for functions that allocate nothing and are passed arrays.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.errors import InputError
 from quantai.core.memory import rows_at
 from quantai.core.rows import Rows
@@ -96,7 +96,7 @@ def _uniform(n: Any) -> float:
     return (np.float64(z >> np.uint64(11)) + 0.5) * 2.0**-53
 
 
-@uncounted
+@uncounted_inlined
 def entry_ns(rules: Any, ts: int, n: int) -> int:
     """Return how long the `n`-th request, sent at `ts`, takes to the venue."""
     if rules.latency == CONSTANT:
@@ -108,7 +108,7 @@ def entry_ns(rules: Any, ts: int, n: int) -> int:
     return table[_at(table, ts)].entry_ns
 
 
-@uncounted
+@uncounted_inlined
 def response_ns(rules: Any, ts: int, n: int) -> int:
     """Return how long the `n`-th report, made at `ts`, takes to us."""
     if rules.latency == CONSTANT:

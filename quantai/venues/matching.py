@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.instruments import INSTRUMENT
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import REDUCE_ONLY, Kind, Reason
@@ -90,6 +90,18 @@ def compact(x: Any) -> None:
         if o.expire > 0:
             x.next_expiry = min(x.next_expiry, o.expire)
     x.n_orders, x.n_stops = n, stops
+
+
+@uncounted_inlined
+def widen(x: Any, o: Any) -> None:
+    """Take an order that has come to rest into the price ranges and the next expiry."""
+    w = own_of(x)[o.instrument]
+    if o.side > 0:
+        w.buy_lo, w.buy_hi = min(w.buy_lo, o.px), max(w.buy_hi, o.px)
+    else:
+        w.sell_lo, w.sell_hi = min(w.sell_lo, o.px), max(w.sell_hi, o.px)
+    if o.expire > 0:
+        x.next_expiry = min(x.next_expiry, o.expire)
 
 
 @uncounted

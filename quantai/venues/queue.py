@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted_inlined
 from quantai.core.memory import pasted
 
 QUEUES = ("front", "risk_averse", "power_prob", "cross_only")
@@ -18,7 +18,7 @@ depends on the place, `cross_only` prints at its price never fill it."""
 FRONT, RISK_AVERSE, POWER_PROB, CROSS_ONLY = range(4)
 
 
-@uncounted
+@uncounted_inlined
 def join(queue: int, o: Any, level: float) -> None:
     """Take the last place of a level that shows `level` lots."""
     o.level = level

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import int64s, rows_at
 from quantai.core.rows import POST_ONLY, REDUCE_ONLY, TIF, Action, Kind, OrderType, Reason
 from quantai.venues.book import DEPTH, F8, I8, cell_of, next_ask, next_bid
-from quantai.venues.matching import compact, end, fill, insts_of, own_of, report, resting_of, rules_of, to_lots
+from quantai.venues.matching import compact, end, fill, insts_of, own_of, report, resting_of, rules_of, to_lots, widen
 from quantai.venues.queue import join
 from quantai.venues.rules import CANCEL_NEWEST, CANCEL_OLDEST
 from quantai.venues.stops import FAR, STOP, STOP_LIMIT, TRAILING, WAKE, wake
@@ -30,10 +30,6 @@ _ANY_BUY, _ANY_SELL = 2**60, -(2**60)
 def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
     """Process one request on the given book; returns True, having done nothing, when it would take and may not."""
     rows = resting_of(x)
-    k = 0
-    while k < x.n_orders and rows[k].order != q.order:
-        k += 1
-    found = k < x.n_orders
     if q.action == WAKE:
         return arrive_woken(x, q, at_depth, at_cells, may_take)
     if q.action == _NEW:
@@ -54,7 +50,10 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
             wait(x, o, q, rows_at(at_depth, x.n_instruments, DEPTH)[q.instrument].last)
             return False
         return enter(x, o, q.at, _ACK, at_depth, at_cells, may_take)
-    if not found:
+    k = 0
+    while k < x.n_orders and rows[k].order != q.order:
+        k += 1
+    if k == x.n_orders:
         kind = _CANCEL_REJECT if q.action == _CANCEL else _REPLACE_REJECT
         report(x, q.at, q.order, q.instrument, q.side, kind, _ZERO, q.px, _ZERO, _ZERO, _ZERO)
         return False
@@ -106,7 +105,7 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
     return False
 
 
-@uncounted
+@uncounted_inlined
 def refusal(x: Any, q: Any) -> int:
     """Return why an order can never be one here (a Reason), or 0."""
     inst = insts_of(x)[q.instrument]
@@ -174,7 +173,7 @@ def arrive_woken(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -
     return enter(x, o, q.at, _SILENT, at_depth, at_cells, may_take)
 
 
-@uncounted
+@uncounted_inlined
 def crosses(px: int, side: int, d: Any) -> bool:
     """Say whether an order at `px` meets the other side of the book."""
     if side > 0:
@@ -220,7 +219,7 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
         report(x, ts, o.order, o.instrument, o.side, accepted, _ZERO, o.px, o.open, _ZERO, _ZERO)
     join(rules.queue, o, to_lots(d, cells[cell_of(d, keys, o.side, o.px)]))
     x.n_orders += 1
-    compact(x)
+    widen(x, o)
     return False
 
 

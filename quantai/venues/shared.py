@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Action
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
@@ -103,7 +103,7 @@ def is_due(x: Any, stop: int) -> bool:
     return x.first_request < x.end_request and requests_of(x)[x.first_request].at < stop
 
 
-@uncounted
+@uncounted_inlined
 def first_reaching(t: Any, x: Any, i: int, end: int) -> int:
     """Return the first row of the tile in [i, end) that reaches one of our orders from the other side, else `end`."""
     orders, spread = resting_of(x), rows_at(t.at_spread, t.n_instruments, SPREAD)
@@ -116,7 +116,7 @@ def first_reaching(t: Any, x: Any, i: int, end: int) -> int:
     return end
 
 
-@uncounted
+@uncounted_inlined
 def meet(t: Any, x: Any, o: Any, k: int) -> bool:
     """Let an order meet row `k`, next in the list of its level, as `match` does; returns whether it ended."""
     rules, e = rules_of(x)[o.instrument], rows_at(t.at_stood, t.n_entries, STOOD)[o.next]
@@ -171,7 +171,7 @@ def serve_shared(x: Any, at: int) -> None:
         x.first_request += 1
 
 
-@uncounted
+@uncounted_inlined
 def price_of_request(x: Any, q: Any) -> int:
     """Return the price at which a request may come to rest: its own, or that of the order it changes."""
     if q.px > 0:
@@ -183,7 +183,7 @@ def price_of_request(x: Any, q: Any) -> int:
     return 0
 
 
-@uncounted
+@uncounted_inlined
 def find_tops(t: Any, x: Any, d: Any, instrument: int, k: int) -> None:
     """Write the best prices that a run meets after row `k` to its scratch book: behind what it has eaten up."""
     latest = latest_of(t, k, instrument)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import pasted, rows_at
 from quantai.core.rows import EVENT
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, at_clock, cell_of
@@ -92,7 +92,7 @@ _SPAN = np.array([max(n, 1).bit_length() - 1 for n in range(WIDEST + 1)])
 _MOST = 2**30
 
 
-@uncounted
+@uncounted_inlined
 def first_beyond(t: Any, i: int, ts: int) -> int:
     """Return the first row from `i` on whose instant is beyond `ts`; the end of the tile when there is none."""
     times, stretch = rows_at(t.at_times, t.n, I8), (ts - t.since) >> t.shift
@@ -139,7 +139,7 @@ def latest_of(t: Any, k: int, instrument: int) -> int:
     return rows_at(t.at_latest, t.n * t.n_instruments, I4)[k * t.n_instruments + instrument]
 
 
-@uncounted
+@uncounted_inlined
 def place_of(t: Any, cell: int, k: int) -> int:
     """Return the place of the first entry of a cell beyond row `k`; that of FAR when there is none."""
     spots, entries = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_lists, t.n_cells, LIST)[cell]
@@ -153,7 +153,7 @@ def place_of(t: Any, cell: int, k: int) -> int:
     return place
 
 
-@uncounted
+@uncounted_inlined
 def emptied_at(t: Any, side: int, latest: int) -> int:
     """Return the row of the tile that emptied a side by its instrument's `latest` row; -1 when none did."""
     if t.cleared == 0 or latest < 0:
@@ -162,7 +162,7 @@ def emptied_at(t: Any, side: int, latest: int) -> int:
     return int(a.no_bids if side > 0 else a.no_asks)
 
 
-@uncounted
+@uncounted_inlined
 def qty_at(t: Any, side: int, cell: int, place: int, latest: int) -> float:
     """Return what stood in a cell after the entry before `place`; `latest` is its instrument's row by then."""
     emptied = emptied_at(t, side, latest)
@@ -213,7 +213,7 @@ def forget_eaten(t: Any, x: Any) -> None:
     x.n_eaten = n
 
 
-@uncounted
+@uncounted_inlined
 def shown_at(t: Any, stop: int, instrument: int) -> tuple[int, int, float, float, float]:
     """Return best bid and ask (ticks), last trade, and the quantities at the best prices, before row `stop`."""
     latest = latest_of(t, stop - t.first - 1, instrument)
@@ -235,7 +235,7 @@ def reach_of(base: int, side: int, px: int) -> int:
     return from_base if side > 0 else -from_base
 
 
-@uncounted
+@uncounted_inlined
 def first_reached(t: Any, instrument: int, side: int, key: int, i: int, until: int) -> int:
     """Return the first row of the tile in [i, until) that reaches `key` on a side of an instrument, else `until`."""
     lo, hi = i, until

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted_inlined
 from quantai.core.memory import pasted, rows_at
 
 NEVER = 2**63 - 1
@@ -148,7 +148,7 @@ def reports_of(x: Any) -> Any:
     return rows_at(x.at_reports, x.ring, REPORT)
 
 
-@uncounted
+@uncounted_inlined
 def request_slot(x: Any, at: int) -> int:
     """Make room for a request that arrives at `at` and return its place; -1 when too many are on their way."""
     rows = requests_of(x)
@@ -170,7 +170,7 @@ def request_slot(x: Any, at: int) -> int:
     return k
 
 
-@uncounted
+@uncounted_inlined
 def report_slot(x: Any, ts_recv: int) -> int:
     """Make room for a report received at `ts_recv` and return its place; the caller knows that there is room."""
     rows = reports_of(x)

@@ -1,0 +1,118 @@
+"""What our side of a replay receives of the market: rows, one by one or in batches, and the books they leave."""
+
+from typing import Any
+
+from quantai.backtest.order_table import price_of
+from quantai.backtest.tick_state import (
+    BOOK_ROW,
+    FUNDED,
+    NOTHING,
+    ON_BOOK,
+    ON_FUNDING,
+    ON_QUOTE,
+    ON_TRADE,
+    QUOTE_ROW,
+    TRADE_ROW,
+)
+from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.memory import rows_at
+from quantai.core.rows import EVENT, LAST, Kind
+from quantai.strategy.context import books_of, instruments_of, positions_of
+from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of
+from quantai.venues.columns import advance_marked
+from quantai.venues.matching import depth_of
+from quantai.venues.tiles import TILE, first_beyond, shown_at
+
+_TRADE, _LEVEL, _CLEAR, _QUOTE, _FUNDING = (
+    int(k) for k in (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.FUNDING)
+)
+
+
+@uncounted_inlined
+def receive_rows(c: Any, p: Any, x: Any, t: int) -> None:
+    """Receive every row up to the instant `t`."""
+    first = x.next_recv
+    if x.at_tile != 0:
+        x.next_recv = first_beyond(rows_at(x.at_tile, 1, TILE)[0], first, t)
+    elif x.at_columns != 0:
+        x.next_recv = advance_marked(x, x.at_depth, x.at_cells, first, t, RECEIVED)
+    else:
+        x.next_recv = advance(
+            x.at_depth, x.n_instruments, x.at_cells, x.n_cells, x.at_keys, x.at_rows, x.n_rows, first, t, RECEIVED
+        )
+    p.rows += x.next_recv - first
+    p.seq += x.next_recv - first
+
+
+@uncounted
+def receive_row(c: Any, p: Any, x: Any, wants: int) -> int:
+    """Receive one row and say which handler it concerns; a book is shown once a message is complete."""
+    row = rows_at(x.at_rows, x.n_rows, EVENT)[x.next_recv]
+    if x.at_tile == 0:
+        d = depth_of(x)[row.instrument]
+        apply(d, rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8), row)
+    p.row = x.next_recv
+    x.next_recv += 1
+    p.rows += 1
+    p.seq += 1
+    c.seq = p.seq
+    c.k = 0
+    c.now = row.ts_recv
+    c.instrument = row.instrument
+    k = row.kind
+    if k == _TRADE:
+        if wants & ON_TRADE:
+            refresh_one(c, x, row.instrument)
+            return TRADE_ROW
+        return NOTHING
+    if k in (_LEVEL, _CLEAR):
+        p.pending |= 1
+    elif k == _QUOTE:
+        p.pending |= 2
+    elif k == _FUNDING and wants & ON_FUNDING:
+        refresh_one(c, x, row.instrument)
+        return FUNDED
+    if row.flags & LAST:
+        what = NOTHING
+        if p.pending & 1 and wants & ON_BOOK:
+            what = BOOK_ROW
+        elif p.pending & 2 and wants & ON_QUOTE:
+            what = QUOTE_ROW
+        p.pending = 0
+        if what != NOTHING:
+            refresh_one(c, x, row.instrument)
+        return what
+    return NOTHING
+
+
+@uncounted
+def refresh(c: Any, x: Any) -> None:
+    """Bring the BOOK and the last price of every instrument up to date."""
+    for i in range(x.n_instruments):
+        refresh_one(c, x, i)
+
+
+@uncounted_inlined
+def refresh_one(c: Any, x: Any, i: int) -> None:
+    """Bring the BOOK and the last price of one instrument up to date."""
+    d, book, inst, position = depth_of(x)[i], books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
+    bid, ask, last, bid_qty, ask_qty = d.bid, d.ask, d.last, 0.0, 0.0
+    if x.at_tile != 0:
+        bid, ask, last, bid_qty, ask_qty = shown_at(rows_at(x.at_tile, 1, TILE)[0], x.next_recv, i)
+    has_bid, has_ask = bid >= d.lo, ask <= d.hi
+    if has_bid or has_ask:
+        if x.at_tile == 0:
+            cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
+            bid_qty, ask_qty = cells[cell_of(d, keys, 1, bid)], cells[cell_of(d, keys, -1, ask)]
+        book.bid_ticks = bid if has_bid else 0
+        book.ask_ticks = ask if has_ask else 0
+        book.bid = price_of(bid, inst) if has_bid else 0.0
+        book.ask = price_of(ask, inst) if has_ask else 0.0
+        book.bid_qty = bid_qty if has_bid else 0.0
+        book.ask_qty = ask_qty if has_ask else 0.0
+    book.valid = 1 if has_bid and has_ask and bid < ask else 0
+    book.ts = c.now
+    if book.valid == 1:
+        position.px = 0.5 * (book.bid + book.ask)
+    elif last > 0.0:
+        position.px = last
