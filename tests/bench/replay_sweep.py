@@ -1,10 +1,12 @@
 """Many variants of a market maker over one tape, in one pass, against a replay of each by itself.
 
-The variants quote both sides ten times a second at several distances and inventory limits. `per_variant_ratio` is the
-processor time of a variant by itself over that of a variant in the shared pass; `wall_ratio` the same by the clock,
-separate replays one after another, the pass on `threads` threads. Both sides are the public calls, `replay` and
-`sweep`, after a small run of each has loaded what is compiled. `equal` says that every statistic of every variant is
-the same to the last bit.
+Two market makers, each at several distances and inventory limits. The busy one quotes at the touch ten times a second,
+wherever that is by then: nearly three requests each time. The other looks as often, but leaves its quotes where they
+are until the mid has moved by `move` ticks or they are filled. `per_variant_ratio` is the busy one's: the processor
+time of a variant by itself over that of a variant in the shared pass. `wall_ratio` is the same by the clock, separate
+replays one after another, the pass on `threads` threads. Both sides are the public calls, `replay` and `sweep`, whole,
+at the same settings, after a small run of each has loaded what is compiled. `equal` says that every statistic of every
+variant of either is the same to the last bit; `resting` holds the figures of the other one.
 """
 
 import os
@@ -13,31 +15,80 @@ from typing import Any
 
 from quantai.backtest.replay import replay
 from quantai.backtest.sweep import sweep
+from quantai.core.rows import BUY, MS, SELL
+from quantai.data.tape import Tape
+from quantai.strategy.base import Strategy
 from quantai.strategy.examples import Quote
+from quantai.strategy.fields import state
 from quantai.venues import SimVenue
 from tests.bench import gen_ticks
 
 N = 2_000_000
-ARGS = {"variants": 100, "threads": 0}
+ARGS = {"variants": 100, "threads": 0, "move": 50}
 VENUE = SimVenue(queue="power_prob", power=3.0, exchange="no_partial", maker_bps=-0.5, taker_bps=7.0)
 
 
-def run(seed: int, n: int, variants: int = 100, threads: int = 0) -> dict[str, Any]:
+class Rest(Strategy):
+    """Quote both sides `offset` ticks from the mid, and again once it has moved by `move` ticks."""
+
+    offset: int = 0
+    qty: float = 0.01
+    max_position: float = 0.1
+    move: int = 50
+    mid: int = state(0)
+
+    def on_start(self, ctx: Any) -> None:
+        """Look ten times a second."""
+        ctx.every(100 * MS)
+
+    def on_timer(self, ctx: Any) -> None:
+        """Keep one order a side within the inventory limit, never through the touch."""
+        book = ctx.book(0)
+        if not book.valid:
+            return
+        mid = (book.bid_ticks + book.ask_ticks) // 2
+        if abs(mid - self.mid) >= self.move:
+            self.mid = mid
+        if ctx.position(0) < self.max_position - 1e-9:
+            ctx.quote(0, BUY, min(self.mid - self.offset, book.ask_ticks - 1), self.qty)
+        else:
+            ctx.unquote(0, BUY)
+        if ctx.position(0) > -self.max_position + 1e-9:
+            ctx.quote(0, SELL, max(self.mid + self.offset, book.bid_ticks + 1), self.qty)
+        else:
+            ctx.unquote(0, SELL)
+
+
+def run(seed: int, n: int, variants: int = 100, threads: int = 0, move: int = 50) -> dict[str, Any]:
     """Return both costs of `variants` variants on `n` rows, their ratios, and whether they are equal."""
     threads = threads or os.cpu_count() or 1
     chosen = [{"offset": k % 20, "max_position": 0.05 * (1 + k // 20)} for k in range(variants)]
-    small = gen_ticks.tape(5_000, seed)
-    sweep(Quote, small, variants=chosen[:threads], venue=VENUE, threads=threads)
-    replay(Quote(), small, VENUE)
-    tape = gen_ticks.tape(n, seed)
+    small, tape = gen_ticks.tape(5_000, seed), gen_ticks.tape(n, seed)
+    busy = _compare(Quote, chosen, small, tape, threads)
+    resting = _compare(Rest, [v | {"move": move} for v in chosen], small, tape, threads)
+    return busy | {
+        "equal": busy["equal"] and resting["equal"],
+        "variants": variants,
+        "rows": len(tape),
+        "threads": threads,
+        "resting": {"move_ticks": move} | resting,
+    }
+
+
+def _compare(
+    strategy: type[Strategy], chosen: list[dict[str, Any]], small: Tape, tape: Tape, threads: int
+) -> dict[str, Any]:
+    sweep(strategy, small, variants=chosen[:threads], venue=VENUE, threads=threads)
+    replay(strategy(**chosen[0]), small, VENUE)
     shared = _Clock()
-    swept = sweep(Quote, tape, variants=chosen, venue=VENUE, threads=threads)
+    swept = sweep(strategy, tape, variants=chosen, venue=VENUE, threads=threads)
     shared.stop()
-    table, equal = swept.frame(), True
+    table, equal, requests = swept.frame(), True, 0
     separate = _Clock()
     for k, params in enumerate(chosen):
-        result = replay(Quote(**params), tape, VENUE)
+        result = replay(strategy(**params), tape, VENUE)
         row = table.iloc[k]
+        requests += result.submits + result.cancels
         equal = equal and (
             (row["fills"], row["submits"], row["cancels"]) == (len(result.fill_rows), result.submits, result.cancels)
             and (row["fees"], row["volume"]) == (result.fee, result.volume)
@@ -49,14 +100,13 @@ def run(seed: int, n: int, variants: int = 100, threads: int = 0) -> dict[str, A
         "per_variant_ratio": round(separate.cpu / shared.cpu, 2),
         "wall_ratio": round(separate.wall / shared.wall, 2),
         "equal": bool(equal),
-        "variants": variants,
-        "rows": len(tape),
-        "threads": threads,
+        "requests_per_row": round(requests / len(chosen) / len(tape), 4),
         "seconds": round(shared.wall, 3),
         "cpu_seconds": round(shared.cpu, 3),
         "separate_seconds": round(separate.wall, 3),
         "separate_cpu_seconds": round(separate.cpu, 3),
-        "ns_per_row_and_variant": round(shared.cpu / variants / len(tape) * 1e9, 2),
+        "ns_per_row_and_variant": round(shared.cpu / len(chosen) / len(tape) * 1e9, 2),
+        "separate_ns_per_row": round(separate.cpu / len(chosen) / len(tape) * 1e9, 2),
     }
 
 

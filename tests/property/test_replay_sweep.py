@@ -212,6 +212,26 @@ def test_shared_books_change_nothing(strategy, rows, venue, tile, data):
         assert_same(strategy, tape, [venue, other], GRID)
 
 
+class Listening(Taker):
+    """A Taker that hears of its orders, and does nothing about it: it is woken for every report."""
+
+    def on_order(self, ctx, order):
+        pass
+
+
+@given(rows=tick_rows(min_size=20, max_size=300), venue=venues)
+@settings(max_examples=25)
+def test_reports_that_nobody_hears_change_nothing(rows, venue):
+    tape = Tape.from_events(rows, TWO)
+    runs = []
+    for strategy in (Taker, Listening):
+        run = TickRun(strategy(every=2, size=0.01), tape.instruments, venue, sample_ns=300)
+        run.feed_tape(tape)
+        runs.append(run)
+    for name in ("intents", "orders", "fills", "refusals", "equity"):
+        assert runs[0].rows(name).tobytes() == runs[1].rows(name).tobytes(), name
+
+
 @pytest.mark.parametrize("exchange", ["partial", "no_partial"])
 def test_generated_ticks(exchange):
     tape = gen_ticks.tape(20_000, 11)
