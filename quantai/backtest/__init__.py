@@ -24,7 +24,7 @@
 - `order_table`   working orders, their children and rivals
 - `replay`        a strategy over a tape of ticks
 - `replay_result` ReplayResult: frames, statistics, what its fills were worth
-- `tick_run`      a replay in progress; `tick_loop`, `tick_local`, `tick_receipt`, `tick_reports`, `tick_state` are parts
+- `tick_run`      a replay in progress; its parts are `tick_loop`, `_local`, `_receipt`, `_reports`, `_state`
 - `scripted`      given requests against a tape
 - `compare`       two results, and where they first parted
 - `fill_quality`  markouts, P&L by cause and queue statistics of a replay
