@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from quantai.execution.monitor.metrics import METRICS
 from quantai.execution.retrace import retrace
 from quantai.journal import StoreReader
 from quantai.notebook.promote.shadow import compare_on
-from quantai.notebook.promote.store import get, resolve, rollback, set_alias
+from quantai.notebook.promote.store import get
 from quantai.notebook.serve import Served
 from quantai.strategy.examples import Quote
 from serving.deployment import Deployment, read_json
@@ -35,10 +34,6 @@ from tests.chaos.serve import Yard
 from tests.conftest import REPO
 from tests.fuzzing import fuzz, without_a_key
 from tests.serving_setting import KEYS, PATIENCE_S, bentoml_home, loops, promoted, served, trading, until
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SHOT = os.environ.get("QUANTAI_SHOT_CONTROL", "")
-"""A file that the screenshot goes to: docs/control.png is made by this test."""
 
 
 @pytest.fixture(scope="module")
@@ -140,64 +135,6 @@ def test_no_call_that_the_interface_describes_breaks_the_service_or_gets_past_it
     assert len(noted(paper)) == before + 8, "who was refused is noted"
     paper.ask("resume", "POST")
     assert {x["answer"]["row"] for x in noted(paper) if "answer" in x} <= control_rows(paper)
-
-
-def test_a_challenger_runs_beside_the_run_on_the_same_rows_and_becomes_the_champion(tag: str, paper: Served) -> None:
-    with pytest.raises(InputError, match=r"409 .*no challenger"):
-        paper.ask("challenger")
-    name, _, version = tag.partition(":")
-    shutil.copytree(get(tag).folder, get(tag).folder.with_name("20260102t030405-0a1b2c3d"))
-    other = get(tag).folder.with_name("20260102t030405-0a1b2c3d") / "manifest.json"
-    other.write_text(other.read_text().replace(version, other.parent.name))
-    set_alias(name, "challenger", other.parent.name)
-    found = until(lambda: (x := paper.ask("challenger")) and x["challenger"]["orders"] > 3 and x, "orders of both")
-    assert found["challenger"]["strategy"].startswith(f"{name}:{other.parent.name} ")
-    assert found["run"]["strategy"].startswith("Quote ")
-    assert found["rows"] <= paper.state["run"]["rows"]
-    command = [sys.executable, "-c", "import sys; from quantai.cli import main; sys.exit(main(sys.argv[1:]))"]
-    command += ["compare", name, "--folder", str(paper.folder), "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO)
-    assert set(json.loads(ran.stdout.splitlines()[-1])) == {"journal", "rows", "run", "challenger"}
-    row = paper.ask("challenger/promote", "POST")["row"]
-    assert row in control_rows(paper), "it is in the journal of the run"
-    assert resolve(name) == f"{name}:{other.parent.name}"
-    assert rollback(name) == tag
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-def test_the_control_page_shows_the_run_decides_promotes_and_rolls_back(tag: str, paper: Served) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    url, name = f"{paper.address}/control", tag.partition(":")[0]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1500})
-        page.set_default_timeout(PATIENCE_S * 1000)
-        for address in (url, f"{url}?key=wrong"):
-            assert page.goto(address).status == 401
-        page.goto(f"{url}?key={KEYS['operate']}")
-        assert "key" not in page.url
-        page.get_by_text("BTC-USDT").first.wait_for()
-        page.get_by_role("button", name="pause").click()
-        page.get_by_text("pause: row").wait_for()
-        assert paper.state["run"]["state"] == "paused"
-        page.get_by_role("button", name="resume").click()
-        page.get_by_text("resume: row").wait_for()
-        page.locator("select").first.select_option("20260102t030405-0a1b2c3d")
-        page.get_by_role("button", name="promote").click()
-        page.get_by_text(f"promote: champion {name}:20260102t030405-0a1b2c3d").wait_for()
-        assert resolve(name) == f"{name}:20260102t030405-0a1b2c3d"
-        page.get_by_role("button", name="roll back").click()
-        page.get_by_text(f"rollback: champion {tag}").wait_for()
-        assert resolve(name) == tag
-        if SHOT:
-            page.screenshot(path=SHOT)
-        other = browser.new_context().new_page()
-        other.set_default_timeout(PATIENCE_S * 1000)
-        other.goto(f"{url}?key={KEYS['read']}")
-        other.get_by_text("This key may read only.").wait_for()
-        assert not other.get_by_role("button", name="pause").count()
-        browser.close()
-    assert {"pause", "promote", "rollback"} <= {x["did"] for x in noted(paper) if x["who"].startswith("operate")}
 
 
 def test_the_journal_run_again_decides_the_same_and_is_shown_to_a_challenger(tag: str, paper: Served) -> None:
