@@ -27,8 +27,6 @@ from quantai.notebook.serve import Served
 from quantai.strategy.examples import Quote
 from serving.deployment import Deployment, read_json
 from serving.loop_process import SteadyClock
-from serving.signals import Signals
-from tests.bench import gen_ticks
 from tests.chaos.live import Market
 from tests.chaos.serve import Yard
 from tests.conftest import REPO
@@ -145,27 +143,6 @@ def test_the_journal_run_again_decides_the_same_and_is_shown_to_a_challenger(tag
     found = compare_on(journal, get(tag))
     assert found.run.intents == proof.intents
     assert min(found.rows, found.challenger.intents, found.challenger.orders) > 5
-
-
-def test_ticks_are_answered_by_signals_as_a_replay_asks(tag: str) -> None:
-    version = get(tag)
-    tape, kinds = gen_ticks.tape(3_000, 8), {1: "TRADE", 2: "LEVEL", 3: "CLEAR", 4: "QUOTE"}
-    items = [
-        {
-            "kind": kinds[int(row["kind"])], "ts_recv": int(row["ts_recv"]), "ts_exch": int(row["ts_exch"]),
-            "side": int(row["side"]), "px": float(row["px"]), "qty": float(row["qty"]), "last": bool(row["flags"] & 1),
-        }
-        for row in tape.rows
-    ]  # fmt: skip
-    signals = Signals(version)
-    said = signals.batch(items)
-    replayed = qa.replay(version.strategy, tape, venue=version.golden.venue)
-    assert len(said["intents"]) == len(replayed.intents) > 5
-    one = signals.stream()
-    streamed = [x for item in items for x in one.feed([item])["intents"]]
-    n = len(streamed)
-    assert n > 5
-    assert streamed == said["intents"][:n]
 
 
 def test_what_does_not_decide_as_it_was_promoted_does_not_trade(tag: str, tmp_path: Path) -> None:
