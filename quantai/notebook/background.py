@@ -16,8 +16,8 @@ import numpy as np
 
 from quantai.core.errors import InputError, QuantaiError, VenueError
 from quantai.execution.loop import Loop
-from quantai.execution.plan import Plan
 from quantai.execution.monitor.status import status_of
+from quantai.execution.plan import Plan
 from quantai.execution.remote import RunControl, RunStatus
 from quantai.execution.trade import Traded, Trading, what_is_left
 
