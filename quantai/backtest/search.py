@@ -13,15 +13,19 @@ Params = dict[str, Any]
 
 
 def axes(grid: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the values of each parameter as a list; one value is a list of one.
+    """Return the different values of each parameter as a list; one value is a list of one.
 
-    >>> axes({"fast": range(2), "slow": 20})
+    A value given twice is tried once: the tests of luck count tries.
+
+    >>> axes({"fast": range(2), "slow": (20, 20.0)})
     {'fast': [0, 1], 'slow': [20]}
     """
     lists = {n: (list(v) if isinstance(v, Iterable) and not isinstance(v, str) else [v]) for n, v in grid.items()}
     for name, values in lists.items():
         if not values:
             raise InputError(f"parameter {name} has no values: give it at least one")
+        if all(isinstance(v, int | float | np.number) for v in values):
+            lists[name] = list(dict.fromkeys(values))
     return lists
 
 

@@ -47,6 +47,11 @@ class Variants:
         self.strategy, self.bars, self.settings, self._threads = strategy, bars, settings, threads
         self.interrupted = False
         self._fields = fields_of(strategy)
+        for name in self._fields.params:
+            if name in _COLUMNS:
+                raise InputError(
+                    f"parameter {name} of {strategy.__name__} is called like a statistic of sweeps: use another name"
+                )
         checked = [self._fields.values(strategy.__name__, v) for v in [*reach, {}]]
         self._dtype = self._fields.dtype(self._fields.capacities(checked))
         self._kernel = bar_kernel(strategy, self._dtype)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
+from quantai.core.errors import UnknownName
 from quantai.core.rows import HOUR, MIN, MS, SEC, US
 from quantai.report.returns import Floats
 from quantai.report.theme import BLUE, GREY, ORANGE, Theme, dress
@@ -29,6 +30,9 @@ class Markouts:
 
     def of(self, side: str = "all", liquidity: str = "all") -> pd.DataFrame:
         """Return the curve of one group, indexed by horizon_ns: side all, buy or sell; liquidity all, maker, taker."""
+        for what, name, known in (("side", side, _SIDES), ("liquidity", liquidity, _KINDS)):
+            if name not in known:
+                raise UnknownName(what, name, known)
         f = self.frame
         rows: Any = f[(f["side"] == side) & (f["liquidity"] == liquidity)]
         return rows.set_index("horizon_ns")[["mean", "se", "bps", "count"]]

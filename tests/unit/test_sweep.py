@@ -195,6 +195,19 @@ def test_what_cannot_be_swept_is_refused(bars):
         qa.sweep(Cross, bars, slow=(10, 20), engine="random", n=0)
 
 
+def test_a_parameter_called_like_a_statistic_is_refused(bars):
+    """It would share the statistic's column, and `best` would run the statistic as the parameter."""
+
+    class Named(qa.Strategy):
+        sharpe: float = 1.0
+
+        def on_bar(self, ctx, bar):
+            ctx.target(self.sharpe)
+
+    with pytest.raises(qa.InputError, match="parameter sharpe of Named is called like a statistic"):
+        qa.sweep(Named, bars, sharpe=(0.5, 1.0))
+
+
 def test_a_handler_that_fails_in_a_thread_says_where(bars):
     class Divides(qa.Strategy):
         by: int = 1

@@ -7,7 +7,7 @@ import pytest
 import quantai as qa
 from quantai.backtest.validate import data_snooping
 from quantai.backtest.validate.snooping import block_length, standard_errors
-from quantai.strategy.examples import Cross
+from quantai.strategy.examples import Cross, Quote
 
 pytest.importorskip("arch")
 
@@ -95,6 +95,19 @@ def swept():
     return qa.sweep(Cross, qa.synth.bars(20_000, seed=2), fast=range(3, 9), slow=(20, 40, 60), fee_bps=1.0)
 
 
+def test_a_benchmark_that_is_none_is_refused(swept):
+    prices = swept.bars.df()["close"].to_numpy()[: len(swept.returns(every="1h"))]
+    with pytest.raises(qa.InputError, match="looks like prices"):
+        data_snooping(swept, prices, every="1h")
+    with pytest.raises(qa.InputError, match="no return at 1 of"):
+        data_snooping(swept, pd.Series(prices).pct_change().to_numpy(), every="1h")
+    for wrong in ({"size": 5}, {"reps": 0}, {"block": -3}):
+        with pytest.raises(qa.InputError, match=next(iter(wrong))):
+            data_snooping(swept, every="1h", **wrong)
+    with pytest.raises(qa.InputError, match="one column a variant"):
+        data_snooping("returns")
+
+
 def test_a_sweep_is_tested_from_its_variants_run_again(swept):
     found = qa.data_snooping(swept, every="1h", reps=200)
     assert found.variants == len(swept)
@@ -176,3 +189,38 @@ def test_spans_that_do_not_fit_are_refused():
         qa.walk_forward(Cross, bars, train=100, test=10)
     with pytest.raises(qa.InputError, match="'365D'"):
         qa.walk_forward(Cross, bars, train="a year", test=10)
+    for train in (50.5, None, True, "-5D"):
+        with pytest.raises(qa.InputError, match="train is a whole number of instants or a length of time"):
+            qa.walk_forward(Cross, bars, train=train, test=10)
+    with pytest.raises(qa.InputError, match="gap is a whole number"):
+        qa.walk_forward(Cross, bars, train=50, test=10, gap="5D")
+    with pytest.raises(qa.InputError, match="give the class Cross"):
+        qa.walk_forward(Cross(), bars, train=50, test=10)
+
+
+def test_a_variant_given_twice_is_one_try():
+    bars = qa.synth.bars(3_000, seed=1)
+    once = qa.verdict(qa.sweep(Cross, bars, fast=(3, 5, 7), slow=(20, 40)), every="15min", blocks=4, reps=100)
+    twice = [{"fast": f, "slow": s} for f in (3, 5, 7, 3) for s in (20, 40)]
+    again = qa.verdict(qa.sweep(Cross, bars, variants=twice), every="15min", blocks=4, reps=100)
+    assert again.text == once.text
+    assert len(qa.sweep(Cross, bars, fast=[3, 3, 3.0], slow=20)) == 1
+
+
+def test_the_verdict_names_the_venue_where_venues_vary():
+    market = qa.synth.market(hours=0.03, seed=7)
+    tape = qa.Tape.from_events(market.events, [market.instrument])
+    swept = qa.sweep(Quote, tape, offset=(0, 1), venue=[qa.SimVenue(), qa.SimVenue(maker_bps=-1.0)])
+    says = qa.verdict(swept, every="1s", blocks=4, reps=100)
+    assert says.params["venue"] == 1
+    assert "venue=1" in says.text
+
+
+def test_what_no_verdict_can_be_given_on_is_refused(swept):
+    with pytest.raises(qa.InputError, match="judges a sweep, got a Result"):
+        qa.verdict(swept.best())
+    with pytest.raises(qa.InputError, match="two different variants"):
+        qa.verdict(qa.sweep(Cross, swept.bars, variants=[{"fast": 5}] * 3))
+    for every in ("foo", "ME", 5.5):
+        with pytest.raises(qa.InputError, match="every is a length of time"):
+            qa.verdict(swept, every=every)

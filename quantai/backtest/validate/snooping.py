@@ -12,6 +12,7 @@ import pandas as pd
 
 from quantai.backtest.sweep import Sweep
 from quantai.backtest.swept import Swept
+from quantai.backtest.validate.given import whole_number
 from quantai.core.errors import DataError, InputError, MissingExtra
 from quantai.data.bars import Bars
 from quantai.report.returns import Floats
@@ -84,9 +85,31 @@ def data_snooping(
 
     Raises MissingExtra without `arch` (extra `research`), InputError or DataError with one line that says why.
     """
-    returns = swept.returns(every=every) if isinstance(swept, Swept) else pd.DataFrame(swept)
+    if not 0.0 < size < 1.0:
+        raise InputError(f"size is the probability of being wrong, between 0 and 1, got {size}")
+    for name, least, value in (("reps", 10, reps), ("block", 1, 1 if block is None else block)):
+        whole_number(name, value, least)
+    returns = returns_of(swept, every) if isinstance(swept, Swept) else _table(swept)
     against, name = benchmark_of(swept, benchmark, returns)
     return against_luck(returns, against, name, size=size, reps=reps, block=block, seed=seed)
+
+
+def returns_of(swept: Swept, every: str | None) -> pd.DataFrame:
+    """Return what `swept.returns(every=every)` does; InputError where `every` is no length of time."""
+    if every is not None:
+        try:
+            pd.DatetimeIndex([0], tz="UTC").floor(every)
+        except (ValueError, TypeError, AttributeError, ZeroDivisionError):
+            raise InputError(f"every is a length of time such as '7D' or '5min', or None, not {every!r}") from None
+    return swept.returns(every=every)
+
+
+def _table(returns: Any) -> pd.DataFrame:
+    try:
+        return pd.DataFrame(returns).astype(np.float64)
+    except (ValueError, TypeError):
+        kind = type(returns).__name__
+        raise InputError(f"a sweep is tested, or returns in an array, one column a variant, not {kind}") from None
 
 
 def against_luck(
@@ -98,10 +121,10 @@ def against_luck(
     except ImportError:
         raise MissingExtra("arch", "research") from None
     excess = returns.to_numpy(np.float64) - against[:, None]
+    if len(excess) < 30:
+        raise DataError(f"{len(excess)} returns are too few to resample: choose a shorter span, or every=None")
     if not np.isfinite(excess).all():
         raise DataError("returns must be finite: leave out the bars before all variants have one")
-    if len(excess) < 30:
-        raise DataError(f"{len(excess)} returns are too few to resample: choose a shorter span, every=None")
     if len(excess) > MOST_RETURNS:
         raise InputError(f"{len(excess):,} returns would take hours to resample: choose a longer span, every='1D'")
     length = block or block_length(excess)
@@ -178,6 +201,12 @@ def benchmark_of(swept: Any, benchmark: Any, frame: pd.DataFrame) -> tuple[Float
     against = np.asarray(benchmark, np.float64)
     if against.shape != (len(frame),):
         raise InputError(f"the benchmark has shape {against.shape}, the variants {len(frame):,} returns: align them")
+    missing = np.flatnonzero(~np.isfinite(against))
+    if len(missing):
+        where = f"{len(missing):,} of {len(against):,} rows, first at {frame.index[missing[0]]}"
+        raise InputError(f"the benchmark has no return at {where}: give one for each, or fillna(0.0)")
+    if len(against) and np.median(np.abs(against)) > 1.0:
+        raise InputError("the benchmark looks like prices: give its returns, prices.pct_change().fillna(0.0)")
     return against, "the benchmark"
 
 

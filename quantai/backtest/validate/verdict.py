@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.sweep import Sweep
+from quantai.backtest.swept import Swept
 from quantai.backtest.validate.overfitting import (
     Overfitting,
     Sample,
@@ -15,8 +15,8 @@ from quantai.backtest.validate.overfitting import (
     probabilistic_sharpe,
     track_record_needed,
 )
-from quantai.backtest.validate.snooping import Snooping, against_luck, benchmark_of
-from quantai.core.errors import DataError
+from quantai.backtest.validate.snooping import Snooping, against_luck, benchmark_of, returns_of
+from quantai.core.errors import DataError, InputError
 from quantai.report.periods import periods_per_year
 
 CONFIDENT = 0.95
@@ -29,7 +29,9 @@ class Verdict:
     """What the best variant of a sweep is worth."""
 
     params: dict[str, Any]
+    """Of the best variant; `venue` with them, a place in `ReplaySweep.venues`, where venues vary."""
     variants: int
+    """Different ones: a variant named twice is one try."""
     observations: int
     per_year: float
     """Observations a year."""
@@ -100,7 +102,7 @@ class Verdict:
 
 
 def verdict(
-    swept: Sweep,
+    swept: Swept,
     benchmark: Any = None,
     *,
     every: str | None = "1D",
@@ -110,9 +112,9 @@ def verdict(
 ) -> Verdict:
     """Judge the best variant of a sweep, by Sharpe ratio, in the light of all that were tried.
 
-    Returns over `every` span (None: each bar) are what is looked at. `benchmark`, `reps` and `seed` as in
-    `data_snooping`, `blocks` as in `overfitting_probability`. The number of tries is the number of variants:
-    those tried before this sweep are not known here, and count as well.
+    Returns over `every` span (None: each bar, or sample of a replay's equity) are what is looked at. `benchmark`,
+    `reps` and `seed` as in `data_snooping`, `blocks` as in `overfitting_probability`. The number of tries is the number
+    of different variants: those tried before this sweep are not known here, and count as well.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross
@@ -120,7 +122,17 @@ def verdict(
     >>> qa.verdict(swept, every="15min", blocks=8, reps=200).passed
     False
     """
-    returns = swept.returns(every=every)
+    given: Any = swept
+    if not isinstance(given, Swept):
+        raise InputError(
+            f"verdict judges a sweep, got a {type(given).__name__}: qa.sweep makes one; "
+            "returns alone go to data_snooping and overfitting_probability"
+        )
+    names = [*swept.names, *(n for n in ("venue",) if n in swept.table.columns and n not in swept.names)]
+    tried = ~swept.table[names].duplicated().to_numpy()
+    if tried.sum() < 2:
+        raise InputError("a verdict is about a choice: sweep at least two different variants")
+    returns = returns_of(swept, every).loc[:, tried]
     if len(returns) < 60:
         raise DataError(f"{len(returns)} spans of {every} are too few to judge: choose a shorter one, or every=None")
     values = returns.to_numpy(np.float64)
@@ -128,20 +140,21 @@ def verdict(
     sharpes = np.divide(values.mean(axis=0), deviation, out=np.full(len(deviation), np.nan), where=deviation > 0)
     if np.isnan(sharpes).all():
         raise DataError("no variant ever traded: there is nothing to judge")
-    best = int(np.nanargmax(sharpes))
-    sample = Sample.of(values[:, best])
+    place = int(np.nanargmax(sharpes))
+    best = int(np.flatnonzero(tried)[place])
+    sample = Sample.of(values[:, place])
     spread = float(np.nanstd(sharpes, ddof=1)) if np.isfinite(sharpes).sum() > 1 else 0.0
     per_year = periods_per_year(returns.index.as_unit("ns").asi8)  # type: ignore[attr-defined]
     year = float(np.sqrt(per_year))
     return Verdict(
-        params=swept.params(best),
-        variants=len(swept),
+        params={n: swept.table[n].iloc[best].item() for n in names},
+        variants=int(tried.sum()),
         observations=len(returns),
         per_year=per_year,
         sharpe=sample.sharpe * year,
-        luck=expected_best_sharpe(len(swept), spread) * year,
+        luck=expected_best_sharpe(int(tried.sum()), spread) * year,
         probabilistic=probabilistic_sharpe(sample),
-        deflated=deflated_sharpe(sample, len(swept), spread),
+        deflated=deflated_sharpe(sample, int(tried.sum()), spread),
         years_needed=track_record_needed(sample) / per_year,
         overfitting=overfitting_probability(values, blocks),
         snooping=against_luck(

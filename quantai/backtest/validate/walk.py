@@ -1,5 +1,6 @@
 """Walk-forward: parameters chosen on one span of time, traded on the next, and again, as one would have done."""
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ import pandas as pd
 from quantai.backtest.bar_run import BarRun
 from quantai.backtest.settings import Settings
 from quantai.backtest.sweep import Sweep, sweep
+from quantai.backtest.validate.given import bars_of, class_of, whole_number
 from quantai.backtest.validate.splits import walk_forward_splits
 from quantai.core.errors import DataError, InputError
-from quantai.data.bars import Bars
 from quantai.report import drawdown as dd
 from quantai.report import returns as rt
 from quantai.report.periods import periods_per_year
@@ -32,6 +33,8 @@ class WalkForward:
     """The account over all tests, joined: equity and exposure after each bar, indexed by its close."""
     cash: float
     by: str
+    asked: int
+    """Folds that were to be walked; more than there are when Ctrl-C ended it early."""
 
     @property
     def stats(self) -> dict[str, float]:
@@ -54,8 +57,9 @@ class WalkForward:
 
     def __repr__(self) -> str:
         s = self.stats
+        early = f", stopped after {len(self.folds)} of {self.asked}" if len(self.folds) < self.asked else ""
         return (
-            f"WalkForward({self.strategy.__name__}: {len(self.folds)} folds, return {s['total_return']:+.2%}, "
+            f"WalkForward({self.strategy.__name__}: {len(self.folds)} folds{early}, return {s['total_return']:+.2%}, "
             f"Sharpe {s['sharpe']:.2f}, max drawdown {s['max_drawdown']:.2%}; "
             f"mean {self.by} in sample {self.folds['in_sample'].mean():.2f}, "
             f"out of sample {self.folds['out_of_sample'].mean():.2f})"
@@ -66,8 +70,8 @@ def walk_forward(
     strategy: type[Strategy],
     data: Any,
     *,
-    train: int | str,
-    test: int | str,
+    train: int | str | dt.timedelta,
+    test: int | str | dt.timedelta,
     anchored: bool = False,
     gap: int = 0,
     by: str = "sharpe",
@@ -75,13 +79,14 @@ def walk_forward(
 ) -> WalkForward:
     """Choose parameters on `train`, trade them on the `test` that follows, move on by `test`, and join the tests.
 
-    `train` and `test` are instants of bars (an int), or a length of time ("365D", "6h") turned into instants by the
-    spacing of the bars. `anchored` trains on everything so far instead of a moving window; `gap` leaves instants out
-    between the two. The other keywords are those of `sweep`: values of parameters, an engine, settings.
+    `train` and `test` are instants of bars (an int), or a length of time ("365D", "6h", a timedelta) turned into
+    instants by the spacing of the bars. `anchored` trains on everything so far instead of a moving window; `gap` leaves
+    instants out between the two. The other keywords are those of `sweep`: values of parameters, an engine, settings.
 
     A test is traded as it would have been: the strategy has run over its training span and holds what it holds there,
     with its indicators warm. What the hand-over from one choice to the next trades is charged at the taker fee and
-    slippage on the change of exposure. A span in which no variant traded is followed by one in cash.
+    slippage on the change of exposure. A span in which no variant traded is followed by one in cash. Ctrl-C stops early
+    and keeps the folds that were finished.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross
@@ -91,9 +96,9 @@ def walk_forward(
 
     Raises the errors of `sweep`, and InputError where the spans do not fit the bars.
     """
-    bars = data if isinstance(data, Bars) else Bars.from_frame(data, "ASSET")
-    if len(bars) == 0:
-        raise DataError("there are no bars to walk over")
+    strategy = class_of(strategy)
+    bars = bars_of(data, "to walk over")
+    gap = whole_number("gap", gap, 0)
     close = bars.rows["ts_close"]
     ends = np.flatnonzero(np.append(close[1:] != close[:-1], True)) + 1  # rows after each instant
     starts = np.concatenate([[0], ends[:-1]])
@@ -102,9 +107,16 @@ def walk_forward(
     spans = [_instants(span, name, close[ends - 1]) for name, span in (("train", train), ("test", test))]
     folds, parts = list[dict[str, Any]](), list[pd.DataFrame]()
     worth, held = settings.cash, 0.0
-    for learn, trade in walk_forward_splits(len(ends), *spans, anchored=anchored, gap=gap):
+    splits = list(walk_forward_splits(len(ends), *spans, anchored=anchored, gap=gap))
+    for learn, trade in splits:
         first, split, stop = int(starts[learn[0]]), int(ends[learn[-1]]), int(ends[trade[-1]])
-        swept = sweep(strategy, bars[first:split], by=by, **given)
+        try:
+            swept = sweep(strategy, bars[first:split], by=by, **given)
+        except KeyboardInterrupt:
+            break
+        # a choice among the variants that were done when Ctrl-C came is not the choice; Optuna repeats itself as well
+        if len(swept) < swept.asked and given.get("engine") != "optuna":
+            break
         row = _chosen(swept, by)
         index = pd.DatetimeIndex(close[ends[trade] - 1].astype("datetime64[ns]"), tz="UTC", name="ts")
         if row is None:
@@ -135,7 +147,9 @@ def walk_forward(
             }
         )
         worth, held = float(curve[-1]), float(exposure[-1])
-    return WalkForward(strategy, pd.DataFrame(folds), pd.concat(parts), settings.cash, by)
+    if not folds:
+        raise KeyboardInterrupt
+    return WalkForward(strategy, pd.DataFrame(folds), pd.concat(parts), settings.cash, by, len(splits))
 
 
 def _chosen(swept: Sweep, by: str) -> int | None:
@@ -159,13 +173,18 @@ def _statistics(curve: rt.Floats, per_year: float) -> dict[str, float]:
     }
 
 
-def _instants(span: int | str, name: str, ts: Any) -> int:
-    if isinstance(span, int):
-        return span
+def _instants(span: Any, name: str, ts: Any) -> int:
+    if isinstance(span, int | np.integer) and not isinstance(span, bool):
+        return int(span)
+    wrong = InputError(f"{name} is a whole number of instants or a length of time like '365D', got {span!r}")
+    if not isinstance(span, str | dt.timedelta | np.timedelta64):
+        raise wrong
     try:
         length = pd.Timedelta(span).value
     except ValueError:
-        raise InputError(f"{name} is a number of instants or a length of time like '365D', got {span!r}") from None
+        raise wrong from None
+    if not length > 0:
+        raise wrong
     if len(ts) < 2:
         raise InputError("one instant is too little to walk over")
     # by the calendar the bars have, weekends and closed hours included
