@@ -28,9 +28,7 @@ def deploy(
     lake: Annotated[str, typer.Option(help="Warm up from this lake, as a path over there.")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the API answers.")] = 3000,
     image: Annotated[str, typer.Option(help="Name of the image [default: quantai/NAME:VERSION].")] = "",
-    bento: Annotated[
-        bool, typer.Option(help="Write NAME.bento, the version with its code, for a container.")
-    ] = True,
+    bento: Annotated[bool, typer.Option(help="Write NAME.bento, the version with its code, for a container.")] = True,
     json: Json = False,
 ) -> None:
     """Write filled-in files that run a promoted version in a container, in a cluster or under systemd, and watch it.
