@@ -174,7 +174,7 @@ def _statistics(curve: rt.Floats, per_year: float) -> dict[str, float]:
 
 
 def _instants(span: Any, name: str, ts: Any) -> int:
-    if isinstance(span, int | np.integer) and not isinstance(span, bool):
+    if isinstance(span, int | np.integer) and not isinstance(span, bool | np.timedelta64):
         return int(span)
     wrong = InputError(f"{name} is a whole number of instants or a length of time like '365D', got {span!r}")
     if not isinstance(span, str | dt.timedelta | np.timedelta64):
