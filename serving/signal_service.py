@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from quantai.core.errors import DataError, QuantaiError
 from quantai.core.plain import plain
@@ -60,9 +61,17 @@ async def targets(request: Request) -> Response:
     return JSONResponse(plain(await asyncio.to_thread(signals().batch, items)))
 
 
+class Lines(StreamingResponse):
+    """Lines that answer lines: unlike its parent it does not listen for the end, which would take the lines away."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what there is to say while more is read."""
+        await self.stream_response(send)
+
+
 async def stream(request: Request) -> Response:
     """Answer lines as they come."""
-    return StreamingResponse(_lines(request), media_type="application/x-ndjson")
+    return Lines(_lines(request), media_type="application/x-ndjson")
 
 
 async def _lines(request: Request) -> AsyncIterator[bytes]:

@@ -74,9 +74,20 @@ class Signals:
                 raise InputError(f"{self.takes} {n}: {error.args[0]} is missing") from None
             except (TypeError, ValueError, OverflowError, InputError) as error:
                 raise InputError(f"{self.takes} {n}: {error}") from None
+        self._check_order(rows)
         if not self.golden.on_bars:
             rows["seq"] = np.arange(1, len(rows) + 1)
         return rows
+
+    def _check_order(self, rows: Rows) -> None:
+        ts = rows["ts_close" if self.golden.on_bars else "ts_recv"].astype(np.int64)
+        wrong = np.diff(ts) < 0
+        if self.golden.on_bars:
+            wrong |= (np.diff(ts) == 0) & (np.diff(rows["instrument"].astype(np.int64)) == 0)
+        if wrong.any():
+            raise InputError(
+                f"{self.takes} {int(wrong.argmax()) + 1}: not later than the one before: send them in order"
+            )
 
     def _bar(self, row: Any, said: Mapping[str, Any]) -> None:
         row["ts_close"] = ts = instant(said["ts_close"])

@@ -18,7 +18,7 @@ import numpy as np
 from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, LAST, SNAPSHOT, Kind, Rows, zeros
-from quantai.data.tape_check import INVERTED, NAN, NEGATIVE, OFF_GRID, UNKNOWN, UNSORTED, scan_rows
+from quantai.data.tape_check import INVERTED, NAN, NEGATIVE, OFF_GRID, SIDELESS, UNKNOWN, UNSORTED, scan_rows
 from quantai.data.tape_columns import DTYPES, Columns, columns_of
 from quantai.data.tape_file import MAGIC, PAGE, add_parts, instrument_of, parts_of, size_of, tape_head
 from quantai.ops import durable, sync_folder
@@ -29,6 +29,7 @@ _WRONG = {
     NEGATIVE: "has a price or quantity below zero",
     UNKNOWN: "names an instrument that the tape does not have",
     OFF_GRID: "has a price that is not on the tick grid of its instrument (px and px_ticks disagree)",
+    SIDELESS: "has a side that is neither 1 (bid, buyer) nor -1 (ask, seller); only a trade may say 0, unknown",
     INVERTED: "has a sequence number that does not grow",
 }
 # hftbacktest 2: bits of its `ev` field

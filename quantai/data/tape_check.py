@@ -7,7 +7,7 @@ import numpy as np
 from quantai.core.compiled import uncounted
 from quantai.core.rows import SNAPSHOT, Kind, Rows
 
-UNSORTED, NAN, NEGATIVE, UNKNOWN, OFF_GRID, INVERTED = 1, 2, 3, 4, 5, 6
+UNSORTED, NAN, NEGATIVE, UNKNOWN, OFF_GRID, INVERTED, SIDELESS = 1, 2, 3, 4, 5, 6, 7
 """Why a row is refused."""
 
 _FACTS = np.dtype(
@@ -66,6 +66,8 @@ def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
                 return i, NAN
             if r.px <= 0.0 or r.qty < 0.0:
                 return i, NEGATIVE
+            if r.side < -1 or r.side > 1 or (r.side == 0 and k != _TRADE):
+                return i, SIDELESS
             inst = insts[r.instrument]
             if abs(r.px * inst.tick_den / inst.tick_num - r.px_ticks) > 1e-6 + 1e-12 * abs(r.px_ticks):
                 return i, OFF_GRID

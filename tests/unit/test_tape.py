@@ -29,6 +29,9 @@ def rows(n=3, **fields):
         ({"qty": [1.0, -1.0, 1.0]}, "row 1 .*below zero"),
         ({"instrument": [0, 0, 1]}, "row 2 .*instrument that the tape does not have"),
         ({"px_ticks": [1000, 1001, 1000]}, "row 1 .*not on the tick grid"),
+        ({"side": [1, 0, 1]}, "row 1 .*neither 1 .*nor -1"),
+        ({"side": [1, -1, 3]}, "row 2 .*neither 1 .*nor -1"),
+        ({"kind": Kind.TRADE, "side": [0, 1, -128]}, "row 2 .*neither 1 .*nor -1"),
         ({"seq": [1, 3, 2]}, "row 2 .*sequence number"),
     ],
 )

@@ -246,3 +246,11 @@ def test_a_strategy_that_counts_from_the_beginning_never_agrees(bars):
     assert found.needed is None or found.needed > 500
     with pytest.raises(qa.InputError, match="too few"):
         qa.check_warmup(Cross, bars[:600])
+
+
+def test_a_column_that_leaks_on_special_days_alone_is_caught(bars):
+    def before_falls(b):
+        return (b.df()["close"].shift(-1) < b.df()["close"] * 0.998).astype(float)
+
+    assert 0 < before_falls(bars).sum() < 20
+    assert not qa.check_lookahead(Cross, bars, prepare=before_falls)

@@ -1,5 +1,8 @@
 """Data-snooping tests: right on noise, right on skill, and equal to their definition; the verdict and walk-forward."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -224,3 +227,50 @@ def test_what_no_verdict_can_be_given_on_is_refused(swept):
     for every in ("foo", "ME", 5.5):
         with pytest.raises(qa.InputError, match="every is a length of time"):
             qa.verdict(swept, every=every)
+
+
+def test_spans_in_numbers_and_lengths_of_any_library_are_the_same():
+    bars, grid = qa.synth.bars(600, seed=1), {"fast": (2, 3), "slow": (10, 20)}
+    walked = [
+        qa.walk_forward(Cross, bars, train=train, test=100, **grid).folds
+        for train in (300, np.int64(300), "300min", pd.Timedelta(minutes=300), np.timedelta64(300, "m"))
+    ]
+    assert len(walked[0]) == 3
+    assert all(w.equals(walked[0]) for w in walked)
+
+
+INTERRUPTED = """
+import os
+import signal
+import quantai as qa
+from quantai.backtest.variants import Variants
+from quantai.strategy.examples import Cross
+
+run, folds = Variants.run, 0
+def telling(self, variants, advance):
+    global folds
+    folds += 1
+    sent = folds != 2
+    def told(amount):
+        nonlocal sent
+        advance(amount)
+        if not sent:
+            sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+    return run(self, variants, told)
+Variants.run = telling
+bars = qa.synth.bars(60_000, seed=1)
+walked = qa.walk_forward(Cross, bars, train=40_000, test=5_000, fast=range(2, 12), slow=range(20, 220, 2))
+print(len(walked.folds), walked.asked, folds)
+print(repr(walked))
+"""
+
+
+def test_ctrl_c_keeps_the_folds_that_were_finished(tmp_path):
+    """A choice among the variants that happened to be done would be told as the choice of the fold."""
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    command = [sys.executable, str(script)]
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
+    assert out.splitlines()[0] == "1 4 2"
+    assert "stopped after 1 of 4" in out
