@@ -82,13 +82,17 @@ def test_the_same_rows_and_requests_make_the_same_executions(rows, rules) -> Non
     run.feed(rows)
     run.finish()
     answers = on_paper(rows, rules, asked(run))
+    # After the last row orders expire at a venue, not in a replay (`venues.exchange`). What is told of an expiry takes
+    # a draw of a random latency, so what is told after it comes at another instant: past the end instants are one.
+    end = int(rows["ts_recv"][-1])
     told = [
-        (int(r["ts"]), int(r["order"]), int(r["qty_lots"]), int(r["px_ticks"]), bool(r["flags"] & MAKER))
+        (min(int(r["ts"]), end + 1), int(r["order"]), int(r["qty_lots"]), int(r["px_ticks"]), bool(r["flags"] & MAKER))
         for r in (answer.reports[0] for answer in answers)
         if r["kind"] == Kind.FILL
     ]
     replayed = [
-        (int(f["ts"]), int(f["order"]), int(f["lots"]), int(f["px_ticks"]), bool(f["maker"])) for f in run.rows("fills")
+        (min(int(f["ts"]), end + 1), int(f["order"]), int(f["lots"]), int(f["px_ticks"]), bool(f["maker"]))
+        for f in run.rows("fills")
     ]
     # a replay lists executions as they happened, a venue tells them as they arrive, after latencies of their own
     assert sorted(told) == sorted(replayed)
