@@ -46,7 +46,7 @@ def odd_rows(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows["instrument"] = 0
     odd = rng.random(len(rows)) < draw(st.sampled_from([0.0, 0.1]))
-    rows["side"][odd & (rng.random(len(rows)) < 0.5)] = 0
+    rows["side"][odd & (rows["kind"] == Kind.TRADE) & (rng.random(len(rows)) < 0.5)] = 0
     rows["px"][odd] = np.nextafter(rows["px"][odd], 1e9) * (rows["kind"][odd] != Kind.CLEAR)
     if draw(st.booleans()):
         rows["ts_exch"] -= rng.integers(0, 300, len(rows))
