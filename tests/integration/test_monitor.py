@@ -64,11 +64,10 @@ async def _watched(found: Watched, log: Path) -> None:
         )  # fmt: skip
         run = asyncio.create_task(trade(plan, metrics=("127.0.0.1", 0)))
         control = RunControl(found.journal)
-        await _until(lambda: run.done() or address_file(found.journal).exists())
+        await _until(lambda: run.done() or (address_file(found.journal).exists() and _served_at(log)))
         if run.done():
             await run
-        said = await asyncio.to_thread(log.read_text)
-        url = next(json.loads(x)["url"] for x in said.splitlines() if "metrics_served" in x)
+        url = _served_at(log)
         await _until_scraped(url, lambda text: _value(text, "quantai_fills_total") > 2)
         logging.getLogger("quantai.test").warning("told never-in-a-log and signature=abcdef&x=1")
         found.scene = (await control.tell("scene"))["scene"]
@@ -82,6 +81,12 @@ async def _watched(found: Watched, log: Path) -> None:
         await control.pause()
         await control.end()
         await run
+
+
+def _served_at(log: Path) -> str:
+    """Where the metrics are, by the log's whole lines; empty until it says so."""
+    whole = (line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n"))
+    return next((json.loads(line)["url"] for line in whole if "metrics_served" in line), "")
 
 
 async def _until(true: Any) -> None:
