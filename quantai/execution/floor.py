@@ -253,6 +253,11 @@ class Floor:
             qty, cost, realised, fees = (np.bincount(where, x, n) for x in (qty, cost, realised, fees))
         self.desks[d].hold(qty, cost, realised, fees, cash)
 
+    @property
+    def holds(self) -> bool:
+        """Whether any desk holds what could be closed."""
+        return any(desk.world.positions["lots"].any() for desk in self.desks)
+
     def check(self, what: Control, desk: int, text: str) -> None:
         """Raise InputError for a control that cannot be obeyed, before it is journaled."""
         if what is Control.PARAMETERS:

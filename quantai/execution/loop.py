@@ -37,8 +37,8 @@ NO_BARS = zeros(0, BAR)
 GRACE_NS = 15 * SEC
 """How long the end of a run waits for the venues to say that its orders have ended."""
 
-AGAIN_NS = 4 * SEC
-"""How often they are canceled again meanwhile: a cancel may have been lost, or refused for the moment."""
+AGAIN_NS = 2 * SEC
+"""How often that is asked for again meanwhile: a cancel may have been lost, a book may have had nothing left to take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,7 +414,7 @@ class Loop:
         if not self.ending:
             return False
         under_way = at_work(self.oms) if self._how else int(self.oms.point["deadline"][0]) < NEVER
-        if not under_way:
+        if not under_way and not (self._how is Control.FLATTEN and self.floor.holds):
             return True
         return self._is_late() and not len(self.inbox)
 

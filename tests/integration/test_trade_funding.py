@@ -107,7 +107,7 @@ def test_funding_of_an_exchange_is_booked_once_also_after_a_restart(
     assert started.result().alarms == []
     rows = funding(tmp_path / "run.journal")
     assert len(np.unique(rows["ts_exch"])) == 1, "what the run missed is asked for"
-    with qa.trade(Once(), **options) as started:
+    with qa.trade(Once(), **{**options, "at_end": "flatten"}) as started:
         wait(started, lambda s: s.state == "trading")
     again = funding(tmp_path / "run.journal")
     assert set(again["ts_exch"]) == set(rows["ts_exch"])
@@ -117,3 +117,4 @@ def test_funding_of_an_exchange_is_booked_once_also_after_a_restart(
 
     said = started.status()
     assert said.alarms == []
+    assert started.result().unclosed == []
