@@ -1,7 +1,8 @@
 """What every test may ask for: the shared data, a cache of its own, and reproducible random examples."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ settings.register_profile("ci", settings.get_profile("local"), derandomize=True,
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give all workers of a session, and the processes they start, one cache of compiled kernels, empty at first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits it
+        folder = tempfile.mkdtemp(prefix="quantai-test-cache-")
+        os.environ["QUANTAI_CACHE"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of recorded market data beside the checkout, or in $QUANTAI_SHARED_DATA; skips where there is none."""
@@ -24,12 +33,3 @@ def shared_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"recorded market data is not at {folder}: set QUANTAI_SHARED_DATA to where it is")
     return folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty cache folder for compiled kernels, shared by all tests of a session and the processes they start."""
-    folder = tmp_path_factory.mktemp("quantai-cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QUANTAI_CACHE", str(folder))
-        yield folder

@@ -10,6 +10,7 @@ them compiles afresh.
 # pyright: reportPrivateUsage=false, reportIncompatibleMethodOverride=false, reportCallIssue=false
 
 import atexit
+import fcntl
 import hashlib
 import os
 import re
@@ -123,7 +124,10 @@ class _EngineCache(FunctionCache):
     _impl_class = _EngineImpl
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):  # a full disk costs the time of the next start, and must not end a run
+        # numba numbers the signatures of a function in an index that it reads, adds to and writes: without the lock
+        # two processes could give two of them the same number, and a third would run the wrong machine code
+        with suppress(OSError), (cache_folder() / "lock").open("w") as lock:  # a full disk must not end a run
+            fcntl.flock(lock, fcntl.LOCK_EX)
             super().save_overload(sig, data)
 
 
@@ -166,6 +170,11 @@ def side_by_side[F: Callable[..., Any]](function: F) -> F:
     For a loop over things that do not depend on each other: with a way out of it, it could not be done four at a time.
     """
     return _kept(numba.njit(nogil=True, _nrt=False, error_model="numpy")(function), function)
+
+
+def generated(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function of a generated module with these options of `numba.njit`, kept on disk as the engine's are."""
+    return lambda function: _kept(numba.njit(**options)(function), function)
 
 
 def _kept(dispatcher: Any, function: Callable[..., Any]) -> Any:

@@ -132,7 +132,8 @@ class Module:
         for driver in pasted:
             self._driver_globals(driver)
         out = Text()
-        out.add(f'"""Generated from {self.owner.__qualname__}: do not edit."""\n\nfrom numba import njit')
+        out.add(f'"""Generated from {self.owner.__qualname__}: do not edit."""')
+        out.add("\nfrom quantai.core.compiled import generated")
         out.add("\n".join(sorted(self.head.values())))
         for name, present in self.has.items():
             out.add(f"has_{name} = {present}")
@@ -142,7 +143,7 @@ class Module:
             # of the user's would write into the next field
             theirs = name in HANDLERS or name.startswith("user_")
             options = f"nogil=True, forceinline={name in inlined}, boundscheck={theirs}"
-            out.add(f"\n\n@njit(cache=True, {options})")
+            out.add(f"\n\n@generated({options})")
             out.add("\n".join(body.lines), body.origin)
         return out
 

@@ -83,7 +83,9 @@ def _measure(
         loop.terminate()
         loop.wait(60)
     at, ns = np.frombuffer(notes.read_bytes(), "q").reshape(-1, 2).T
-    parts = {busy: np.concatenate([ns[(at >= a) & (at < b)] for a, b, x in spans if x is busy]) for busy in (0, 1)}
+    parts = {
+        busy: np.concatenate([ns[(at >= a) & (at < b)] for a, b, x in spans if x is busy]) for busy in (False, True)
+    }
     quiet, busy = (np.percentile(parts[k], [50, 99]) / 1e3 for k in (False, True))
     state = np.percentile(took, [50, 99])
     return {
