@@ -28,13 +28,15 @@ def split(
     (5, True)
     """
     chunks: list[Chunk] = []
+    at, counted = line, 0
     for first, last in _cut(text, 0, len(text)):
         while first < last and text[first].isspace():
             first += 1
         while last > first and text[last - 1].isspace():
             last -= 1
         if first < last:
-            at = None if line is None else line + text.count("\n", 0, first)
+            if at is not None:
+                at, counted = at + text.count("\n", counted, first), first
             chunks.append(Chunk(text[first:last], heading, page, start + first, start + last, at))
     return chunks
 

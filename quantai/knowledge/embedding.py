@@ -33,7 +33,21 @@ class LangChainEmbedder:
     def embed(self, texts: list[str]) -> Vectors:
         """Ask the model for the vectors of `texts` and scale them to length 1."""
         raw = np.asarray(self._embeddings.embed_documents(texts), np.float32).reshape(len(texts), -1)
-        return (raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        return _unit(raw)
+
+    def embed_query(self, query: str) -> Vectors:
+        """Ask the model for the vector of a question, which some models embed otherwise than what answers it."""
+        return _unit(np.asarray([self._embeddings.embed_query(query)], np.float32))
+
+
+def _unit(rows: Any) -> Vectors:
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def embed_query(embedder: Embedder, query: str) -> Any:
+    """Return the vector of a question, by the embedder's own `embed_query` where it tells questions from passages."""
+    own = getattr(embedder, "embed_query", None)
+    return (own(query) if own is not None else embedder.embed([query]))[0]
 
 
 @cache

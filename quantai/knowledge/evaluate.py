@@ -1,5 +1,6 @@
 """How good the retrieval is: any set in BEIR's layout, each stage, with the usual measures and the time it takes."""
 
+import hashlib
 import json
 import math
 import time
@@ -12,16 +13,16 @@ import numpy as np
 from quantai.core.errors import DataError
 from quantai.knowledge.chunks import split
 from quantai.knowledge.manifest import Entry
-from quantai.knowledge.passages import Hits
-from quantai.knowledge.search import STAGES, Search
+from quantai.knowledge.passages import Hits, whole
+from quantai.knowledge.search import STAGES, Filter, Search
 from quantai.knowledge.store import Store, indexed_text
 from quantai.knowledge.words import words
 from quantai.ops import progress
 
 COLLECTION = "evaluation"
 
-DEPTH = 20
-"""Passages asked for, so that documents of several chunks still leave ten."""
+DEPTH, DEEP = 20, 200
+"""Passages asked for, and where they are of fewer than ten documents, which each have several."""
 
 
 def evaluate(
@@ -31,41 +32,43 @@ def evaluate(
 
     The folder holds `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`. `ndcg@10`, `hit@5`, `mrr@10` (0 to 1),
     `p50_ms` and `p99_ms` of a search are those of the default; `stages` holds them for each. `chunks_per_s` is what
-    indexing took, None when nothing was to be indexed. Raises DataError when a file is missing or damaged.
+    indexing took, None when nothing was to be indexed; `missing` counts relevant documents that the corpus does not
+    hold, which nobody can find. Raises DataError when a file is missing or damaged.
     """
     corpus, queries, relevant = read_set(folder)
     rate = index_corpus(store, corpus, quiet)
     asked = [query for query in queries if query in relevant]
-    sources = {document.source: document.source for document in store.manifest.documents(COLLECTION)}
-    if unknown := {each for query in asked for each in relevant[query]} - set(sources):
-        raise DataError(
-            f"{folder}: {len(unknown)} relevant documents are not in corpus.jsonl, such as {min(unknown)!r}"
-        )
+    if not asked:
+        raise DataError(f"{folder}: no query of queries.jsonl has relevant documents in qrels/*.tsv")
+    named = {each for query in asked for each in relevant[query]}
+    if not named & set(corpus):
+        raise DataError(f"{folder}: no relevant document is in corpus.jsonl: {min(named)!r} is not")
     stages = [stage for stage in stages if stage not in ("dense", "rrf") or store.embedder is not None]
     found: dict[str, dict[str, float]] = {}
     with progress("asking", len(asked) * len(stages), unit="queries", quiet=quiet) as advance:
         for stage in stages:
             found[stage] = _measure(
-                lambda text, stage=stage: search(text, DEPTH, stage=stage), asked, queries, relevant, advance
+                lambda text, stage=stage: _ask(search, text, stage), asked, queries, relevant, advance
             )
     default = found[stages[0]]
     chunks = store.manifest.rows("SELECT count(*) AS n FROM chunks WHERE collection = ?", (COLLECTION,))[0]["n"]
-    sizes = {"documents": len(corpus), "chunks": chunks, "queries": len(asked)}
+    sizes = {"documents": len(corpus), "chunks": chunks, "queries": len(asked), "missing": len(named - set(corpus))}
     return {**default, "chunks_per_s": rate, **sizes, "stages": found}
 
 
 def read_set(folder: Path) -> tuple[dict[str, tuple[str, str]], dict[str, str], dict[str, dict[str, int]]]:
     """Return documents (title, text), queries, and the relevant documents of each query with their grade."""
     corpus = {
-        str(row["_id"]): (str(row.get("title") or ""), str(row["text"])) for row in _lines(folder / "corpus.jsonl")
+        str(row["_id"]): (whole(str(row.get("title") or "")), whole(str(row["text"])))
+        for row in _lines(folder / "corpus.jsonl")
     }
-    queries = {str(row["_id"]): str(row["text"]) for row in _lines(folder / "queries.jsonl")}
+    queries = {str(row["_id"]): whole(str(row["text"])) for row in _lines(folder / "queries.jsonl")}
     relevant: dict[str, dict[str, int]] = {}
     files = sorted((folder / "qrels").glob("*.tsv"))
     # a set with splits is judged on its test split, as its published figures are
     for file in [path for path in files if path.stem == "test"] or files:
-        for line in file.read_text().splitlines():
-            parts = line.split("\t")
+        for line in file.read_text("utf-8").split("\n"):
+            parts = line.strip().split("\t")
             if len(parts) == 3 and parts[2].lstrip("-").isdigit() and int(parts[2]) > 0:
                 relevant.setdefault(parts[0], {})[parts[1]] = int(parts[2])
     if not relevant:
@@ -75,10 +78,10 @@ def read_set(folder: Path) -> tuple[dict[str, tuple[str, str]], dict[str, str], 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: a set has corpus.jsonl, queries.jsonl and qrels/*.tsv") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # other marks that end lines may stand in a text
         if line.strip():
             try:
                 row = json.loads(line)
@@ -102,7 +105,7 @@ def index_corpus(store: Store, corpus: dict[str, tuple[str, str]], quiet: bool) 
                 Entry(COLLECTION, source, title, "text", stamp_of(stamp), chunks, terms, [None] * len(chunks))
             )
     count = sum(len(entry.chunks) for entry in entries)
-    if not count:
+    if not entries:
         return None
     start = time.perf_counter()
     with progress("indexing", len(entries), unit="documents", quiet=quiet) as advance:
@@ -114,9 +117,13 @@ def index_corpus(store: Store, corpus: dict[str, tuple[str, str]], quiet: bool) 
 
 def stamp_of(text: str) -> str:
     """Return the SHA-256 of a text."""
-    from hashlib import sha256
+    return hashlib.sha256(text.encode()).hexdigest()
 
-    return sha256(text.encode()).hexdigest()
+
+def _ask(search: Search, text: str, stage: str) -> Hits:
+    hits = search(text, DEPTH, Filter(COLLECTION), stage)
+    few = len({passage.source for passage in hits}) < 10 <= len(hits)
+    return search(text, DEEP, Filter(COLLECTION), stage) if few else hits
 
 
 def _measure(

@@ -11,15 +11,15 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quantai.core.errors import DataError, InputError, QuantaiError, StorageError
+from quantai.core.errors import DataError, InputError, QuantaiError
 from quantai.knowledge.manifest import Entry
-from quantai.knowledge.passages import Added, Reading
-from quantai.knowledge.readers import is_known, read, read_object
+from quantai.knowledge.passages import Added, Reading, check_date, path_name, whole
+from quantai.knowledge.readers import KINDS, is_known, read, read_object
 from quantai.knowledge.store import Store, indexed_text
 from quantai.knowledge.web import Fetcher, Page, is_url
 from quantai.knowledge.words import words
@@ -53,6 +53,9 @@ class Labels:
     collection: str = "default"
     tags: tuple[str, ...] = ()
     date: str = ""
+
+    def __post_init__(self) -> None:
+        check_date(self.date)
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:
@@ -90,9 +93,9 @@ class Ingest:
     async def add(self, sources: Sequence[Any], advance: Callable[[float], None]) -> Added:
         """Store what `sources` name and return what was done; a source that fails is named in `failed`."""
         start = time.perf_counter()
-        wanted = list({each.source: each for each in [w async for w in self._expand(sources)]}.values())
+        wanted = await self._wanted(sources)
         changed: list[Wanted] = []
-        for each in wanted:
+        for each in wanted.values():
             if each.kind == "file" and self._untouched(each):
                 self._stays(each.source)
                 advance(1)
@@ -105,6 +108,7 @@ class Ingest:
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
             raise first from errors
+        self.done.notes += self.fetcher.notes
         self.done.seconds = time.perf_counter() - start
         return self.done
 
@@ -120,41 +124,60 @@ class Ingest:
 
     # What is wanted -----------------------------------------------------------------------------------------------
 
-    async def _expand(self, sources: Sequence[Any]) -> AsyncIterator[Wanted]:
+    async def _wanted(self, sources: Sequence[Any]) -> dict[str, Wanted]:
+        """Return what there is to store, by its name; a source that is nothing raises where it is the only one."""
+        wanted: dict[str, Wanted] = {}
         for source in sources:
-            if isinstance(source, str) and is_url(source):
-                try:
-                    async for url in self.fetcher.pages_of(source):
-                        yield Wanted(url, "page")
-                except QuantaiError as error:
-                    self.done.failed[source] = str(error)
-            elif isinstance(source, str | os.PathLike):
-                for each in self._files(Path(source)):
-                    yield each
-            else:
-                yield Wanted(read_object(source)[0], "object", source)
+            try:
+                async for each in self._expand(source):
+                    name = each.source.encode("utf-8", "backslashreplace").decode()
+                    same = wanted.setdefault(name, each)
+                    if name != each.source:
+                        self.done.failed[name] = f"{name}: its name is not in UTF-8: rename it"
+                        del wanted[name]
+                    elif each.kind == "object" and same.thing is not each.thing:
+                        self.done.failed[name] = f"{name}: two different things have this name: the first is taken"
+            except QuantaiError as error:
+                if len(sources) == 1 and isinstance(error, InputError) and not is_url(str(source)):
+                    raise
+                self.done.failed[str(source)] = str(error)
+        return wanted
+
+    async def _expand(self, source: Any) -> AsyncIterator[Wanted]:
+        if isinstance(source, str) and is_url(source):
+            async for url in self.fetcher.pages_of(source):
+                yield Wanted(url, "page")
+        elif isinstance(source, str | os.PathLike):
+            for each in self._files(Path(path_name(source))):
+                yield each
+        else:
+            yield Wanted(read_object(source)[0], "object", source)
 
     def _files(self, path: Path) -> Iterable[Wanted]:
-        path = path.expanduser().absolute()
         if path.is_dir():
-            found = sorted(_walk(path))
+            found = sorted(_walk(path, self.done.failed))
             inside = {str(each) for each in found}
-            gone = [
-                row["id"]
-                for source, row in self._known.items()
-                if source.startswith(f"{path}{os.sep}") and source not in inside
-            ]
-            self.done.removed += self.store.delete(gone)
+            closed = tuple(f"{folder}{os.sep}" for folder in self.done.failed)  # what is in there may still be
+            below = [source for source in self._below(path) if source not in inside]
+            self._forget(source for source in below if not source.startswith(closed))
             for each in found:
                 yield Wanted(str(each), "file", each)
         elif path.is_file():
             if not is_known(path.name):
-                raise InputError(f"{path}: cannot read files of this kind")
+                known = " ".join(suffixes for _, suffixes, _ in KINDS.values())
+                raise InputError(f"{path}: cannot read files of this kind; known are {known}")
             yield Wanted(str(path), "file", path)
-        elif known := self._known.get(str(path)):
-            self.done.removed += self.store.delete([known["id"]])
+        elif gone := [str(path)] if str(path) in self._known else self._below(path):
+            self._forget(gone)
         else:
             raise InputError(f"{path}: no such file or folder")
+
+    def _below(self, folder: Path) -> list[str]:
+        return [source for source in self._known if source.startswith(f"{folder}{os.sep}")]
+
+    def _forget(self, sources: Iterable[str]) -> None:
+        if ids := [self._known[source]["id"] for source in sources]:
+            self.done.removed += self.store.delete(ids)
 
     def _untouched(self, wanted: Wanted) -> bool:
         known = self._known.get(wanted.source)
@@ -174,8 +197,9 @@ class Ingest:
         for wanted in left:
             try:
                 entry = await self._read(wanted)
-            except (QuantaiError, OSError) as error:
-                self.done.failed[wanted.source] = str(error)
+            except Exception as error:  # noqa: BLE001 (what strangers write must not end the work on all the rest)
+                ours = isinstance(error, QuantaiError | OSError)
+                self.done.failed[wanted.source] = str(error) if ours else f"{wanted.source}: {error!r}"
                 entry = None
             if entry is None:
                 advance(1)
@@ -213,10 +237,9 @@ class Ingest:
             self._stays(source)
             return None
         if page.gone:
-            known = self._known.get(source)
-            if known is None:
+            if source not in self._known:
                 raise DataError(f"{source}: the server says that there is no such page")
-            self.done.removed += self.store.delete([known["id"]])
+            self._forget([source])
             return None
         sha256 = hashlib.sha256(page.data).hexdigest()
         marks = {"size": len(page.data), "etag": page.etag, "modified": page.modified}
@@ -248,8 +271,9 @@ class Ingest:
             self._stays(source)
             return None
         if not reading.chunks:
+            self._forget({source} & self._known.keys())  # nor may what it held before answer any more
             raise DataError(f"{source}: there is no text in it")
-        labels = self.labels
+        reading, labels = _storable(reading), self.labels
         known = self._known.get(source)
         reusable = known is not None and known["title"] == reading.title  # the title is part of what is embedded
         old = self.store.manifest.vectors_of(labels.collection, source) if reusable else {}
@@ -293,16 +317,21 @@ class Ingest:
             advance(1)
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    """Yield the readable files under `folder`, following no links out of it."""
+def _storable(reading: Reading) -> Reading:
+    chunks = tuple(replace(each, text=whole(each.text), heading=whole(each.heading)) for each in reading.chunks)
+    return Reading(whole(reading.title), reading.kind, chunks)
+
+
+def _walk(folder: Path, failed: dict[str, str]) -> Iterable[Path]:
+    """Yield the readable files under `folder`, following no links; a folder that cannot be listed goes to `failed`."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name in SKIPPED:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(Path(entry.path))
-                elif entry.is_file() and is_known(entry.name):
+                    yield from _walk(Path(entry.path), failed)
+                elif entry.is_file(follow_symlinks=False) and is_known(entry.name):
                     yield Path(entry.path)
     except OSError as error:
-        raise StorageError(f"{folder}: {error.strerror}") from error
+        failed[str(folder)] = f"{folder}: {error.strerror}"

@@ -12,7 +12,7 @@ from quantai.knowledge.answers.answer import Given, from_passages
 from quantai.knowledge.embedding import choose
 from quantai.knowledge.evaluate import evaluate
 from quantai.knowledge.ingest import Ingest, Labels, run
-from quantai.knowledge.passages import Added, Document, Hits
+from quantai.knowledge.passages import Added, Document, Hits, path_name, whole
 from quantai.knowledge.search import STAGES, Filter, Reranker, Search
 from quantai.knowledge.store import close_store, open_store
 from quantai.knowledge.web import Fetcher, WebPolicy
@@ -76,7 +76,8 @@ class Knowledge:
         """Add files, folders, URLs, sitemaps, or objects such as a strategy or a result; returns what was done.
 
         What has not changed costs nothing; what is gone from a folder, or from its server, is removed. A source that
-        cannot be read is named in `failed` and stops nothing. Raises InputError for a path that is not there.
+        cannot be read is named in `failed` and stops nothing; one that was asked for alone and is not there raises
+        InputError.
         """
         return run(self.aadd(*sources, collection=collection, tags=tags, date=date, quiet=quiet))
 
@@ -110,18 +111,22 @@ class Knowledge:
 
     def remove(self, source: str | os.PathLike[str], collection: str | None = None) -> int:
         """Remove a document, or all under a folder; returns how many. Raises InputError when there is none."""
-        name = str(source)
-        if "://" not in name and ":" not in name:
-            name = str(Path(name).expanduser().absolute())
+        name = self._name(source)
         inside = f"{name.rstrip('/')}/"
         found = [
             document.id
             for document in self.list(collection)
-            if document.source in (name, str(source)) or document.source.startswith(inside)
+            if document.source == name or document.source.startswith(inside)
         ]
         if not found:
             raise InputError(f"{source}: there is no such document in {self.path}")
         return self._store.delete(found)
+
+    def _name(self, source: str | os.PathLike[str]) -> str:
+        """Return the name by which a document or folder is known, whatever way a path to it is written."""
+        name = os.fspath(source)
+        known = self._store.manifest.rows("SELECT 1 FROM documents WHERE source = ? LIMIT 1", (name,))
+        return name if known or "://" in name else path_name(name)
 
     def search(
         self,
@@ -129,7 +134,7 @@ class Knowledge:
         k: int = 10,
         *,
         collection: str | None = None,
-        source: str | None = None,
+        source: str | os.PathLike[str] | None = None,
         tags: Sequence[str] = (),
         since: str = "",
         until: str = "",
@@ -144,7 +149,8 @@ class Knowledge:
             raise InputError("the query is empty: ask for some words")
         if k < 1:
             raise InputError(f"k is {k}: ask for at least one passage")
-        return self._search(query, k, Filter(collection, source, tuple(tags), since, until), stage)
+        within = None if source is None else self._name(source).rstrip("/")
+        return self._search(whole(query), k, Filter(collection, within, tuple(tags), since, until), stage)
 
     def ask(self, question: str, k: int = 5, **settings: Any) -> Answer:
         """Answer a question from the documents; `settings` are those of `search`.

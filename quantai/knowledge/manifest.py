@@ -124,10 +124,11 @@ class Manifest:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")  # may fail, as on a full disk: left open, it would take in all that follows
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""
@@ -209,11 +210,6 @@ class Manifest:
             Document(**{name: row[name] for name in names}, tags=tuple(json.loads(row["tags"])), chunks=row["pieces"])
             for row in found
         ]
-
-    def entry(self, collection: str, source: str) -> sqlite3.Row | None:
-        """Return the row of one document, None when there is none."""
-        found = self.rows("SELECT * FROM documents WHERE collection = ? AND source = ?", (collection, source))
-        return found[0] if found else None
 
     def vectors_of(self, collection: str, source: str) -> dict[tuple[str, str], bytes]:
         """Return the vectors of a document's chunks by (heading, text): what has not changed need not be embedded."""

@@ -1,16 +1,57 @@
 """What goes in and what comes out: chunks of a document, documents of a store, passages of an answer."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from quantai.core.errors import InputError
 
 _ANCHOR_WORDS, _FEW_WORDS = 8, 4
 _HEADING_ROW = re.compile(r"\A\|.*\n\|[-|: ]+\n(?=\|)")
 _BEGINS = re.compile(r"^(?:[-*+>]|\d+[.)]|#{1,6})[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(r"`+|\*\*|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|(?<=\w)#{2,6} .*")
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def whole(text: str) -> str:
+    r"""Return text with U+FFFD for each half of a character, which no file can hold; places in it stay.
+
+    >>> whole("a\ud800b") == "a\ufffdb"
+    True
+    """
+    return _HALF.sub("\ufffd", text)
+
+
+def path_name(path: str | os.PathLike[str]) -> str:
+    """Return the name by which a file or folder is known: absolute, and the same however one got there.
+
+    >>> path_name("/notes/../papers/a.md")
+    '/papers/a.md'
+    """
+    # links stay: a folder that is a link may lead elsewhere tomorrow
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100
+
+
+def check_date(text: str) -> str:
+    """Return a date in ISO 8601, of which a year or a month will do; raises InputError for anything else.
+
+    >>> check_date("2024-02")
+    '2024-02'
+    >>> check_date("2024-13-45")
+    Traceback (most recent call last):
+    quantai.core.errors.InputError: date '2024-13-45': write it like 2024-01-31
+    """
+    try:
+        datetime.fromisoformat(f"{text}-01-01"[:10] if len(text) in (4, 7) else text or "2000-01-01")
+    except ValueError:
+        raise InputError(f"date {text!r}: write it like 2024-01-31") from None
+    return text
 
 
 def text_fragment(text: str) -> str:

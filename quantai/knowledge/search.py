@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.errors import UnknownName
+from quantai.core.errors import StorageError, UnknownName
+from quantai.knowledge.embedding import embed_query
 from quantai.knowledge.fusion import POOL, fuse, fuse_ranks
-from quantai.knowledge.passages import Hits, Passage
+from quantai.knowledge.model import GRAPH
+from quantai.knowledge.passages import Hits, Passage, check_date
 from quantai.knowledge.store import Snapshot, Store
 from quantai.knowledge.words import words
 
@@ -41,6 +43,10 @@ class Filter:
     since: str = ""
     until: str = ""
 
+    def __post_init__(self) -> None:
+        check_date(self.since)
+        check_date(self.until)
+
     @property
     def narrow(self) -> bool:
         """True when it leaves out documents within a collection."""
@@ -64,7 +70,16 @@ class Search:
         asked = words(query)
         allowed = self._allowed(keep)
         lexical = {} if stage == "dense" else self._lexical(snapshot, asked, keep, allowed)
-        dense = {} if stage == "bm25" else self._dense(snapshot, query, keep, allowed)
+        notes = [self._note] if self._note else []
+        try:
+            dense = {} if stage == "bm25" else self._dense(snapshot, query, keep, allowed)
+        except Exception as error:
+            if stage == "dense":
+                raise
+            dense = {}  # the model or the vectors are away: the words are here
+            if isinstance(error, StorageError):
+                self._store.distrust()
+            notes.append(f"lexical search only: {' '.join(f'{type(error).__name__}: {error}'.split())[:200]}")
         ranked = fuse_ranks(lexical, dense) if stage == "rrf" else fuse(lexical, dense)
         pool = max(k, 50) if self._reranker else k
         passages = self._passages(snapshot, list(ranked.items())[:pool], asked, dense)
@@ -73,8 +88,7 @@ class Search:
             passages = sorted((replace(p, score=float(s)) for s, p in scored), key=lambda p: -p.score)
         passages = passages[:k]
         found = any(passage.match >= FOUND for passage in passages)
-        notes = (self._note,) if self._note else ()
-        return Hits(query, tuple(passages), found, notes, (time.perf_counter() - start) * 1e3)
+        return Hits(query, tuple(passages), found, tuple(notes), (time.perf_counter() - start) * 1e3)
 
     def _allowed(self, keep: Filter) -> Any:
         """The documents that a narrow filter leaves, as an array; None when it leaves all."""
@@ -106,7 +120,7 @@ class Search:
         embedder, index = self._store.embedder, self._store.index
         if embedder is None or index is None or not len(snapshot.chunks) or (allowed is not None and not len(allowed)):
             return {}
-        vector = embedder.embed([query])[0]
+        vector = embed_query(embedder, query)
         documents = None if allowed is None else allowed.tolist()
         found: dict[int, float] = {}
         for collection in [keep.collection] if keep.collection else snapshot.collections:
@@ -125,7 +139,7 @@ class Search:
         rows = {row["id"]: row for row in self._store.manifest.rows(query, (wanted,))}
         rarity = {word: snapshot.lexical.rarity(word) for word in set(asked)}
         # cosines of another model than the one that was calibrated mean something else
-        calibrated = self._store.embedder is not None and hasattr(self._store.embedder, "dim")
+        calibrated = self._store.embedder is not None and self._store.embedder.name == GRAPH
         passages: list[Passage] = []
         for chunk, score in ranked:
             if chunk not in rows:  # removed since the snapshot

@@ -3,8 +3,10 @@
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import threading
+import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.errors import StorageError
+from quantai.core.errors import DataError, StorageError
 from quantai.knowledge.embedding import Embedder
 from quantai.knowledge.lexical import Lexical
 from quantai.knowledge.manifest import Entry, Manifest
@@ -21,6 +23,11 @@ from quantai.ops import make_folder, progress
 
 _open: weakref.WeakValueDictionary[tuple[Path, str | None], "Store"] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
+
+_ALONE = " alone"
+"""What a process that shares its store with nobody writes behind its number."""
+
+_LOOK_S, _LOOKS = 0.05, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Store:
     Within a process all users of a folder share one Store; `open_store` gives it. Another process is refused, unless
     both use a Chroma server by its URL: then each write takes the lock for as long as it lasts.
     """
+
+    _settled = False
 
     def __init__(self, path: Path, embedder: Embedder | None, server: str | None = None) -> None:
         self.path, self.embedder, self.server = path, embedder, server
@@ -65,19 +74,26 @@ class Store:
     def _lock(self) -> Any:
         """Take the lock of the folder; the system releases it however this process ends."""
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            # with a server a writer waits for the other; an embedded store is held until it is closed
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if self.server else fcntl.LOCK_NB))
-        except OSError:
-            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(fd)
-            raise StorageError(
-                f"knowledge store {self.path} is in use by process {holder}: close it there,"
-                " or share it through a Chroma server (server='http://host:8000')"
-            ) from None
+        alone = 0
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                holder = os.pread(fd, 64, 0).decode(errors="replace").strip() or "unknown"
+            # with a server a writer waits for the other; an embedded store is held until it is closed. What the file
+            # says may be from the holder before: it is believed when it stays
+            alone = alone + 1 if holder.endswith(_ALONE) else 0
+            if self.server is None or alone == _LOOKS:
+                os.close(fd)
+                raise StorageError(
+                    f"knowledge store {self.path} is in use by process {holder.removesuffix(_ALONE)}: close it there,"
+                    " or share it, in every process, through a Chroma server (server='http://host:8000')"
+                )
+            time.sleep(_LOOK_S)
         os.ftruncate(fd, 0)
         with contextlib.suppress(OSError):
-            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            os.pwrite(fd, f"{os.getpid()}{'' if self.server else _ALONE}".encode(), 0)
         return weakref.finalize(self, os.close, fd)
 
     @contextlib.contextmanager
@@ -86,17 +102,26 @@ class Store:
         with self._writing:
             held = self._lock() if self.server else None
             try:
+                self._agree()
                 yield
             finally:
                 if held:
                     held()
+
+    def _agree(self) -> None:
+        """Refuse to go on with vectors of one model among those of another, which a second process may have opened."""
+        if self._settled and self.server and self.embedder is not None:
+            now = self.manifest.get("embedding")
+            if now != self.embedder.name:
+                raise StorageError(f"knowledge store {self.path}: another process has embedded it again with {now}")
 
     def close(self) -> None:
         """Let go of the files and the lock; calling it again does nothing."""
         index, manifest = getattr(self, "_index", None), getattr(self, "manifest", None)
         self._index = None
         if index is not None:
-            self.manifest.set("clean", "1")
+            if self._settled:
+                self.manifest.set("clean", "1")
             index.close()
         if manifest is not None:
             manifest.close()
@@ -108,35 +133,63 @@ class Store:
     @property
     def index(self) -> VectorIndex | None:
         """The vector index, opened when it is first needed; None without an embedder."""
+        self._agree()
         if self._index is None and self.embedder is not None:
-            folder = self.path / "chroma"
-            try:
-                self._index = VectorIndex(folder, self.server)
-            except StorageError:
-                if self.server or not folder.exists():
-                    raise
-                # what it holds is in the manifest as well: a damaged index is made again
-                shutil.rmtree(folder)
-                self.manifest.reindex(keep_vectors=True)
-                self._index = VectorIndex(folder)
+            self._index = VectorIndex(self.path / "chroma", self.server, self._name() if self.server else "")
         return self._index
 
+    def distrust(self) -> None:
+        """Note that the index failed to answer: it is made again when the store is opened next."""
+        if self.server is None:
+            self._settled = False
+            self.manifest.set("clean", "broken")
+
+    def _make_again(self) -> None:
+        """Throw a damaged index away: what it holds is in the manifest as well."""
+        self.manifest.reindex(keep_vectors=True)
+        if (index := self._index) is not None:
+            self._index = None
+            index.close()
+        shutil.rmtree(self.path / "chroma", ignore_errors=True)
+
+    def _name(self) -> str:
+        """Return the name that tells this store from others at a server."""
+        if not (name := self.manifest.get("store")):
+            self.manifest.set("store", name := secrets.token_hex(8))
+        return name
+
     def _settle(self, embedder: Embedder) -> None:
-        """Bring the index in step with the manifest, whatever the last process left behind."""
+        """Bring the index in step with the manifest, whatever the last process left behind, and wherever it was."""
         with self.writing():
-            known = self.manifest.get("embedding")
-            if known != embedder.name:
-                if known:
-                    self._drop_all()
-                with self.manifest.transaction():
-                    self.manifest.reindex(keep_vectors=False)
-                    self.manifest.set("embedding", embedder.name)
+            if self.server is None and self.manifest.get("clean") == "broken":
+                self._make_again()
+            try:
+                self._step(embedder)
+            except StorageError:
+                if self.server is not None:
+                    raise
+                self._make_again()
+                self._step(embedder)
+            self._settled = True
+
+    def _step(self, embedder: Embedder) -> None:
+        known, place = self.manifest.get("embedding"), self.server or "here"
+        moved = self.manifest.get("place", "here") != place
+        if known != embedder.name or moved:
+            if known:
+                self._drop_all()
+            with self.manifest.transaction():
+                self.manifest.reindex(keep_vectors=known == embedder.name)
+                self.manifest.set("embedding", embedder.name)
+                self.manifest.set("place", place)
+                if known != embedder.name:
                     self.manifest.set("vector_bytes", "")
-            if self.manifest.get("clean") != "1":
-                self._compare()
-            self.sync()
+        if self.server or self.manifest.get("clean") != "1":
+            self._compare()
+        self.sync()
 
     def _drop_all(self) -> None:
+        self._dirty()
         if (index := self.index) is not None:
             for collection in self.collections():
                 index.drop(collection)
@@ -157,8 +210,11 @@ class Store:
         query = "SELECT DISTINCT collection FROM documents UNION SELECT DISTINCT collection FROM gone ORDER BY 1"
         return [row["collection"] for row in self.manifest.rows(query)]
 
-    def sync(self, quiet: bool = True) -> int:
-        """Embed what has no vector, index what is new, forget what is gone; returns the number of chunks embedded."""
+    def sync(self, quiet: bool = True, *, again: bool = False) -> int:
+        """Embed what has no vector, index what is new, forget what is gone; returns the number of chunks embedded.
+
+        Raises DataError when the vectors of one model differ in length: `again` says that it was tried twice.
+        """
         embedder, index = self.embedder, self.index
         if embedder is None or index is None:
             return 0
@@ -177,8 +233,10 @@ class Store:
                 by_collection: dict[str, list[Any]] = {}
                 for row in rows:
                     by_collection.setdefault(row["collection"], []).append(row)
-                if self._other_dimension(len(rows[0]["vector"])):
-                    return self.sync(quiet)
+                if self._other_dimension({len(row["vector"]) for row in rows}):
+                    if again:
+                        raise DataError(f"embedding {embedder.name}: its vectors differ in length")
+                    return self.sync(quiet, again=True)
                 for collection, some in by_collection.items():
                     ids = [row["id"] for row in some]
                     vectors = from_bytes([row["vector"] for row in some])
@@ -186,15 +244,15 @@ class Store:
                     self.manifest.indexed(ids)
             return count
 
-    def _other_dimension(self, size: int) -> bool:
-        """True when vectors of `size` bytes are not like those before: then everything is to be embedded again."""
+    def _other_dimension(self, sizes: set[int]) -> bool:
+        """True when vectors of so many bytes are not all like those before: then everything is to be embedded again."""
         known = self.manifest.get("vector_bytes")
-        if known != str(size):
-            self.manifest.set("vector_bytes", str(size))
-        if known in ("", str(size)):
+        if len(sizes) == 1 and known in ("", str(*sizes)):
+            self.manifest.set("vector_bytes", str(*sizes))
             return False
         self._drop_all()
         self.manifest.reindex(keep_vectors=False)
+        self.manifest.set("vector_bytes", "")
         return True
 
     def _dirty(self) -> None:

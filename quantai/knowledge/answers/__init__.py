@@ -5,6 +5,7 @@
 | `answer` | `Answer`, `Claim`, and the answer that needs no model: the passages themselves |
 | `claims` | what a text claims, what it cites, and whether the cited passages say so |
 | `chat` | `ChatSettings` and the stream of an answer by a chat model |
+| `deadline` | a stream that ends when its time is over |
 | `page` | an answer as HTML, whose citations open |
 | `conversation` | questions that go on from the ones before |
 """

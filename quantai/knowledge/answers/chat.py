@@ -1,6 +1,7 @@
 """Answers by a chat model, streamed, from numbered passages that it must cite."""
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,18 @@ from typing import Any
 from quantai.core.errors import InputError
 from quantai.knowledge.answers.answer import NOT_FOUND, Answer, from_passages
 from quantai.knowledge.answers.claims import claims_of, mark_uncited
+from quantai.knowledge.answers.deadline import within
 from quantai.knowledge.answers.page import UNCITED
 from quantai.knowledge.passages import Hits, Passage
 from quantai.ops.config import settings
 
 REFUSAL = "NOT_FOUND"
+
+_PROVIDERS = {"openai", "anthropic", "ollama", "mistralai", "deepseek", "groq", "xai", "openrouter", "azure_openai"}
+"""What may stand before the name of a model at a server of one's own."""
+
+_ENDS, _CUT = ("finish_reason", "stop_reason", "done_reason"), {"length", "max_tokens", "MAX_TOKENS"}
+"""Where a provider says why an answer ended, and how it says that it was cut off."""
 
 SYSTEM = f"""\
 You answer questions from numbered passages and from nothing else.
@@ -59,7 +67,7 @@ class ChatSettings:
         }
         name = self.model
         if self.url:
-            name = name if ":" in name else f"openai:{name}"
+            name = name if name.partition(":")[0] in _PROVIDERS else f"openai:{name}"  # llama3.1:8b is a name
             settings["base_url"] = self.url
             if name.startswith("openai:"):
                 # a server of one's own asks for no key, but the client insists on one
@@ -95,15 +103,17 @@ class AnswerStream:
             self._answer = from_passages(hits)
             yield self._answer.text
             return
-        text, tokens = "", {"input": 0, "output": 0}
+        text, tokens, cut = "", {"input": 0, "output": 0}, False
         try:
-            for piece in self._model.stream(messages(hits, self._history)):
-                if time.perf_counter() - start > self._settings.timeout_s:
-                    raise TimeoutError(f"no end after {self._settings.timeout_s:g} s")
+            for piece in within(self._model.stream(messages(hits, self._history)), self._settings.timeout_s):
                 part = piece.text if isinstance(piece.text, str) else str(piece.content)
                 usage = getattr(piece, "usage_metadata", None) or {}
                 tokens["input"] += usage.get("input_tokens", 0)
                 tokens["output"] += usage.get("output_tokens", 0)
+                told = getattr(piece, "response_metadata", None) or {}
+                cut = cut or not _CUT.isdisjoint(
+                    str(told.get(key)) for key in ("finish_reason", "stop_reason", "done_reason")
+                )
                 text += part
                 if part:
                     yield part
@@ -115,6 +125,8 @@ class AnswerStream:
             yield f"\n\n{self._answer.text}" if text else self._answer.text
         else:
             self._answer = self._judge(text.strip(), tokens)
+            if cut:
+                self._answer.notes.append(f"the answer was cut off at {self._settings.max_tokens} tokens")
         self._answer.elapsed_ms = hits.elapsed_ms + (time.perf_counter() - start) * 1e3
 
     def _judge(self, text: str, tokens: dict[str, int]) -> Answer:
@@ -137,6 +149,9 @@ class AnswerStream:
         return base
 
 
+_TAG = re.compile(r"<\s*+(/?)\s*+passage", re.IGNORECASE)
+
+
 def messages(hits: Hits, history: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the conversation for the model: the rules, what was said before, the passages and the question."""
     passages = "\n".join(_quoted(number, passage) for number, passage in enumerate(hits.passages, 1))
@@ -147,6 +162,7 @@ def messages(hits: Hits, history: Sequence[tuple[str, str]]) -> list[tuple[str, 
 
 
 def _quoted(number: int, passage: Passage) -> str:
-    text = passage.text.replace("</passage", "< /passage")  # no passage may end itself and go on as the user
-    source = passage.citation.replace('"', "'")
+    # no passage may end itself and go on as the user, nor may the name of one
+    text = _TAG.sub(r"< \1passage", passage.text)
+    source = " ".join(passage.citation.replace('"', "'").replace("<", "(").replace(">", ")").split())
     return f'<passage number="{number}" source="{source}">\n{text}\n</passage>'

@@ -1,6 +1,7 @@
 """Which reader a suffix or a content type means, and what a reader may be given."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from importlib import import_module
@@ -12,6 +13,9 @@ from quantai.knowledge.passages import Reading
 
 MAX_UNPACKED = 256 << 20
 """Bytes that a packed document may unpack to."""
+
+MAX_MARKUP = 32 << 20
+"""Bytes of it that may be packed to less than a quarter, as XML is: in memory its elements take many times as much."""
 
 KINDS = {
     "markdown": ("markup", ".md .markdown .mdx .rst", "text/markdown text/x-markdown"),
@@ -29,6 +33,12 @@ KINDS = {
 
 _BY_SUFFIX = {suffix: kind for kind, (_, suffixes, _) in KINDS.items() for suffix in suffixes.split()}
 _BY_TYPE = {content: kind for kind, (_, _, contents) in KINDS.items() for content in contents.split()}
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
+_ENCODINGS = re.compile(
+    r"(iso[-_]?8859|windows|cp|koi8|euc|big5|gb|mac|tis|utf[-_]?(8|16|32)|us-ascii|latin|shift[-_]?jis|sjis).*",
+    re.IGNORECASE,
+)
+"""Encodings that pages are in; Python knows others, some of which are no text or take for ever."""
 
 
 def is_known(name: str) -> bool:
@@ -69,8 +79,10 @@ def kind_of(name: str, content_type: str = "") -> str:
 def read(data: bytes, name: str, content_type: str = "") -> Reading:
     """Return the title and chunks of a document; raises DataError when it is not what it claims to be."""
     kind = kind_of(name, content_type)
-    if data[:4] == b"PK\x03\x04":
+    if kind in ("docx", "slides"):  # whatever they begin with: an archive is found from its end
         _check_unpacked(data, name)
+    elif (charset := _CHARSET.search(content_type)) and kind in ("html", "text", "markdown", "python", "csv"):
+        data = _as_utf8(data, charset[1])
     reader: Callable[[bytes, str], Reading] = getattr(
         import_module(f"quantai.knowledge.readers.{KINDS[kind][0]}"), f"read_{kind}"
     )
@@ -87,11 +99,23 @@ def read(data: bytes, name: str, content_type: str = "") -> Reading:
 def _check_unpacked(data: bytes, name: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            size = sum(entry.file_size for entry in packed.infolist())
+            sizes = [(entry.file_size, entry.compress_size) for entry in packed.infolist()]
     except zipfile.BadZipFile as error:
         raise DataError(f"{name}: damaged ({error})") from error
-    if size > MAX_UNPACKED:
-        raise DataError(f"{name}: unpacks to {size >> 20} MB, more than the {MAX_UNPACKED >> 20} MB allowed")
+    tight = sum(size for size, packed in sizes if size > 4 * packed)
+    for size, most in ((tight, MAX_MARKUP), (sum(size for size, _ in sizes), MAX_UNPACKED)):
+        if size > most:
+            raise DataError(f"{name}: unpacks to {size >> 20} MB, more than the {most >> 20} MB allowed")
+
+
+def _as_utf8(data: bytes, charset: str) -> bytes:
+    """Return text in UTF-8 that a server says is in another encoding; what is not in it stays for `decode`."""
+    for encoding in ("utf-8", charset if _ENCODINGS.fullmatch(charset) else "utf-8"):  # many servers say it wrong
+        try:
+            return data.decode(encoding).encode()
+        except (LookupError, UnicodeError):
+            continue
+    return data
 
 
 def title_from(name: str) -> str:

@@ -1,5 +1,6 @@
 """Markdown by heading, HTML without its navigation, plain text by paragraph."""
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from quantai.knowledge.chunks import LONGEST, split
 from quantai.knowledge.passages import Chunk, Reading
 from quantai.knowledge.readers.kinds import decode, title_from
 
-_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE = re.compile(r"[=\-~^]{3,}[ \t]*$")
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
 _FRONT = re.compile(r"---\n.*?\n---\n", re.DOTALL)
@@ -19,6 +20,7 @@ _INLINE = {
 }  # fmt: skip
 _KEPT_SPACE = "\u2423"
 """Stands for a space beside an inline element while a page is read: its reader drops those in lists and cells."""
+_KEPT_SPACES = re.compile(rf"(?<! ) *{_KEPT_SPACE}(?: *{_KEPT_SPACE})* *")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,11 @@ def read_markdown(data: bytes, name: str) -> Reading:
 def markdown_chunks(text: str, *, page: int | None = None, lines: bool = True) -> list[Chunk]:
     """Return the chunks of Markdown text, each with the headings it stands under."""
     chunks: list[Chunk] = []
+    line, counted = 1, 0
     for section in sections(text):
-        line = text.count("\n", 0, section.start) + 1 if lines else None
-        part = text[section.start : section.end]
-        chunks += split(part, heading=" > ".join(section.path), page=page, start=section.start, line=line)
+        line, counted = line + text.count("\n", counted, section.start), section.start
+        part, heading = text[section.start : section.end], " > ".join(section.path)
+        chunks += split(part, heading=heading, page=page, start=section.start, line=line if lines else None)
     return chunks
 
 
@@ -59,12 +62,12 @@ def sections(text: str) -> Iterator[Section]:
     path: list[tuple[int, str]] = []
     fence = ""
     previous = ""
-    for line in text[at:].splitlines(keepends=True):
+    for line in io.StringIO(text[at:]):  # which ends lines where an editor does, and nowhere else
         bare = line.rstrip("\n")
         if mark := _FENCE.match(bare):
             fence = "" if fence and mark[1].startswith(fence) else fence or mark[1]
         found = None if fence else _HEADING.match(bare)
-        level, name, begins = (len(found[1]), found[2], at) if found else (0, "", at)
+        level, name, begins = (len(found[1]), _without_closing(found[2]), at) if found else (0, "", at)
         if (
             not fence
             and not found
@@ -82,6 +85,13 @@ def sections(text: str) -> Iterator[Section]:
         previous = "" if level or bare.startswith(("|", ">", "-", "*")) else bare
     if text[start:].strip():
         yield Section(start, len(text), tuple(each for _, each in path))
+
+
+def _without_closing(name: str) -> str:
+    """Return a heading without the marks that may close it, which stand apart: `Setup ##`, but `C#`."""
+    name = name.rstrip()
+    bare = name.rstrip("#")
+    return bare.rstrip() or name if bare[-1:].isspace() else name
 
 
 def read_text(data: bytes, name: str) -> Reading:
@@ -102,7 +112,7 @@ def read_html(data: bytes, name: str) -> Reading:
         page, output_format="markdown", include_tables=True, include_comments=False, favor_recall=True
     )
     plain = trafilatura.html2txt(page) or ""
-    body, plain = (re.sub(f" *{_KEPT_SPACE} *", " ", text or "") for text in (body, plain))
+    body, plain = (_KEPT_SPACES.sub(" ", text or "") for text in (body, plain))
     if not body or (len(body) < LONGEST // 16 and len(plain) > 4 * len(body)):
         body = plain  # a page without articles, such as a table of links
     return Reading(title or title_from(name), "html", tuple(markdown_chunks(body, lines=False)))

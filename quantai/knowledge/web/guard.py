@@ -5,11 +5,13 @@ machine itself, its network, or the metadata service of a cloud. The name is loo
 checked is the one that is connected to, so that a name that changes its address in between gains nothing.
 """
 
+import asyncio
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from quantai.core.errors import InputError
 
@@ -45,8 +47,8 @@ def is_url(source: str) -> bool:
     return "://" in source
 
 
-def check_url(url: str) -> str:
-    """Return `url` without its fragment; raises InputError for one that is never asked.
+def check_url(url: str, base: str = "") -> str:
+    """Return `url`, where it may be relative to `base`, without its fragment; raises InputError for one never asked.
 
     >>> check_url("https://example.org/a#part")
     'https://example.org/a'
@@ -55,16 +57,17 @@ def check_url(url: str) -> str:
     quantai.core.errors.InputError: http://2130706433/: write the host as a name or a plain address
     """
     try:
+        url = urljoin(base, url)
         at = urlsplit(url)
         host, _ = at.hostname, at.port
     except ValueError as error:
-        raise InputError(f"{url}: not a URL ({error})") from error
+        raise InputError(f"{url.rpartition('@')[2]}: not a URL ({error})") from error
+    if at.username is not None or at.password is not None:  # the first check: no other message may tell them
+        raise InputError(f"{at.scheme}://…@{host}: a URL with a user name or password is not fetched")
     if at.scheme not in ("http", "https"):
         raise InputError(f"{url}: only http and https are fetched")
     if not host:
         raise InputError(f"{url}: there is no host in it")
-    if at.username is not None or at.password is not None:
-        raise InputError(f"{at.scheme}://…@{host}: a URL with a user name or password is not fetched")
     if _ODD_NUMBER.match(host.lower()) and not _is_plain_address(host):
         raise InputError(f"{url}: write the host as a name or a plain address")
     return url.split("#", 1)[0]
@@ -93,4 +96,13 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(address.packed[-4:])
         if inner is not None:
             return is_public(inner)
+        if address.is_site_local:  # what private networks were before fc00::/7
+            return False
     return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+async def look_up(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+    """Return the addresses of a host, those of version 4 first; raises OSError or UnicodeError when it has none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    known = {ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in found}
+    return sorted(known, key=lambda address: (address.version, int(address)))
