@@ -1,12 +1,13 @@
 """`quantai kb`: a knowledge base of files and pages, searched and asked offline."""
 
-import sys
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quantai.cli.output import Json, console, emit
+from quantai.cli.passages import harmless, show_answer, show_hits, show_writing
 
 if TYPE_CHECKING:
     from quantai.knowledge import Knowledge
@@ -49,26 +50,38 @@ def add(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Add documents; what is unchanged costs nothing, what is gone from a folder is removed."""
+    """Add files, folders, pages; or bring them up to date.
+
+    What is unchanged costs nothing, what is gone from a folder is removed. What cannot be read is listed as failed and
+    stops nothing else.
+    """
     from quantai.core.errors import InputError
     from quantai.knowledge.web import WebPolicy
 
+    if wrong := [each for each in allow or () if not re.fullmatch(r"\S+:\d{1,5}", each)]:
+        raise InputError(f"--allow {wrong[0]}: write HOST:PORT, such as wiki.lan:443")
     with _open(store, embedding, web=WebPolicy(allow=frozenset(allow or ()))) as base:
         done = base.add(*sources, collection=collection, tags=tags or (), date=date, quiet=json)
         answer = {**done.as_dict(), "documents": len(base.list()), "store": base.path}
     if done.failed and not (done.added or done.changed or done.unchanged or done.removed):
         raise InputError("; ".join(done.failed.values()))
-    emit(answer, json)
+    if not (json or done.failed or done.added or done.changed or done.unchanged or done.removed):
+        answer["notes"] = [*done.notes, f"there is nothing to read in {', '.join(sources)}"]
+    # a reason names its source: for people that is enough
+    emit(answer if json else {**answer, "failed": list(map(harmless, done.failed.values()))}, json)
 
 
 def listing(store: Store = None, collection: Collection = None, json: Json = False) -> None:
     """List the documents of the store."""
-    with _open(store, "none") as base:
+    with _look(store, "none") as base:
         documents = base.list(collection)
         if json:
             emit({"documents": documents, "count": len(documents), "store": base.path}, json)
             return
-        lines = [f"{each.source} ({each.title}, {each.chunks} chunks, {each.collection})" for each in documents]
+        lines = [
+            harmless(f"{each.source} ({each.title}, {each.chunks} chunk{'s' * (each.chunks != 1)}, {each.collection})")
+            for each in documents
+        ]
         emit({"store": base.path, "count": len(documents), "documents": lines}, json)
 
 
@@ -79,10 +92,23 @@ def remove(
     json: Json = False,
 ) -> None:
     """Remove documents from the store; the files themselves stay."""
-    with _open(store, "none") as base:
-        emit(
-            {"removed": sum(base.remove(source, collection) for source in sources), "documents": len(base.list())}, json
-        )
+    from quantai.core.errors import InputError
+
+    removed, failed = 0, dict[str, str]()
+    with _look(store, "none") as base:
+        for source in sources:
+            try:
+                removed += base.remove(source, collection)
+            except InputError as error:
+                failed[source] = str(error)
+        left = len(base.list())
+    if not removed:
+        raise InputError("; ".join(failed.values()))
+    answer: dict[str, Any] = {"removed": removed, "documents": left}
+    if json:
+        emit({**answer, "failed": failed}, json)
+    else:
+        emit({**answer, "failed": list(failed.values())} if failed else answer, json)
 
 
 def search(
@@ -99,17 +125,19 @@ def search(
     json: Json = False,
 ) -> None:
     """Find passages, best first, each with where it stands."""
-    with _open(store, embedding) as base:
+    from quantai.core.errors import UnknownName
+    from quantai.knowledge.search import STAGES
+
+    if stage not in STAGES:
+        raise UnknownName("stage", stage, STAGES)
+    with _look(store, embedding) as base:
         hits = base.search(
             query, k, collection=collection, source=source, tags=tags or (), since=since, until=until, stage=stage
         )
     if json:
         emit(hits.as_dict(), json)
-        return
-    from quantai.knowledge.answers.answer import excerpt
-
-    lines = [f"{p.match:.2f}  {p.citation}  <{p.link}>\n{excerpt(p)}" for p in hits]
-    emit({"found": hits.found, "passages": lines, "notes": hits.notes}, json)
+    else:
+        show_hits(hits)
 
 
 def ask(
@@ -126,19 +154,21 @@ def ask(
     url: Annotated[str | None, typer.Option(help="A server that speaks OpenAI's protocol; $QUANTAI_CHAT_URL.")] = None,
     json: Json = False,
 ) -> None:
-    """Answer a question from the documents: with the passages, or by a chat model that cites them."""
-    with _open(store, embedding, chat=_chat(model, url)) as base:
+    """Answer a question, with citations.
+
+    The answer is the passages themselves or, where a chat model is configured, a text of the model that cites them.
+    """
+    with _look(store, embedding, chat=_chat(model, url)) as base:
         stream = base.stream(
             question, k, collection=collection, source=source, tags=tags or (), since=since, until=until
         )
-        if not json and sys.stdout.isatty():
-            for piece in stream:
-                console().out(piece, end="")
+        if not json:
+            show_writing(stream, console())
         answer = stream.answer
     if json:
         emit(answer.as_dict(), json)
     else:
-        print(answer)
+        show_answer(answer)
 
 
 def evaluate(
@@ -164,6 +194,19 @@ def _open(store: Path | None, embedding: str, **settings: Any) -> "Knowledge":
     from quantai.knowledge import Knowledge
 
     return Knowledge(store, embedding=embedding, **settings)
+
+
+def _look(store: Path | None, embedding: str, **settings: Any) -> "Knowledge":
+    """Open a store to look into it: one that is not there is not made, as a misspelt one would be."""
+    from quantai.core.errors import InputError
+    from quantai.knowledge.embedding import choose
+    from quantai.ops import config
+
+    choose(embedding)  # a wrong word is refused first
+    path = (store or config.settings().knowledge.path).expanduser()
+    if not (path / "manifest.sqlite").exists():
+        raise InputError(f"there is no knowledge base in {path}: make one with `quantai kb add PATH`")
+    return _open(store, embedding, **settings)
 
 
 def _chat(model: str | None, url: str | None) -> "ChatSettings | None":

@@ -53,6 +53,9 @@ def test_add_list_search_ask_remove(store: list[str], tmp_path: Path, capsys: py
         (["ask", "x", "--url", "http://127.0.0.1:1", "--embedding", "none"], "say with --model"),
         (["add", "http://10.0.0.1/", "--embedding", "none"], "not on the public internet"),
         (["eval", "nowhere", "--embedding", "none"], "corpus.jsonl, queries.jsonl and qrels"),
+        (["ask", "x", "--embedding", "none"], "make one with `quantai kb add PATH`"),
+        (["list"], "make one with `quantai kb add PATH`"),
+        (["add", ".", "--allow", "wiki.lan", "--embedding", "none"], "write HOST:PORT"),
     ],
 )
 def test_refusals_are_one_line(
@@ -63,3 +66,46 @@ def test_refusals_are_one_line(
     assert shown.out == ""
     assert len(shown.err.splitlines()) == 1
     assert said in shown.err
+
+
+def test_looking_for_something_makes_no_store(store: list[str]) -> None:
+    assert main(["kb", "search", "x", "--embedding", "none", *store]) == 1
+    assert not Path(store[1]).exists()
+
+
+def test_people_are_shown_passages_under_where_they_stand(
+    store: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "a.md").write_text("# Steering\n\nThe **walrus**\x1b]0;owned\x07 steers the cursor.\n")
+    run(capsys, "add", str(notes), *store, "--embedding", "none")
+    for verb in ("search", "ask"):
+        assert main(["kb", verb, "walrus cursor", *store, "--embedding", "none"]) == 0
+        shown = capsys.readouterr().out
+        lines = shown.splitlines()
+        assert lines[0].startswith("[1] Steering")
+        assert lines[1] == f"    {notes / 'a.md'}:3"
+        assert lines[2].startswith("    The ****walrus****")
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+    assert main(["kb", "ask", "apple pie", *store, "--embedding", "none"]) == 0
+    assert capsys.readouterr().out.startswith("Not found")
+    assert main(["kb", "search", "apple pie", *store, "--embedding", "none"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing fits well")
+
+
+def test_what_was_not_there_does_not_hide_what_was_removed(
+    store: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = write_notes(tmp_path / "notes", 2)
+    run(capsys, "add", str(tmp_path / "notes"), *store, "--embedding", "none")
+    done = run(capsys, "remove", "nowhere.md", str(paths[0]), *store)
+    assert (done["removed"], done["documents"], list(done["failed"])) == (1, 1, ["nowhere.md"])
+    assert main(["kb", "remove", "nowhere.md", *store]) == 1
+
+
+def test_an_empty_folder_is_told(store: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["kb", "add", str(tmp_path / "empty"), *store, "--embedding", "none"]) == 0
+    assert "there is nothing to read in" in capsys.readouterr().out
