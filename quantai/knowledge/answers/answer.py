@@ -1,5 +1,6 @@
 """What an answer is, and the one that needs no model: the passages themselves."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,8 @@ NOT_FOUND = "Not found: nothing in the knowledge base fits this question well en
 
 SHOWN = 320
 """Characters of a passage that a text answer shows."""
+
+_BLANK = re.compile(r"\n\s*\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Answer:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return answer_html(self.text, numbered(self.passages), self.notes)
+        return answer_html(self.text, numbered(self.passages), self.notes, quoted=not self.model)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer for JSON."""
@@ -80,6 +83,11 @@ class Given:
 
     answer: Answer
 
+    @property
+    def found(self) -> bool:
+        """Whether there was anything to answer from."""
+        return self.answer.found
+
     def __iter__(self) -> Iterator[str]:
         yield self.answer.text
 
@@ -90,7 +98,7 @@ def from_passages(hits: Hits, note: str = "") -> Answer:
     if not hits.found:
         return Answer(hits.query, NOT_FOUND, hits.passages, False, notes=notes, elapsed_ms=hits.elapsed_ms)
     fitting = tuple(passage for passage in hits.passages if passage.match >= hits.passages[0].match / 2)
-    lines = [f"[{number}] {excerpt(passage)}" for number, passage in enumerate(fitting, 1)]
+    lines = [f"[{number}] {_BLANK.sub('\n', excerpt(passage))}" for number, passage in enumerate(fitting, 1)]
     return Answer(hits.query, "\n\n".join(lines), fitting, True, notes=notes, elapsed_ms=hits.elapsed_ms)
 
 

@@ -90,6 +90,11 @@ class AnswerStream:
         self._answer: Answer | None = None
 
     @property
+    def found(self) -> bool:
+        """Whether there was anything to answer from."""
+        return self._hits.found
+
+    @property
     def answer(self) -> Answer:
         """The whole answer; what is not written yet is waited for."""
         for _ in () if self._answer else self:

@@ -4,14 +4,13 @@ import re
 from collections.abc import Sequence
 
 from quantai.knowledge.answers.answer import Claim
-from quantai.knowledge.answers.page import UNCITED
+from quantai.knowledge.answers.page import CITE, UNCITED, cited_numbers
 from quantai.knowledge.passages import Passage
 from quantai.knowledge.words import words
 
 SUPPORT = 0.5
 """Share of a claim's words that the passages it cites must hold; its numbers they must hold all."""
 
-_CITE = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
 _SENTENCE = re.compile(r"(?<=[.!?])(?:(?:\s*\[[\d,;\s]+\])+)?\s+(?=[A-Z0-9“\"*-])|\n+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -42,7 +41,7 @@ def sentences(text: str) -> list[str]:
         found.append(text[at:stop].strip())
         at = end.end()
     found.append(text[at:].strip())
-    return [each for each in found if words(_CITE.sub("", each)) or _CITE.search(each)]
+    return [each for each in found if words(CITE.sub("", each)) or CITE.search(each)]
 
 
 def mark_uncited(text: str, claims: Sequence[Claim]) -> str:
@@ -63,13 +62,12 @@ def mark_uncited(text: str, claims: Sequence[Claim]) -> str:
 
 
 def _claim(sentence: str, passages: Sequence[Passage]) -> Claim:
-    numbers = [int(number) for cite in _CITE.findall(sentence) for number in re.findall(r"\d+", cite)]
-    cites = tuple(dict.fromkeys(number for number in numbers if 1 <= number <= len(passages)))
+    cites = tuple(number for number in cited_numbers(sentence) if 1 <= number <= len(passages))
     return Claim(sentence, cites, bool(cites) and _says(sentence, [passages[number - 1] for number in cites]))
 
 
 def _says(sentence: str, cited: Sequence[Passage]) -> bool:
-    bare = _CITE.sub("", sentence)
+    bare = CITE.sub("", sentence)
     asked, there = set(words(bare)), set(words(" ".join(f"{p.title} {p.heading} {p.text}" for p in cited)))
     figures = {number.replace(",", "") for number in _NUMBER.findall(bare)}
     return figures <= there and (not asked or len(asked & there) >= SUPPORT * len(asked))

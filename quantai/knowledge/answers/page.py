@@ -15,7 +15,11 @@ from quantai.knowledge.passages import Passage
 UNCITED = "[uncited]"
 """What stands behind a claim that cites nothing."""
 
-_CITE = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+CITE = re.compile(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]")
+"""What cites passages: [1], or [1, 2]."""
+
+_LEVELS = 3
+"""Folders above this one that a notebook's server may still open."""
 
 _MORE = 'style="opacity:.7"'
 _BODY = 'style="white-space:pre-wrap;font-family:inherit;margin:.3em 1em"'
@@ -23,10 +27,20 @@ _PARAGRAPH = 'style="margin:.6em 0"'
 _CITED = 'style="display:inline-block;vertical-align:top;max-width:100%"'
 
 
-def answer_html(text: str, passages: Mapping[int, Passage], notes: Sequence[str] = ()) -> str:
+def cited_numbers(text: str) -> list[int]:
+    """Return the numbers that a text cites, each once, in their order.
+
+    >>> cited_numbers("It rose [2]. It fell [1, 2].")
+    [2, 1]
+    """
+    return list(dict.fromkeys(int(number) for cite in CITE.findall(text) for number in re.findall(r"\d+", cite)))
+
+
+def answer_html(text: str, passages: Mapping[int, Passage], notes: Sequence[str] = (), *, quoted: bool = False) -> str:
     """Return an answer with its passages by the number that cites them; a click on [1] opens the first.
 
-    What opens is HTML's own fold: links within a page and scripts do not work in every notebook.
+    What opens is HTML's own fold: links within a page and scripts do not work in every notebook. `quoted` says that
+    each paragraph is a passage behind its number: a [2] in its text is the author's, and cites something else.
 
     >>> page = answer_html(
     ...     "It rose [1].", {1: Passage("It rose.", 1, 1, "a.md", "", "", None, None, 0, 0, "", "", 0, 0)}
@@ -35,7 +49,7 @@ def answer_html(text: str, passages: Mapping[int, Passage], notes: Sequence[str]
     (2, 2)
     """
     paragraphs = "".join(
-        f"<div {_PARAGRAPH}>{_inline(part, passages)}</div>" for part in text.split("\n\n") if part.strip()
+        f"<div {_PARAGRAPH}>{_inline(part, passages, quoted)}</div>" for part in text.split("\n\n") if part.strip()
     )
     shown = "".join(_passage(number, passage) for number, passage in passages.items())
     said = "".join(f"<div {_MORE}><em>{escape(note)}</em></div>" for note in notes)
@@ -53,10 +67,10 @@ def address(passage: Passage) -> str:
     path = Path(passage.source)
     if not path.is_absolute():
         return ""
-    here = Path.cwd()
+    near = path.relative_to(Path.cwd(), walk_up=True)
     page = f"#page={passage.page}" if passage.kind == "pdf" and passage.page else ""
-    # a notebook's server opens what lies below the notebook; elsewhere only the person's own browser may try
-    return (quote(str(path.relative_to(here))) if path.is_relative_to(here) else path.as_uri()) + page
+    # a notebook's server opens what lies around the notebook; elsewhere only the person's own browser may try
+    return (quote(str(near)) if near.parts.count("..") <= _LEVELS else path.as_uri()) + page
 
 
 def numbered(passages: Iterable[Passage]) -> dict[int, Passage]:
@@ -64,14 +78,14 @@ def numbered(passages: Iterable[Passage]) -> dict[int, Passage]:
     return dict(enumerate(passages, 1))
 
 
-def _inline(text: str, passages: Mapping[int, Passage]) -> str:
+def _inline(text: str, passages: Mapping[int, Passage], quoted: bool) -> str:
     said = escape(text)
     said = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", said, flags=re.DOTALL)
     said = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", said)
     said = said.replace(UNCITED, f"<small {_MORE}>{UNCITED}</small>").replace("\n", "<br>")
 
     def fold(cite: re.Match[str]) -> str:
-        numbers = [int(number) for number in re.findall(r"\d+", cite[1])]
+        numbers = cited_numbers(cite[0])
         if not set(numbers) <= set(passages):
             return cite[0]
         return "".join(
@@ -80,7 +94,10 @@ def _inline(text: str, passages: Mapping[int, Passage]) -> str:
             for number in numbers
         )
 
-    return _CITE.sub(fold, said)
+    if not quoted:
+        return CITE.sub(fold, said)
+    first = CITE.match(said)
+    return said if first is None else fold(first) + said[first.end() :]
 
 
 def _passage(number: int, passage: Passage) -> str:

@@ -16,10 +16,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from quantai.core.errors import InputError
 from quantai.knowledge.answers import ChatSettings
 from quantai.knowledge.answers.claims import claims_of
+from quantai.knowledge.answers.page import cited_numbers
 from quantai.tools import registry
 from quantai.tools.assistant.budget import Budget, Meter
 from quantai.tools.assistant.playback import Playback
-from quantai.tools.assistant.report import Report, Step, cited_numbers
+from quantai.tools.assistant.report import Report, Step
 from quantai.tools.assistant.research import Ask, Research
 from quantai.tools.assistant.transcript import Transcript, differences, read_transcript, script_of
 from quantai.tools.forms import to_langchain

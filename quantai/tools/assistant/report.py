@@ -1,6 +1,5 @@
 """What was said and done, and what came of it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -108,13 +107,3 @@ class Report:
             "steps": [plain(step) for step in self.steps if step.kind != "text"],
             "transcript": None if self.transcript is None else str(self.transcript),
         }
-
-
-def cited_numbers(text: str) -> list[int]:
-    """Return the numbers that a text cites, each once, in their order.
-
-    >>> cited_numbers("It rose [2]. It fell [1, 2].")
-    [2, 1]
-    """
-    found = [int(n) for cite in re.findall(r"\[(\d+(?:\s*[,;]\s*\d+)*)\]", text) for n in re.findall(r"\d+", cite)]
-    return list(dict.fromkeys(found))
