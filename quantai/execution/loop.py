@@ -38,7 +38,7 @@ GRACE_NS = 15 * SEC
 """How long the end of a run waits for the venues to say that its orders have ended."""
 
 AGAIN_NS = 2 * SEC
-"""How often that is asked for again meanwhile: a cancel may have been lost, a book may have had nothing left to take."""
+"""How often that is asked for again meanwhile: a cancel may be lost, a book may have had nothing left to take."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,11 @@
 
 import asyncio
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from quantai.core.rows import Kind
@@ -22,16 +16,14 @@ from quantai.execution.remote import RunControl, address_file
 from quantai.execution.trade import trade
 from quantai.journal import StoreReader
 from quantai.venues.loopback import LoopbackExchange
-from tests.conftest import REPO
+from tests.browser import PATIENCE_S, application, needs_chromium, open_page, wait
 from tests.integration.trading import Maker
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_S = 180
 SHOT = os.environ.get("QUANTAI_SHOT", "")
 """A file that the screenshot goes to: docs/dashboard.png is made by this test."""
 
 pytest.importorskip("playwright", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -56,52 +48,16 @@ def run(tmp_path: Path) -> Generator[Path]:
     thread.join(PATIENCE_S)
 
 
-def wait(true: Any) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 @pytest.fixture
 def app(tmp_path: Path, run: Path) -> Generator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = (tmp_path / "marimo.log").open("wb")
-    command = ["-m", "marimo", "run", str(REPO / "notebooks/apps/live.py"), "--headless", "--no-token"]
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", str(port), "--host", "127.0.0.1", "--", "--run", str(run)],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)}, stdout=log, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        assert process.poll() is None, (tmp_path / "marimo.log").read_text()[-3000:]
-        try:
-            return httpx.get(f"{url}/health", timeout=PATIENCE_S).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait(answers)
+    with application("live.py", "--run", str(run), folder=tmp_path) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-        log.close()
 
 
 @pytest.fixture
 def page() -> Generator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        made = browser.new_page(viewport={"width": 1400, "height": 1080})
-        made.set_default_timeout(PATIENCE_S * 1000)
+    with open_page(1400, 1080) as made:
         yield made
-        browser.close()
 
 
 def test_it_shows_the_run_and_steers_it(app: str, page: Any, run: Path) -> None:
