@@ -4,6 +4,7 @@ They use the variables `kb`, `lake` and `assistant` of the notebook where it has
 what a magic worked with is there to go on with in Python.
 """
 
+import keyword
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.display import display
 
 from quantai.core.errors import InputError, QuantaiError
@@ -42,13 +43,14 @@ class QuantaiMagics(Magics):
     def ask(self, line: str, cell: str) -> None:
         """Answer the question in the cell from the knowledge base; every citation opens its passage."""
         with _plain_errors():
-            asked = parse_argstring(self.ask, line)
+            asked = _options(self.ask, line)
+            into = _variable_name(asked.into)
             stream = self._kb().stream(cell.strip(), asked.k, collection=asked.collection, tags=asked.tag)
             shown = _Live(self._shell)
             for piece in stream:
                 shown.add(piece)
             shown.end(stream.answer)
-            self._keep(asked.into, stream.answer)
+            self._keep(into, stream.answer)
 
     @magic_arguments()
     @argument("-t", "--tools", help="names of the tools it may use, with commas; all of them by default")
@@ -60,28 +62,34 @@ class QuantaiMagics(Magics):
         What it made is in the report: report["result-1"].
         """
         with _plain_errors():
-            asked = parse_argstring(self.research, line)
+            asked = _options(self.research, line)
+            into = _variable_name(asked.into)
             run = self._assistant(asked.tools).start(cell.strip(), ask=ask_here)
             shown = _Live(self._shell)
             for step in run:
                 shown.add(step.text if step.kind == "text" else f"\n{step}\n")
             shown.end(run.report)
-            self._keep(asked.into, run.report)
+            self._keep(into, run.report)
 
     @line_magic
     def kb(self, line: str) -> Any:
-        """Look after the knowledge base: `%kb add PATH|URL …`, `%kb list`, `%kb search WORDS`, `%kb remove PATH …`."""
+        """Look after the knowledge base: `%kb add PATH|URL …`, `%kb list`, `%kb search WORDS`, `%kb remove PATH …`.
+
+        `add` takes -t TAG and -c COLLECTION, as `%%ask` does.
+        """
         with _plain_errors():
-            try:
-                verb, *rest = shlex.split(line) or [""]
-            except ValueError as error:
-                raise InputError(f"%kb {line}: {error}") from None
+            verb, _, words = line.strip().partition(" ")
+            # what is searched for is taken as it stands: an apostrophe in it begins no quotation
+            rest = words.split() if verb == "search" else _split(words)
             if verb not in ("add", "list", "search", "remove") or (verb != "list" and not rest):
                 raise InputError("%kb add PATH|URL … | list [COLLECTION] | search WORDS | remove PATH …")
+            asked = _options(_kb_add, words) if verb == "add" else None
             base = self._kb()
             match verb:
                 case "add":
-                    return Shown.of_facts(base.add(*rest).as_dict())
+                    done = base.add(*asked.sources, collection=asked.collection, tags=asked.tag)
+                    # a reason names its source
+                    return Shown.of_facts({**done.as_dict(), "failed": "; ".join(done.failed.values()) or []})
                 case "list":
                     documents = base.list(rest[0] if rest else None)
                     fields = ("source", "title", "kind", "chunks", "collection", "date")
@@ -100,11 +108,11 @@ class QuantaiMagics(Magics):
         with _plain_errors():
             into, query = "", line
             if cell is not None:
-                into, query = parse_argstring(_sql_line, line).into or "", cell
+                into, query = _variable_name(_options(_sql_line, line).into), cell
+            if not query.strip():
+                raise InputError("there is no query: write a SELECT")
             answer = self._lake().sql(query)
-            if not into:
-                return answer
-            return self._keep(into, answer.df())
+            return self._keep(into, answer.df()) if into else answer
 
     def _kb(self) -> Knowledge:
         return self._variable("kb", Knowledge, Knowledge)
@@ -122,7 +130,7 @@ class QuantaiMagics(Magics):
         return Assistant(
             assistant.model,
             workspace=assistant.workspace,
-            tools=tools.split(","),
+            tools=[name.strip() for name in tools.split(",")],
             budget=assistant.budget,
         )
 
@@ -135,17 +143,42 @@ class QuantaiMagics(Magics):
             raise InputError(f"the variable {name} is a {type(space[name]).__name__}, not a {kind.__name__}")
         return space[name]
 
-    def _keep(self, name: str | None, value: Any) -> None:
+    def _keep(self, name: str, value: Any) -> None:
         if name:
-            if not name.isidentifier():
-                raise InputError(f"{name!r} cannot be the name of a variable")
             self._shell.user_ns[name] = value
+
+
+@magic_arguments()
+@argument("sources", nargs="+", help="files, folders, addresses of pages")
+@argument("-c", "--collection", default="default", help="the collection they go into")
+@argument("-t", "--tag", action="append", default=[], help="a tag for them; may be repeated")
+def _kb_add(line: str) -> None:
+    """What `%kb add` is given."""
 
 
 @magic_arguments()
 @argument("-o", "--into", help="a variable that is given the answer as a pandas frame")
 def _sql_line(line: str) -> None:
     """The first line of a %%sql cell."""
+
+
+def _options(magic: Any, line: str) -> Any:
+    """Return the options of a magic; IPython's own way leaves the quotation marks in what is quoted."""
+    return magic.parser.parse_args(_split(line))
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise InputError(f"{line}: {error}") from None
+
+
+def _variable_name(name: str | None) -> str:
+    """Return the name of a variable, empty without one; a wrong one is refused before any work is done for it."""
+    if name and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise InputError(f"{name!r} cannot be the name of a variable")
+    return name or ""
 
 
 class _Live:

@@ -102,6 +102,25 @@ def test_documents_are_added_listed_and_found(kernel: Kernel) -> None:
     assert "note0003.md" in found["text/plain"]
 
 
+def test_words_and_labels_are_taken_as_they_are_written(kernel: Kernel) -> None:
+    (found,), _, _ = kernel.run("%kb search what's the deflated sharpe ratio")
+    assert "note0003.md" in found["text/plain"]
+    kernel.run("%kb add notes -t 'own notes' -c mine")
+    kernel.run("%%ask -t 'own notes' -c mine -o told\nwhat does the deflated sharpe ratio correct for?")
+    _, printed, _ = kernel.run("print(told.found, len(kb.list('mine')), kb.remove('notes', 'mine'))")
+    assert printed == "True 5 5\n"
+
+
+def test_a_wrong_variable_is_refused_before_the_work(kernel: Kernel) -> None:
+    shown: list[Any] = []
+    cell = "%%research -o 1x\nload it"
+    kernel.client.execute_interactive(
+        cell, output_hook=lambda m: shown.append(m["header"]["msg_type"]), timeout=TIMEOUT_S
+    )
+    assert "update_display_data" not in shown, "nothing was begun"
+    assert "stream" in shown
+
+
 def test_ask_shows_an_answer_whose_citations_open(kernel: Kernel) -> None:
     (shown,), _, _ = kernel.run("%%ask -k 3 -o told\nwhat does the deflated sharpe ratio correct for?")
     page = shown["text/html"]
@@ -152,6 +171,9 @@ def test_sql_is_answered_kept_and_completed(kernel: Kernel) -> None:
         ("%kb add nothere.md", "nothere.md: no such file or folder"),
         ("%kb add 'unclosed", "No closing quotation"),
         ("%sql selec 1", "UsageError: "),
+        ("%sql", "there is no query"),
+        ("%%ask -o class\nwhat?", "'class' cannot be the name of a variable"),
+        ("%%ask -t 'unclosed\nwhat?", "No closing quotation"),
         ("%%sql -o 1x\nselect 1", "'1x' cannot be the name of a variable"),
         ("kb2, kb = kb, 3\n%kb list", "the variable kb is a int, not a Knowledge"),
     ],
