@@ -83,7 +83,7 @@ class QuantaiMagics(Magics):
             rest = words.split() if verb == "search" else _split(words)
             if verb not in ("add", "list", "search", "remove") or (verb != "list" and not rest):
                 raise InputError("%kb add PATH|URL … | list [COLLECTION] | search WORDS | remove PATH …")
-            asked = _options(_kb_add, words) if verb == "add" else None
+            asked: Any = _options(_kb_add, words) if verb == "add" else None
             base = self._kb()
             match verb:
                 case "add":
