@@ -79,7 +79,7 @@ def choose(embedding: Any) -> tuple[Embedder | None, str]:
 
         try:
             return LangChainEmbedder(init_embeddings(embedding), embedding), ""
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # each provider has errors of its own, for a key that is missing among others
             raise InputError(f"embedding {embedding!r}: {' '.join(str(error).split())}") from error
     if hasattr(embedding, "embed_documents"):
         model = getattr(embedding, "model", None) or getattr(embedding, "model_name", "")

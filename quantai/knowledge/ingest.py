@@ -170,7 +170,7 @@ class Ingest:
         elif gone := [str(path)] if str(path) in self._known else self._below(path):
             self._forget(gone)
         else:
-            raise InputError(f"{path}: no such file or folder")
+            raise InputError(f"{path}: no such file or folder; a page needs https:// before its name")
 
     def _below(self, folder: Path) -> list[str]:
         return [source for source in self._known if source.startswith(f"{folder}{os.sep}")]

@@ -60,7 +60,8 @@ class Store:
         try:
             make_folder(path)
         except OSError as error:
-            raise StorageError(f"knowledge store {path}: {error.strerror}") from error
+            why = "there is a file of this name: a store is a folder" if path.is_file() else error.strerror
+            raise StorageError(f"knowledge store {path}: {why}") from error
         self._held = self._lock() if server is None else None
         try:
             self.manifest = Manifest(path / "manifest.sqlite")

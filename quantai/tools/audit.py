@@ -39,7 +39,9 @@ class Audit:
         row["ts_exch"] = row["ts_recv"] = int(datetime.now(UTC).timestamp() * 1e9)
         seq = int(row["seq"][0])
         store.append(row)
-        store.append_texts([Text(seq, FIELD, json.dumps(said, ensure_ascii=False, default=str))])
+        # a model may write halves of characters, which no file can hold: they are spelt out
+        text = json.dumps(said, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode()
+        store.append_texts([Text(seq, FIELD, text)])
         store.flush()
         return seq
 

@@ -65,9 +65,8 @@ def to_mcp(tool: Tool, workspace: "Calls") -> "McpTool":
         async def run(self, arguments: dict[str, Any]) -> ToolResult:
             answer = await workspace.call(tool.name, arguments)
             if not answer.ok:
-                raise ToolError(str(answer.content))
-            said: dict[str, Any] = {"result": answer.content} | ({"cut": True} if answer.cut else {})
-            return ToolResult(content=answer.text(), structured_content=said)
+                raise ToolError(answer.text() if answer.foreign else str(answer.content))
+            return ToolResult(content=answer.text(), structured_content=answer.said())
 
     harmless = tool.permission in (Permission.READ, Permission.COMPUTE)
     return Called(

@@ -14,6 +14,7 @@ SHOWN = 320
 """Characters of a passage that a text answer shows."""
 
 _BLANK = re.compile(r"\n\s*\n")
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Answer:
 
     def __str__(self) -> str:
         sources = [f"[{number}] {passage.citation} <{passage.link}>" for number, passage in enumerate(self.passages, 1)]
-        return "\n".join([self.text, *([""] if sources else []), *sources, *(f"({note})" for note in self.notes)])
+        lines = [self.text, *([""] if sources else []), *sources, *(f"({note})" for note in self.notes)]
+        return printable("\n".join(lines))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
@@ -110,7 +112,7 @@ def excerpt(passage: Passage, length: int = SHOWN) -> str:
     """
     text, marks = passage.text, passage.highlights
     if len(text) <= length:
-        return passage.marked()
+        return _bold(passage)
     starts = [first for first, _ in marks] or [0]
     best = max(starts, key=lambda at: sum(at <= first < at + length for first in starts))
     begin = max(0, best - length // 8)
@@ -119,4 +121,19 @@ def excerpt(passage: Passage, length: int = SHOWN) -> str:
     end = len(text) if end < 0 else end
     inside = tuple((first - begin, last - begin) for first, last in marks if begin <= first and last <= end)
     cut = replace(passage, text=text[begin:end], highlights=inside)
-    return f"{'… ' if begin else ''}{cut.marked()}{' …' if end < len(text) else ''}"
+    return f"{'… ' if begin else ''}{_bold(cut)}{' …' if end < len(text) else ''}"
+
+
+def _bold(passage: Passage) -> str:
+    """Return a passage with its marks, and without those of its own, which would end ours."""
+    marked = passage.marked("\0", "\1").replace("**", "")
+    return marked.replace("\0", "**").replace("\1", "**")
+
+
+def printable(text: str) -> str:
+    """Return text with control characters spelt out: a terminal obeys them, whoever wrote them.
+
+    >>> printable("a" + chr(27) + "[2J")
+    'a\\\\x1b[2J'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

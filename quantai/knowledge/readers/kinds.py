@@ -130,11 +130,21 @@ def title_from(name: str) -> str:
     return PurePosixPath(name).name
 
 
+_CONTROL = re.compile(r"[\0-\x06\x0e-\x1a\x1c-\x1f]")
+
+
 def decode(data: bytes) -> str:
-    """Return text in whatever encoding it most likely is, with plain line ends."""
+    """Return text in the encoding that it most likely is in, with plain line ends; raises ValueError for no text."""
+    text = _decoded(data)
+    if "\0" in text or 20 * len(_CONTROL.findall(text, 0, 10_000)) > len(text[:10_000]):
+        raise ValueError("it holds no text")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(data: bytes) -> str:
     for encoding in ("utf-8-sig", "utf-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig",):
         try:
-            return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+            return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    return data.decode("cp1252", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    return data.decode("cp1252", errors="replace")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from quantai.core.errors import UnknownName
 from quantai.core.plain import plain
+from quantai.knowledge.answers.answer import printable
 from quantai.knowledge.answers.page import answer_html
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Report:
     def __str__(self) -> str:
         sources = [f"[{number}] {passage.citation} <{passage.link}>" for number, passage in self.passages.items()]
         made = [f"{name}: {type(thing).__name__}" for name, thing in self.things.items()]
-        return "\n".join([self.text, *sources, *made, *(f"({note})" for note in self.notes)])
+        return printable("\n".join([self.text, *sources, *made, *(f"({note})" for note in self.notes)]))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
