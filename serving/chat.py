@@ -27,6 +27,11 @@ class Visit:
         self.collection = collection or (self.collections[0] if self.collections else None)
         self.path, self.adds = knowledge.path, key.operates
 
+    @property
+    def uploads(self) -> Path:
+        """The folder that uploaded files are kept in."""
+        return self.path / "uploads" / (self.collection or "default")
+
     def within(self, collection: str) -> "Visit":
         """Return the visit to another collection of the key; raises InputError for one of others."""
         if collection not in self.collections:
@@ -34,9 +39,17 @@ class Visit:
         return Visit(self._knowledge, self._key, collection)
 
     def add(self, *sources: Any, quiet: bool = False) -> Added:
-        """As `Knowledge.add`; raises InputError for a visitor who may read only."""
+        """As `Knowledge.add`, of addresses of pages and of files that were uploaded.
+
+        Raises InputError for a visitor who may read only, and for a path: it would be one of this machine.
+        """
         if not self.adds:
             raise InputError("this key may read only")
+        for source in sources:
+            if isinstance(source, Path) and source.resolve().is_relative_to(self.uploads.resolve()):
+                continue
+            if not str(source).startswith(("http://", "https://")):
+                raise InputError(f"{str(source)!r} is not the address of a page: it begins with https://")
         note(self.path, self._key, f"{PAGE}/add", sources=[str(source) for source in sources])
         return self._knowledge.add(*sources, collection=self.collection or "default", quiet=quiet)
 

@@ -44,7 +44,7 @@ class ToolCalls:
     def __init__(self, *, trusts: bool = False) -> None:
         self.knowledge: Knowledge | None = None
         self._trusts = trusts
-        self._workspaces: dict[str, Workspace] = {}
+        self._workspaces: dict[Key, Workspace] = {}
 
     def listed(self, key: Key) -> list[Tool]:
         """Return the tools that a key may call."""
@@ -84,11 +84,11 @@ class ToolCalls:
         return self.knowledge.path
 
     def _of(self, key: Key) -> Workspace:
-        if key.name not in self._workspaces:
-            folder = self._folder / "tools" / hashlib.sha256(key.name.encode()).hexdigest()[:12]
+        if key not in self._workspaces:  # two keys may have one name, and see other collections
+            folder = self._folder / "tools" / hashlib.sha256(f"{key.name}{key.sha256}".encode()).hexdigest()[:12]
             seen = Within(self.knowledge, key.collections) if self.knowledge and key.collections else self.knowledge
-            self._workspaces[key.name] = Workspace(knowledge=seen, folder=folder)
-        return self._workspaces[key.name]
+            self._workspaces[key] = Workspace(knowledge=seen, folder=folder)
+        return self._workspaces[key]
 
 
 def may_call(key: Key, tool: Tool) -> bool:

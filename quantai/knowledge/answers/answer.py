@@ -131,9 +131,9 @@ def _bold(passage: Passage) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text with control characters spelt out: a terminal obeys them, whoever wrote them.
+    r"""Return text with control characters spelt out: a terminal obeys them, whoever wrote them.
 
     >>> printable("a" + chr(27) + "[2J")
-    'a\\\\x1b[2J'
+    'a\\x1b[2J'
     """
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
