@@ -18,15 +18,21 @@ app = marimo.App(width="medium", app_title="quantai: ask your documents")
 def _():
     import json
     import tempfile
+    from dataclasses import replace
     from datetime import UTC, datetime
+    from html import escape
     from pathlib import Path
 
     import marimo as mo
 
     import quantai as qa
+    from quantai.knowledge.readers import is_known
     from quantai.knowledge.web import WebPolicy
 
-    return Path, UTC, WebPolicy, datetime, json, mo, qa, tempfile
+    def lines(text):
+        return mo.Html(f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{escape(text)}</div>')
+
+    return Path, UTC, WebPolicy, datetime, is_known, json, lines, mo, qa, replace, tempfile
 
 
 @app.cell
@@ -40,7 +46,7 @@ def _(mo):
 
 
 @app.cell
-def _(Path, WebPolicy, choice, mo, qa, tempfile, visit):
+def _(Path, WebPolicy, choice, lines, mo, qa, tempfile, visit):
     options = mo.cli_args()
     if visit is not None:
         kb = visit if choice is None else visit.within(choice.value)
@@ -48,7 +54,10 @@ def _(Path, WebPolicy, choice, mo, qa, tempfile, visit):
     else:
         store = Path(str(options.get("store") or Path(tempfile.mkdtemp()) / "knowledge"))
         limits = WebPolicy(allow=frozenset(str(options.get("allow") or "").split()))
-        kb = qa.Knowledge(store, embedding=str(options.get("embedding") or "minilm"), web=limits)
+        try:
+            kb = qa.Knowledge(store, embedding=str(options.get("embedding") or "minilm"), web=limits)
+        except qa.QuantaiError as error:
+            mo.stop(True, mo.callout(lines(str(error)), kind="danger"))
         adds, uploads = True, store / "uploads"
     talk = kb.conversation()
     get_told, set_told = mo.state("")
@@ -57,40 +66,52 @@ def _(Path, WebPolicy, choice, mo, qa, tempfile, visit):
 
 
 @app.cell
-def _(kb, mo, qa, set_told, uploads):
-    def add(*sources):
+def _(is_known, kb, mo, qa, set_told, tempfile, uploads):
+    def add(sources, refused):
         try:
             done = kb.add(*sources, quiet=True)
         except qa.QuantaiError as error:
-            set_told(str(error))
+            said = [str(error)]
         else:
-            count = f"{done.added + done.changed} added, {done.unchanged} unchanged"
-            set_told("; ".join([*done.failed.values(), count]))
+            said = [*done.failed.values(), f"{done.added + done.changed} added, {done.unchanged} unchanged"]
+        set_told("\n".join([*refused, *said]).replace(f"{uploads.absolute()}/", ""))
 
     def take(files):
+        names = [file.name.replace("/", "_").lstrip(".").encode()[-200:].decode(errors="ignore") for file in files]
+        mo.status.toast("Reading …", ", ".join(names).replace("<", "&lt;"))
         uploads.mkdir(parents=True, exist_ok=True)
-        paths = [uploads / (file.name.replace("/", "_").lstrip(".") or "unnamed") for file in files]
-        for path, file in zip(paths, files, strict=True):
-            path.write_bytes(file.contents)
-        add(*paths)
+        kept = []
+        for name, file in zip(names, files, strict=True):
+            if is_known(name):
+                with tempfile.NamedTemporaryFile(dir=uploads, prefix=".", delete=False) as temporary:
+                    temporary.write(file.contents)
+                kept.append(uploads.joinpath(temporary.name).rename(uploads / name))
+        add(kept, [f"{name}: files of this kind cannot be read" for name in names if not is_known(name)])
+
+    def fetch(url):
+        if url and url.strip().lower().startswith(("http://", "https://")):
+            mo.status.toast("Fetching …")
+            add([url.strip()], [])
+        elif url:  # never a path: it would be one of the machine that serves the page
+            set_told(f"{url}: write the address of a page, such as https://example.org/page")
 
     upload = mo.ui.file(multiple=True, label="Upload files", on_change=take)
     page = mo.ui.text(placeholder="https://…", full_width=True).form(
-        submit_button_label="Add page", clear_on_submit=True, on_change=lambda url: add(url) if url else None
+        submit_button_label="Add page", clear_on_submit=True, on_change=fetch
     )
     return page, upload
 
 
 @app.cell
-def _(adds, get_told, kb, mo, page, upload):
+def _(adds, get_told, kb, lines, mo, page, upload):
     told = get_told()
     listed = [f"{one.title} · {one.kind}, {one.chunks} passage{'s' * (one.chunks != 1)}" for one in kb.list()]
     mo.sidebar(
         [
             mo.md("### Sources"),
             *([upload, page] if adds else []),
-            mo.plain_text(told),
-            mo.plain_text("\n".join(listed) or "nothing yet"),
+            lines(told),
+            lines("\n".join(listed) or "nothing yet"),
         ],
         width="24rem",
     )
@@ -107,30 +128,37 @@ def _(mo):
 
 
 @app.cell
-def _(mo, qa, question, talk):
-    mo.stop(not (question.value or "").strip(), mo.md("*Nothing was asked yet.*"))
+def _(Path, lines, mo, qa, question, replace, talk):
+    def seen(passage):
+        """A file of this machine has no address that a page may open: its passage is shown, without a link."""
+        web = passage.source.startswith(("http://", "https://"))
+        return passage if web else replace(passage, source=Path(passage.source).name)
 
     def shown(turn):
-        return mo.vstack([mo.callout(mo.plain_text(turn.question)), mo.Html(turn._repr_html_())])
+        passages = tuple(seen(passage) for passage in turn.passages)
+        answer = replace(turn, passages=passages)._repr_html_()
+        return mo.vstack([mo.callout(lines(turn.question)), mo.Html(answer)])
 
     earlier = [shown(turn) for turn in reversed(talk.turns)]
+    nothing = mo.vstack(earlier, gap=2) if earlier else mo.md("*Nothing was asked yet.*")
+    mo.stop(not (question.value or "").strip(), nothing)
     try:
         stream, written = talk.stream(question.value.strip()), ""
         for piece in stream:
             written += piece
-            mo.output.replace(mo.vstack([mo.plain_text(written), *earlier]))
+            mo.output.replace(mo.vstack([lines(written), *earlier]))
         told_last = shown(stream.answer)
     except qa.QuantaiError as error:
-        told_last = mo.plain_text(str(error))
+        told_last = lines(str(error))
     mo.vstack([told_last, *earlier], gap=2)
     return
 
 
 @app.cell
-def _(UTC, datetime, json, mo, question, store, talk):
+def _(UTC, datetime, json, mo, question, store):
     def keep(helped):
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        said = {"at": now, "question": talk.turns[-1].question, "helped": helped}
+        said = {"at": now, "question": question.value.strip(), "helped": helped}
         with (store / "feedback.jsonl").open("a") as file:
             file.write(json.dumps(said, ensure_ascii=False) + "\n")
 

@@ -108,6 +108,7 @@ def test_upload_ask_open_a_citation_and_add_a_page(app: str, page: Any, site: Lo
     cite.get_by_text("[1]").click()
     passage.wait_for(state="visible")
     assert passage.locator("mark").count() >= 3
+    assert answer.locator("a").count() == 0, "a file of this machine has no address that a page may open"
     if SHOT:
         page.screenshot(path=SHOT)
 
@@ -123,6 +124,18 @@ def test_upload_ask_open_a_citation_and_add_a_page(app: str, page: Any, site: Lo
     side.get_by_placeholder("https://…").fill("http://169.254.169.254/latest/meta-data/")
     side.get_by_role("button", name="Add page").click()
     side.get_by_text("not on the public internet").wait_for()
+
+    side.get_by_placeholder("https://…").fill(files[0])
+    side.get_by_role("button", name="Add page").click()
+    side.get_by_text("write the address of a page").wait_for()
+
+    good = {"name": "costs.md", "mimeType": "text/markdown", "buffer": f"# On costs\n\n{TOPICS['costs']}\n".encode()}
+    side.locator('input[type="file"]').set_input_files([good, good | {"name": "picture.png"}])
+    side.get_by_text("picture.png: files of this kind cannot be read").wait_for()
+    side.get_by_text("On costs").wait_for()
+    assert {path.name for path in (tmp_path / "kb" / "uploads").iterdir()} == {
+        "stats.md", "fills.md", "risk.md", "costs.md",
+    }  # fmt: skip
 
     page.get_by_label("yes").first.click()
     kept = tmp_path / "kb" / "feedback.jsonl"
