@@ -48,7 +48,7 @@ class Visit:
         for source in sources:
             if isinstance(source, Path) and source.resolve().is_relative_to(self.uploads.resolve()):
                 continue
-            if not str(source).startswith(("http://", "https://")):
+            if not str(source).lower().startswith(("http://", "https://")):
                 raise InputError(f"{str(source)!r} is not the address of a page: it begins with https://")
         note(self.path, self._key, f"{PAGE}/add", sources=[str(source) for source in sources])
         return self._knowledge.add(*sources, collection=self.collection or "default", quiet=quiet)

@@ -12,6 +12,7 @@ import pytest
 
 import quantai as qa
 from quantai.knowledge import Knowledge
+from quantai.knowledge.store import Store
 from tests.knowledge_setting import HashEmbedder, write_notes
 
 OTHER = """
@@ -33,13 +34,13 @@ def collect() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = Path(sys.executable).with_name("chroma")
-    command = [program, "run", "--path", tmp_path / "chroma", "--host", "127.0.0.1", "--port", str(port)]
+    command = [program, "run", "--path", tmp_path_factory.mktemp("chroma"), "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 120
@@ -73,3 +74,40 @@ def test_a_server_that_is_not_there_is_refused(tmp_path: Path) -> None:
         Knowledge(tmp_path / "store", embedding=HashEmbedder(), server="http://127.0.0.1:9")
     with pytest.raises(qa.InputError, match="it must look like http"):
         Knowledge(tmp_path / "store", embedding=HashEmbedder(), server="localhost")
+
+
+def test_stores_at_one_server_are_told_apart_and_one_may_move_there_and_back(server: str, tmp_path: Path) -> None:
+    risk, data = write_notes(tmp_path / "notes", 3)[1:]
+    here, there = tmp_path / "here", tmp_path / "there"
+    asked = "kill switch halts trading"
+
+    def nearest(kb: Knowledge) -> str:
+        return kb.search(asked, 1, stage="dense")[0].source
+
+    with Knowledge(here, embedding=HashEmbedder()) as kb:
+        kb.add(risk, quiet=True)
+    with Knowledge(there, embedding=HashEmbedder(), server=server) as kb:
+        kb.add(data, quiet=True)
+    embedder = HashEmbedder()
+    with Knowledge(here, embedding=embedder, server=server) as kb:  # the same ids, another store
+        assert embedder.asked == 0, "its vectors are in the manifest"
+        assert nearest(kb) == str(risk)
+        with Knowledge(there, embedding=HashEmbedder(), server=server) as other:
+            assert nearest(other) == str(data)
+        kb.add(data, quiet=True)
+    with Knowledge(here, embedding=HashEmbedder()) as kb:
+        assert {hit.source for hit in kb.search(asked, 9, stage="dense")} == {str(risk), str(data)}
+
+
+def test_vectors_of_two_models_are_never_mixed(server: str, tmp_path: Path) -> None:
+    risk, data = write_notes(tmp_path / "notes", 3)[1:]
+    store = tmp_path / "store"
+    with Knowledge(store, embedding=HashEmbedder(), server=server) as kb:
+        kb.add(risk, quiet=True)
+        store_of_another_process = Store(store.resolve(), HashEmbedder(name="hash-2"), server)
+        with pytest.raises(qa.StorageError, match="embedded it again with hash-2"):
+            kb.add(data, quiet=True)
+        hits = kb.search("kill switch halts trading")
+        assert hits[0].source == str(risk)
+        assert "embedded it again with hash-2" in hits.notes[0]
+        store_of_another_process.close()
