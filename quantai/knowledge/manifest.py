@@ -107,6 +107,8 @@ class Manifest:
     def _errors(self) -> Generator[None]:
         try:
             yield
+        except sqlite3.ProgrammingError as error:
+            raise StorageError(f"{self.path.parent}: this knowledge base was closed ({error})") from error
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error) or "malformed" in str(error):
                 raise DataError(

@@ -17,6 +17,10 @@ _BEGINS = re.compile(r"^(?:[-*+>]|\d+[.)]|#{1,6})[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(r"`+|\*\*|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|(?<=\w)#{2,6} .*")
 _HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")
+
+SHOWN = 320
+"""Characters of a passage that a text shows."""
 
 
 def whole(text: str) -> str:
@@ -26,6 +30,15 @@ def whole(text: str) -> str:
     True
     """
     return _HALF.sub("\ufffd", text)
+
+
+def printable(text: str) -> str:
+    r"""Return text with control characters spelt out: a terminal obeys them, whoever wrote them.
+
+    >>> printable("a" + chr(27) + "[2J")
+    'a\\x1b[2J'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def path_name(path: str | os.PathLike[str]) -> str:
@@ -198,6 +211,10 @@ class Passage:
         }
 
 
+def _beginning(passage: Passage) -> str:
+    return passage.text if len(passage.text) <= SHOWN else f"{passage.text[:SHOWN]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class Hits:
     """What a search found, best first. `found` is False when nothing fits well enough to answer from.
@@ -219,6 +236,14 @@ class Hits:
 
     def __getitem__(self, at: int) -> Passage:
         return self.passages[at]
+
+    def __str__(self) -> str:
+        shown = enumerate(self.passages, 1)
+        lines = [f"[{n}] {each.match:.2f} {each.citation} <{each.link}>\n{_beginning(each)}" for n, each in shown]
+        return printable("\n\n".join([*lines, *self.notes, *([] if self.found else ["nothing fits well"])]))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the search for JSON."""

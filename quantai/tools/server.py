@@ -44,13 +44,20 @@ def mcp_server(workspace: Workspace | Calls, *, key: str | None = None) -> "Fast
 def serve_http(workspace: Workspace, host: str, port: int) -> None:
     """Serve over HTTP until interrupted; anywhere but on loopback a key has to be in the environment.
 
-    Raises InputError without one.
+    On loopback only requests to this machine's own name are answered, and none of a page of another site: a browser
+    would pass on what such a page asks, and the page would answer what is asked of the person. Raises InputError
+    without a key that is needed.
     """
     key = find_secret("tools_key")
     if not key and not _is_loopback(host):
         raise InputError(f"{host} can be reached from elsewhere: put a key into ${KEY}, or use 127.0.0.1")
     mcp_server(workspace, key=key or None).run(
-        transport="http", host=host, port=port, show_banner=False, uvicorn_config={"log_level": "warning"}
+        transport="http",
+        host=host,
+        port=port,
+        host_origin_protection="auto",
+        show_banner=False,
+        uvicorn_config={"log_level": "warning"},
     )
 
 

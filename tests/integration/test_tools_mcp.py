@@ -122,6 +122,9 @@ async def test_http_wants_the_key_and_serves_the_same_tools(served: str) -> None
         assert (await http.post(served, json=body)).status_code == 401
         wrong = await http.post(served, json=body, headers={"Authorization": "Bearer another"})
         assert wrong.status_code == 401
+        for said in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+            elsewhere = await http.post(served, json=body, headers={"Authorization": "Bearer a-key"} | said)
+            assert elsewhere.status_code in (403, 421), "a page of another site, whatever it knows"
 
 
 def test_elsewhere_than_on_loopback_a_key_is_needed(tmp_path: Path) -> None:

@@ -6,15 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from quantai.knowledge.answers.page import answer_html, numbered
-from quantai.knowledge.passages import Hits, Passage
+from quantai.knowledge.passages import SHOWN, Hits, Passage, printable
 
 NOT_FOUND = "Not found: nothing in the knowledge base fits this question well enough."
 
-SHOWN = 320
-"""Characters of a passage that a text answer shows."""
-
 _BLANK = re.compile(r"\n\s*\n")
-_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +124,3 @@ def _bold(passage: Passage) -> str:
     """Return a passage with its marks, and without those of its own, which would end ours."""
     marked = passage.marked("\0", "\1").replace("**", "")
     return marked.replace("\0", "**").replace("\1", "**")
-
-
-def printable(text: str) -> str:
-    r"""Return text with control characters spelt out: a terminal obeys them, whoever wrote them.
-
-    >>> printable("a" + chr(27) + "[2J")
-    'a\\x1b[2J'
-    """
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

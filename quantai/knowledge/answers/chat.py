@@ -75,7 +75,10 @@ class ChatSettings:
         try:
             return init_chat_model(name, **settings)
         except Exception as error:
-            raise InputError(f"chat model {self.model!r}: {' '.join(str(error).split())}") from error
+            why = " ".join(str(error).split())
+            if ":" not in self.model and not self.url:
+                why = "say who provides it, as in 'ollama:llama3', or the address of a server that has it"
+            raise InputError(f"chat model {self.model!r}: {why[:300]}") from error
 
 
 class AnswerStream:

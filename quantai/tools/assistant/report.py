@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from quantai.core.errors import UnknownName
 from quantai.core.plain import plain
-from quantai.knowledge.answers.answer import printable
 from quantai.knowledge.answers.page import answer_html
+from quantai.knowledge.passages import printable
 
 if TYPE_CHECKING:
     from quantai.knowledge.passages import Passage
@@ -94,7 +94,7 @@ class Report:
             f"<li><code>{escape(name)}</code> {escape(type(thing).__name__)}</li>"
             for name, thing in self.things.items()
         )
-        steps = f"<details><summary>{len(self.calls)} calls of tools</summary><ul>{done}</ul></details>" if done else ""
+        steps = f"<details><summary>tools called: {len(self.calls)}</summary><ul>{done}</ul></details>" if done else ""
         return answer_html(self.text, self.passages, self.notes) + (f"<ul>{made}</ul>" if made else "") + steps
 
     def as_dict(self) -> dict[str, Any]:
