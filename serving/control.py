@@ -7,6 +7,7 @@ from typing import Any
 
 from quantai.core.errors import InputError, QuantaiError
 from quantai.notebook.promote import store
+from serving import pinned
 from serving.deployment import MODES, Deployment, read_json
 from serving.keys import Key, note
 from serving.rest import DECISIONS, Desk
@@ -20,7 +21,7 @@ class Board:
 
     def __init__(self, who: Key | None, deployment: Deployment | None = None) -> None:
         self.who = who
-        self.desk = Desk(deployment or Deployment.load())
+        self.desk = Desk(deployment or pinned.deployment())
         self.name = self.desk.deployment.tag.partition(":")[0]
 
     @property

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,15 +71,14 @@ class Deployment:
         """What the run and its challenger did on the same rows."""
         return self.root / f"comparison-{self.mode}.json"
 
-    @property
-    def file(self) -> Path:
-        """The deployment as a file."""
-        return self.root / f"deployment-{self.mode}.json"
-
     def save(self) -> Path:
-        """Write it to its folder, whole or not at all, and return the file."""
+        """Write it to its folder, whole or not at all, and return the file.
+
+        Each call makes another: what one server reads again when a process of it ended must not be what the next server
+        of this name, which may serve another version, has written since.
+        """
         make_folder(self.root)
-        return write_json(self.file, asdict(self))
+        return write_json(self.root / f"deployment-{self.mode}-{secrets.token_hex(4)}.json", asdict(self))
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Deployment":

@@ -17,6 +17,8 @@ OPEN = ("/livez", "/readyz", "/healthz")
 """What a load balancer asks, without a key."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 COOKIE = "quantai_key"
+MOST_SESSIONS = 10_000
+"""How many sessions of a page are known by their key; the oldest are forgotten first."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,10 +30,12 @@ class Guard:
 
     `keys` is asked for at the first request, as is `folder`, where it is noted who was refused. A request decides when
     its method is none of SAFE and its path none of `reading`, or when its path is one of `deciding`, where that is
-    given; `noting` notes those as well, with the status of the answer, where the service does not.
+    given; `noting` notes those as well, with the status of the answer, where the service does not. A body is cut off
+    after `most_bytes`, except at the paths of `streaming`, which read theirs as it comes.
 
     Below `page` a browser may show its key as a cookie, which a first visit with `?key=` gives it: other paths take no
-    cookie, so no page elsewhere can decide anything in somebody's name.
+    cookie, so no page elsewhere can decide anything in somebody's name. What a page does for a visitor it does by the
+    number of a session that the browser makes up: a session is that of the key that opened it, and of no other.
 
     Without keys this machine alone is answered, and only where nothing passed a request on and it was made to this
     machine's own name: a page in somebody's browser can send requests here, too, but not under that name.
@@ -47,11 +51,13 @@ class Guard:
         deciding: Collection[str] | None = None,
         noting: bool = False,
         page: str = "",
+        streaming: Collection[str] = (),
         most_bytes: int = 64 << 20,
     ) -> None:
         self.app, self._make, self._folder = app, keys, folder
         self._reading, self._deciding, self._noting = reading, deciding, noting
-        self._page, self._most_bytes = page, most_bytes
+        self._page, self._streaming, self._most_bytes = page, streaming, most_bytes
+        self._sessions: dict[str, str] = {}
 
     @cached_property
     def keys(self) -> Keys:
@@ -72,13 +78,16 @@ class Guard:
         code, why = 0, ""
         if key is None:
             code, why = 401, "a key is needed: X-API-Key or Authorization: Bearer"
+        elif not key.take(time.monotonic(), decides=decides):
+            code, why = 429, f"{key.name}: too many calls, slow down"
         elif decides and not key.operates:
             code, why = 403, f"{key.name} may read only"
             await asyncio.to_thread(note, self._folder(), key, scope["path"], refused="needs the role operate")
+        elif self._is_anothers(scope, headers, key):
+            code, why = 403, "this session is another visitor's"
+            await asyncio.to_thread(note, self._folder(), key, scope["path"], refused=why)
         elif _length(headers) > self._most_bytes:
             code, why = 413, f"at most {self._most_bytes >> 20} MB at once"
-        elif not key.take(time.monotonic(), decides=decides):
-            code, why = 429, f"{key.name}: too many calls, slow down"
         if code or key is None:
             await _refuse(scope, receive, send, code, why)
             return
@@ -86,7 +95,8 @@ class Guard:
         meta = {**scope.get("meta", {}), "key": key}
         if decides and self._noting:
             send = self._noted(key, scope["path"], send)
-        await self.app({**scope, "quantai.key": key, "meta": meta}, self._counted(receive), send)
+        receive = receive if scope["path"] in self._streaming else self._counted(receive)
+        await self.app({**scope, "quantai.key": key, "meta": meta}, receive, send)
 
     def _decides(self, scope: Scope) -> bool:
         if scope["type"] != "http" or scope["method"] in SAFE or self._on_page(scope):
@@ -96,6 +106,16 @@ class Guard:
 
     def _on_page(self, scope: Scope) -> bool:
         return bool(self._page) and f"{scope['path']}/".startswith(f"{self._page}/")
+
+    def _is_anothers(self, scope: Scope, headers: dict[str, str], key: Key) -> bool:
+        """Whether a session of the page was opened with another key."""
+        if not self._on_page(scope):
+            return False
+        named = parse_qs(scope["query_string"].decode("latin-1")).get("session_id", [])
+        named += [headers["marimo-session-id"]] if "marimo-session-id" in headers else []
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
+        return any(self._sessions.setdefault(name, key.sha256) != key.sha256 for name in named)
 
     def _key(self, scope: Scope, headers: dict[str, str]) -> Key | None:
         if not self.keys.needed:

@@ -14,6 +14,7 @@ else of `keys.toml` in the service's folder where it makes one. Where there are 
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
@@ -36,6 +37,7 @@ FILE = "keys.toml"
 PER_MINUTE = 60_000
 """Calls of a key in which nothing is decided, unless its file says otherwise."""
 DECISIONS_PER_MINUTE = 300
+_log = logging.getLogger("quantai.serving")
 
 
 def hashed(key: str | bytes) -> str:
@@ -192,13 +194,19 @@ def _of_environment(said: str) -> list[tuple[Role, str]]:
 
 
 def note(folder: Path, key: Key | None, did: str, **more: Any) -> None:
-    """Add a line to `audit.jsonl` in `folder`, on the disk at return; a key is named by the start of its hash."""
+    """Add a line to `audit.jsonl` in `folder`, on the disk at return; a key is named by the start of its hash.
+
+    A disk that takes no line is an error in the log, and undoes nothing: what was decided has been done.
+    """
     who = {"who": key.name, "key": key.sha256[:8], "role": key.role} if key else {"who": "", "key": "", "role": None}
     line = {"ts_ns": time.time_ns(), **who, "did": did, **more}
-    make_folder(folder)
-    handle = os.open(folder / "audit.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, json.dumps(line).encode() + b"\n")
-        durable(handle)
-    finally:
-        os.close(handle)
+        make_folder(folder)
+        handle = os.open(folder / "audit.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(handle, json.dumps(line).encode() + b"\n")
+            durable(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        _log.error("%s: not in the audit log (%s): %s", folder, error.strerror, line)

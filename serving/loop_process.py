@@ -8,7 +8,9 @@ was told; 1: something failed, try again; 3: it must not trade, and trying again
 import asyncio
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,8 @@ from serving.deployment import Deployment, write_json
 
 REFUSED = 3
 _POLL_S = 0.25
+_OPEN_S = 120.0
+"""How long reaching everybody may take before it counts as hanging."""
 _log = logging.getLogger("quantai.serving")
 
 
@@ -57,10 +61,12 @@ class Process:
         self.deployment, self._parent = deployment, os.getppid()
         self._beats, self._said = 0, dict[str, Any]()
         self._lease: Lease | None = None
+        self._beat_at = time.monotonic()
 
     def run(self) -> int:
         """Trade, and return the exit code."""
         deployment = self.deployment
+        threading.Thread(target=self._mind, name="quantai-mind", daemon=True).start()
         try:
             self._say("checking")
             version = Version.open(deployment.model)
@@ -77,6 +83,7 @@ class Process:
                 return 0
             self._say("starting", token=lease.token, journal=str(plan.journal), tag=version.tag)
             asyncio.run(self._trade(plan, lease))
+            lease.check()
         except QuantaiError as error:
             _log.error("%s", error)
             self._say("failed", reason=str(error))
@@ -138,7 +145,11 @@ class Process:
         lease.check()
         clock = SteadyClock()
         trading = Trading(plan, clock=clock)
-        loop = await trading.open()
+        beats = asyncio.create_task(self._beat_for(_OPEN_S))
+        try:
+            loop = await trading.open()
+        finally:
+            beats.cancel()
         clock.reach(loop.oms.ts)
         loop.session.fence = lease.check
         watch = asyncio.create_task(self._watch(loop, lease))
@@ -162,7 +173,8 @@ class Process:
             if not lease.is_held and not loop.ending:
                 _log.error("the lease is lost: the run ends, nothing more is sent")
                 loop.end()
-            await self._publish(loop)
+            if lease.is_held:
+                await self._publish(loop)
             await asyncio.sleep(_POLL_S)
 
     async def _publish(self, loop: Loop) -> None:
@@ -174,14 +186,26 @@ class Process:
 
     def _say(self, state: str, **more: Any) -> None:
         self._said |= {"state": state, "pid": os.getpid(), "reason": "", **more}
-        if self._lease is not None or is_free(self.deployment.lease):  # else somebody else trades, and has the word
+        if is_free(self.deployment.lease) if self._lease is None else self._lease.is_held:  # else another has the word
             with suppress(OSError):  # a full disk must not be what ends a run
                 write_json(self.deployment.state, self._said)
         said = {"event": "process_state", "tag": self.deployment.tag, **self._said}
         _log.info("%s: %s", self.deployment.tag, state, extra=said)
 
+    async def _beat_for(self, seconds: float) -> None:
+        for _ in range(int(seconds / _POLL_S)):
+            self._beat()
+            await asyncio.sleep(_POLL_S)
+
+    def _mind(self) -> None:
+        """Kill this process when it hangs and nobody is left who would: another waits for its lease."""
+        silence = self.deployment.seconds_of_silence
+        while os.getppid() == self._parent or time.monotonic() - self._beat_at < silence:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def _beat(self) -> None:
-        self._beats += 1
+        self._beats, self._beat_at = self._beats + 1, time.monotonic()
         with suppress(OSError):  # who listened may be gone: that is for `_watch` to see
             os.write(1, f"{self._beats}\n".encode())
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from quantai.core.errors import InputError, QuantaiError
 from quantai.core.plain import plain
 from quantai.execution.lease import is_free
+from quantai.execution.monitor.metrics import exposition
 from quantai.execution.recovery import MANIFEST
 from quantai.execution.remote import VERBS, RunControl
 from quantai.execution.retrace import describe, manifest_of
@@ -26,15 +27,21 @@ from quantai.notebook.promote import store
 from serving import openapi
 from serving.deployment import MODES, Deployment, read_json
 from serving.keys import note
+from serving.measurements import Measurements
 from serving.openapi import operation, specification
 
 DECISIONS = ("pause", "resume", "reduce", "stop", "flatten", "kill")
 PAGE = "/control"
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _KEEP_S = 0.1
 """How long a look at what the run wrote is good for."""
 _SILENT_NS = 10_000_000_000
 """How old that may be: a process that writes nothing more is not known to trade."""
 _MOST = 1_000
+_TELL_S = 45.0
+"""How long a run may take to answer a decision: less than the server gives a request, so it is noted either way."""
+_MOST_STREAMS = 64
+"""How many may listen at once: each takes one of the places of those who ask, and who decides must find one."""
 
 
 class Desk:
@@ -46,6 +53,7 @@ class Desk:
         self._told: dict[str, Any] = {}
         self._views: tuple[str, TradingViews] | None = None
         self._viewing = asyncio.Lock()
+        self.measured, self.listeners = Measurements(deployment), 0
 
     @property
     def process(self) -> dict[str, Any]:
@@ -108,7 +116,7 @@ class Desk:
 
     async def tell(self, verb: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         """Give the run a decision; raises InputError when it is not there or refuses."""
-        control = RunControl(str(self.journal or "no journal yet"))
+        control = RunControl(str(self.journal or "no journal yet"), timeout_s=_TELL_S)
         answer = await control.tell(verb, parameters=parameters)
         with suppress(QuantaiError):  # who decides, and asks at once, sees what was decided
             said = plain((await control.status()).__dict__)
@@ -183,7 +191,12 @@ def application(desk: Callable[[], Desk], page: Callable[..., Any] | None = None
             raise InputError("there is no challenger to compare with yet: promote another version")
         return answer(found)
 
+    async def metrics(_: Request) -> Response:
+        return PlainTextResponse(exposition(await desk().measured()), media_type=EXPOSITION)
+
     async def stream(request: Request) -> Response:
+        if desk().listeners >= _MOST_STREAMS:
+            return answer({"error": f"{_MOST_STREAMS} listen already"}, 429)
         return StreamingResponse(_events(request, desk()), media_type="text/event-stream")
 
     async def refuse(_: Request, error: Exception) -> Response:
@@ -205,6 +218,7 @@ def application(desk: Callable[[], Desk], page: Callable[..., Any] | None = None
             Route("/parameters", read_or_change, methods=["GET", "PUT"]),
             Route("/challenger", compare),
             Route("/challenger/promote", promote, methods=["POST"]),
+            Route("/metrics", metrics),
             Route("/stream", stream),
             Route("/docs.json", described),
             Route("/openapi.json", described),
@@ -264,16 +278,20 @@ async def _noted(request: Request, desk: Desk, verb: str, work: Any, **more: Any
 async def _events(request: Request, desk: Desk) -> AsyncIterator[str]:
     """Server-sent events: the status once a second, and every intent."""
     after, journal, last = 0, desk.journal, 0.0
-    while not await request.is_disconnected():
-        if desk.journal != journal:
-            after, journal = 0, desk.journal
-        if time.monotonic() - last >= 1.0:
-            last = time.monotonic()
-            yield f"event: state\ndata: {desk.encoded.decode()}\n\n"
-        found: list[dict[str, Any]] = []
-        with suppress(QuantaiError):
-            found = await asyncio.to_thread(desk.intents, after)
-        for intent in found:
-            after = intent["seq"]
-            yield f"id: {after}\nevent: intent\ndata: {json.dumps(intent)}\n\n"
-        await asyncio.sleep(0.25)
+    desk.listeners += 1
+    try:
+        while not await request.is_disconnected():
+            if desk.journal != journal:
+                after, journal = 0, desk.journal
+            if time.monotonic() - last >= 1.0:
+                last = time.monotonic()
+                yield f"event: state\ndata: {desk.encoded.decode()}\n\n"
+            found: list[dict[str, Any]] = []
+            with suppress(QuantaiError):
+                found = await asyncio.to_thread(desk.intents, after)
+            for intent in found:
+                after = intent["seq"]
+                yield f"id: {after}\nevent: intent\ndata: {json.dumps(intent)}\n\n"
+            await asyncio.sleep(0.25)
+    finally:
+        desk.listeners -= 1

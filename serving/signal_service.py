@@ -27,7 +27,7 @@ from serving.deployment import ENV, Deployment
 from serving.guard import Guard
 from serving.keys import Keys
 from serving.openapi import operation, specification
-from serving.pinned import PINNED, WORKERS, tag
+from serving.pinned import PINNED, QUIET, WORKERS, tag
 from serving.signals import KINDS, Signals
 
 MOST_LINE = 1 << 20
@@ -156,8 +156,7 @@ ROUTES = [
 
 @bentoml.asgi_app(Starlette(routes=ROUTES, exception_handlers={QuantaiError: refuse}), path="/")
 @bentoml.service(
-    name="signal", workers=WORKERS, traffic={"timeout": 600, "max_concurrency": 64}, metrics={"enabled": True},
-    logging={"access": {"enabled": False}},
+    name="signal", workers=WORKERS, traffic={"timeout": 600, "max_concurrency": 64}, **QUIET,
 )  # fmt: skip
 class SignalService:
     """One version, checked at the start; nothing is kept between two calls."""
@@ -179,4 +178,5 @@ SignalService.add_asgi_middleware(
     keys=lambda: Keys.of(deployment().root),
     folder=lambda: deployment().root,
     deciding=(),
+    streaming=("/stream",),
 )

@@ -2,7 +2,8 @@
 
 A bar is an object: `ts_close` (ns UTC, or ISO 8601), open, high, low, close, and, where they matter, volume, trades,
 symbol and `ts_open`. A row is one of a tape: kind (TRADE, QUOTE, LEVEL, CLEAR), `ts_recv`, and, where they matter,
-`ts_exch`, symbol, side (1 or -1), px, qty and `last` (false where more of the same message follows).
+`ts_exch`, symbol, side (1 or -1), px, qty, `last` (false where more of the same message follows)
+and `snapshot` (true for the levels of a whole book).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantai.backtest import BarRun, Settings
 from quantai.backtest.tick_run import TickRun
 from quantai.core.errors import InputError, UnknownName
 from quantai.core.instruments import Instruments
-from quantai.core.rows import BAR, EVENT, LAST, Action, Kind, OrderType, Rows, zeros
+from quantai.core.rows import BAR, EVENT, LAST, SNAPSHOT, Action, Kind, OrderType, Rows, zeros
 from quantai.data.intervals import parse_interval
 from quantai.data.tape import Tape
 from quantai.notebook.promote.golden import Golden
@@ -23,6 +25,8 @@ from quantai.notebook.promote.version import Version
 
 MOST = 200_000
 """How many bars or rows are taken at once."""
+KEPT = 10_000
+"""Of how many rows of a stream it is known when they were there."""
 KINDS = {kind.name: kind for kind in (Kind.TRADE, Kind.QUOTE, Kind.LEVEL, Kind.CLEAR)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_NS = 1 << 62
@@ -51,7 +55,7 @@ class Signals:
             run.feed_tape(Tape.from_events(rows, self.golden.instruments))
         else:
             run.feed(rows)
-        answers = list(self.answers(run.rows("intents"), rows))
+        answers = list(self.answers(run.rows("intents"), self.instants(rows)))
         last = {said["symbol"]: said["target"] for said in answers if "target" in said}
         return {"tag": self.version.tag, self.takes: len(rows), "intents": answers, "targets": last}
 
@@ -80,7 +84,7 @@ class Signals:
         return rows
 
     def _check_order(self, rows: Rows) -> None:
-        ts = rows["ts_close" if self.golden.on_bars else "ts_recv"].astype(np.int64)
+        ts = self.instants(rows)
         wrong = np.diff(ts) < 0
         if self.golden.on_bars:
             wrong |= (np.diff(ts) == 0) & (np.diff(rows["instrument"].astype(np.int64)) == 0)
@@ -110,7 +114,7 @@ class Signals:
             raise InputError(f"side is 1 for buyers, -1 for sellers, not {side!r}")
         row["side"], row["qty"], row["px"] = side, number(said.get("qty", 0.0)), number(said.get("px", 0.0))
         row["px_ticks"] = self.golden.instruments[n].ticks(float(row["px"]))
-        row["flags"] = LAST if said.get("last", True) else 0
+        row["flags"] = (LAST if said.get("last", True) else 0) | (SNAPSHOT if said.get("snapshot") else 0)
 
     def _instrument(self, said: Mapping[str, Any]) -> int:
         table: Instruments = self.golden.instruments
@@ -121,9 +125,12 @@ class Signals:
             raise UnknownName("symbol", str(said["symbol"]), symbols)
         return symbols.index(said["symbol"])
 
-    def answers(self, intents: Rows, rows: Rows, before: int = 0) -> Iterator[dict[str, Any]]:
-        """Say each intent, at the row that led to it; `before` rows came earlier."""
-        ts = rows["ts_close" if self.golden.on_bars else "ts_recv"]
+    def instants(self, rows: Rows) -> NDArray[np.int64]:
+        """Return when each bar or row was there, ns UTC."""
+        return rows["ts_close" if self.golden.on_bars else "ts_recv"].astype(np.int64)
+
+    def answers(self, intents: Rows, ts: NDArray[np.int64], before: int = 0) -> Iterator[dict[str, Any]]:
+        """Say each intent, at the row that led to it; `ts` are the instants of rows after the first `before`."""
         for intent in intents:
             n = int(intent["seq"]) - 1
             found: dict[str, Any] = {"n": n, "ts_ns": int(ts[min(max(n - before, 0), len(ts) - 1)])}
@@ -136,6 +143,7 @@ class Stream:
     def __init__(self, signals: Signals) -> None:
         self._signals, self._run = signals, _run(signals.version, signals.golden)
         self._fed, self._told = 0, 0
+        self._ts = np.zeros(0, np.int64)  # of the latest: what a row led to may be known once more have come
 
     def feed(self, items: Sequence[Any]) -> dict[str, Any]:
         """Take what came; returns what the version asks for now. Raises InputError, DataError."""
@@ -144,8 +152,10 @@ class Stream:
             rows["seq"] += self._fed
         self._run.feed(rows)
         intents = self._run.rows("intents")
-        answers = list(self._signals.answers(intents[self._told :], rows, self._fed))
-        self._fed, self._told = self._fed + len(rows), len(intents)
+        self._ts = np.concatenate([self._ts[-KEPT:], self._signals.instants(rows)])
+        self._fed, fresh = self._fed + len(rows), intents[self._told :]
+        answers = list(self._signals.answers(fresh, self._ts, self._fed - len(self._ts)))
+        self._told = len(intents)
         targets = {said["symbol"]: said["target"] for said in answers if "target" in said}
         return {self._signals.takes: self._fed, "intents": answers, "targets": targets}
 

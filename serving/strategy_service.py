@@ -7,6 +7,7 @@ deployment.
 
 import atexit
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -19,13 +20,12 @@ from typing import Any
 import bentoml
 from bentoml.models import BentoModel
 
-from quantai.execution.monitor.metrics import exposition
 from quantai.notebook.promote.store import get
+from serving import pinned
 from serving.deployment import ENV, Deployment
 from serving.guard import Guard
 from serving.keys import Keys
-from serving.measurements import Measurements
-from serving.pinned import PINNED, WORKERS, tag
+from serving.pinned import PINNED, QUIET, WORKERS, tag
 from serving.rest import PAGE, Desk, application
 from serving.supervisor import ShadowSupervisor, Supervisor
 
@@ -36,7 +36,7 @@ NICE = 5
 @cache
 def deployment() -> Deployment:
     """Return what is served, with the folder of its version; a bento serves its own, whatever the file says."""
-    return replace(Deployment.load(), tag=tag(), model=str(get(tag()).folder))
+    return replace(pinned.deployment(), model=str(get(tag()).folder))
 
 
 @cache
@@ -66,8 +66,7 @@ def control_page() -> Any:
 
 @bentoml.asgi_app(application(desk, control_page()), path="/")
 @bentoml.service(
-    name="strategy", workers=WORKERS, traffic={"timeout": 60, "max_concurrency": 512}, metrics={"enabled": True},
-    logging={"access": {"enabled": False}},
+    name="strategy", workers=WORKERS, traffic={"timeout": 60, "max_concurrency": 512}, **QUIET,
 )  # fmt: skip
 class StrategyService:
     """One strategy; the process that trades is started once for a deployment, before any worker."""
@@ -79,8 +78,9 @@ class StrategyService:
     @staticmethod
     def supervise() -> None:
         """Start what trades, in the server's parent process."""
-        deployment().save()
-        for supervisor in (Supervisor(deployment()), ShadowSupervisor(deployment())):
+        file = deployment().save()
+        atexit.register(file.unlink, missing_ok=True)
+        for supervisor in (Supervisor(deployment(), file), ShadowSupervisor(deployment(), file)):
             supervisor.start()
             atexit.register(supervisor.stop)
 
@@ -89,7 +89,8 @@ class StrategyService:
         """Be bound to the parent, and stand back behind the process that trades."""
         die_with_parent()
         os.nice(NICE)
-        self._measured = Measurements(desk().deployment)
+        gc.collect()
+        gc.freeze()  # what is there now stays: to look through it again and again would hold up answers
 
     @bentoml.api(route="/version")
     async def version(self) -> dict[str, Any]:
@@ -103,12 +104,9 @@ class StrategyService:
         return True
 
     async def __is_ready__(self) -> bool:
-        """Whether the run trades, or is paused or reducing by somebody's decision."""
-        return "run" in desk().status
-
-    async def __metrics__(self, content: str) -> str:
-        """Add what the run measures to what BentoML does."""
-        return content + exposition(await self._measured())
+        """Whether this version trades, or is paused or reducing by somebody's decision."""
+        said = desk().status
+        return "run" in said and said["process"].get("tag") == said["tag"]
 
 
 StrategyService.add_asgi_middleware(

@@ -28,10 +28,13 @@ LOOK_S = 2.0
 
 
 class Supervisor:
-    """Keeps one process that trades a deployment alive; `start` returns at once, `stop` when the run has ended."""
+    """Keeps one process that trades a deployment alive; `start` returns at once, `stop` when the run has ended.
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
+    `file` holds the deployment, for the process to read.
+    """
+
+    def __init__(self, deployment: Deployment, file: Path) -> None:
+        self.deployment, self._file = deployment, file
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._last_beat = 0.0
@@ -66,8 +69,10 @@ class Supervisor:
 
     def _one(self) -> int:
         d = self.deployment
-        self._process = _start(d, "loop", str(d.file))
+        self._process = _start(d, "loop", str(self._file))
         self._last_beat = 0.0
+        if self._ended.is_set():  # `stop` saw the one before
+            self._process.send_signal(signal.SIGTERM)
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         while True:
             try:
@@ -86,8 +91,8 @@ class Supervisor:
 class ShadowSupervisor:
     """Keeps the process of the challenger: started when there is one, started anew when it is another."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
+    def __init__(self, deployment: Deployment, file: Path) -> None:
+        self.deployment, self._file = deployment, file
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._tag: str | None = None
@@ -116,7 +121,7 @@ class ShadowSupervisor:
             self._tag = tag
             self.deployment.comparison.unlink(missing_ok=True)
             if tag is not None:
-                self._process = _start(self.deployment, "shadow", str(self.deployment.file), tag)
+                self._process = _start(self.deployment, "shadow", str(self._file), tag)
 
     def _end(self) -> None:
         if self._process is not None:

@@ -1,5 +1,8 @@
 """A strategy served at the loopback exchange: a BentoML home of one's own, a promoted version, and how to wait."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -13,14 +16,21 @@ import quantai as qa
 from quantai.core.errors import InputError
 from quantai.execution.plan import paper_limits
 from quantai.notebook.promote.store import _bentoml
-from quantai.notebook.serve import Served, serve
+from quantai.notebook.serve import Served, _keep_port, serve
 from quantai.strategy.examples import Quote
 from quantai.venues.loopback import KEY, SECRET
+from serving.deployment import Deployment
 from tests.bench import gen_ticks
 from tests.chaos.live import Market
 
 PATIENCE_S = 240.0
 KEYS = {"read": "read-only-key", "operate": "the-operators-key"}
+_NOBODY = "http://127.0.0.1:9"
+OFFLINE = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), _NOBODY),
+    "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", "PIP_NO_INDEX": "1", "UV_OFFLINE": "1",
+}  # fmt: skip
+"""The environment of a machine from which only itself can be reached."""
 
 
 @contextmanager
@@ -33,11 +43,22 @@ def bentoml_home(folder: Path) -> Generator[Path]:
         patch.setenv("QUANTAI_BINANCE_SECRET", SECRET)
         patch.setenv("QUANTAI_API_KEYS", " ".join(f"{role}:{key}" for role, key in KEYS.items()))
         _bentoml()
-        from bentoml._internal.configuration.containers import BentoMLContainer
+        from bentoml._internal.bento import BentoStore
+        from bentoml._internal.configuration.containers import BentoMLContainer as Known
+        from bentoml._internal.models import ModelStore
 
-        BentoMLContainer.bentoml_home.set(str(folder))
-        yield folder
-        BentoMLContainer.bentoml_home.reset()
+        chosen = {  # BentoML keeps what it chose in an earlier test
+            Known.bentoml_home: str(folder),
+            Known.bento_store_dir: str(folder / "bentos"), Known.bento_store: BentoStore(folder / "bentos"),
+            Known.model_store_dir: str(folder / "models"), Known.model_store: ModelStore(folder / "models"),
+        }  # fmt: skip
+        for provider, value in chosen.items():
+            provider.set(value)
+        try:
+            yield folder
+        finally:
+            for provider in chosen:
+                provider.reset()
 
 
 def promoted(strategy: qa.Strategy | None = None, name: str = "quote", rows: int = 3_000) -> str:
@@ -53,6 +74,28 @@ def served(tag: str, market: Market, folder: Path, **more: Any) -> Served:
     return serve(
         tag, venue="BINANCE", symbols=["BTC-USDT"], endpoint=market.exchange.http, folder=folder, wait=False, **more
     )
+
+
+def bento(*arguments: str, home: Path) -> None:
+    """Run a command of BentoML as on a machine without a network."""
+    command = [sys.executable, "-m", "bentoml", *arguments]
+    said = os.environ | OFFLINE | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    ran = subprocess.run(command, env=said, cwd=home, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def served_bento(tag: str, market: Market, home: Path, folder: Path) -> Served:
+    """Serve an imported bento on paper, from its own code alone and without a network; does not wait for it."""
+    deployment = Deployment(
+        tag=tag, folder=str(folder), venue="BINANCE", symbols=["BTC-USDT"], endpoint=market.exchange.http
+    )
+    file, port = deployment.save(), _keep_port(0)
+    number = port.getsockname()[1]
+    said = os.environ | OFFLINE | {"BENTOML_HOME": str(home), "QUANTAI_DEPLOYMENT": str(file), "PYTHONPATH": ""}
+    command = [sys.executable, "-m", "bentoml", "serve", tag.partition(":")[0], "--host", "127.0.0.1"]
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen([*command, "--port", str(number)], stdout=log, stderr=log, cwd=folder, env=said)
+    return Served(tag, f"http://127.0.0.1:{number}", dict(KEYS), folder, process, "paper", file, port)
 
 
 def until(true: Callable[[], Any], what: str) -> Any:

@@ -2,7 +2,6 @@
 
 import signal
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -39,20 +38,22 @@ def serve(
 
     The keys of the API are in keys.toml of the folder, or in QUANTAI_API_KEYS ("operate:KEY read:KEY").
     """
+    from quantai.notebook.serve import PATIENCE_S
     from quantai.notebook.serve import serve as run
 
     more: dict[str, Any] = {
         "interval": interval, "endpoint": endpoint, "sandbox": sandbox, "lake": lake, "cash": cash, "at_end": at_end,
     }  # fmt: skip
     listed = [item.strip() for item in symbols.split(",") if item.strip()]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, from here on: what was started is ended
     served = run(what, venue=venue, symbols=listed, mode=mode, port=port, folder=folder, workers=workers, **more)
-    emit({"tag": served.tag, "mode": mode, "address": served.address, "keys": str(served.folder / "keys.toml")}, json)
-
-    def end(_: int, __: FrameType | None) -> None:
-        served.process.send_signal(signal.SIGTERM)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    code = served.process.wait()
+    try:
+        emit(
+            {"tag": served.tag, "mode": mode, "address": served.address, "keys": str(served.folder / "keys.toml")}, json
+        )
+        code = served.process.wait()
+    except KeyboardInterrupt:
+        served.stop(PATIENCE_S)
+        code = served.process.returncode
     if code not in (0, -signal.SIGTERM, -signal.SIGINT):
         raise StorageError(f"the server of {served.tag} ended with {code}: look into {served.folder / 'server.log'}")

@@ -9,13 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import InputError, StorageError
-from quantai.notebook.promote.promotion import Promotion
+from quantai.notebook.promote.promotion import Promotion, promote
 from quantai.notebook.promote.store import get, resolve, runs_of
 from quantai.ops import make_folder
 
@@ -25,7 +25,10 @@ PATIENCE_S = 180.0
 
 @dataclass
 class Served:
-    """A service that runs: where it answers, its keys, and how it is ended."""
+    """A service that runs: where it answers, its keys, and how it is ended.
+
+    `file` holds its deployment, `port` keeps its port from everybody else; both are let go of when it is stopped.
+    """
 
     tag: str
     address: str
@@ -33,6 +36,8 @@ class Served:
     folder: Path
     process: "subprocess.Popen[bytes]"
     mode: str = "paper"
+    file: Path | None = None
+    port: "socket.socket | None" = None
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """Ask or tell the service and return its JSON; raises InputError with what it refuses."""
@@ -60,11 +65,18 @@ class Served:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+        if self.port is not None:
+            self.port.close()
 
 
 def serve(
-    what: Promotion | str,
+    what: Any,
+    data: Any = None,
     *,
+    name: str = "",
+    gates: Mapping[str, Any] | None = None,
     venue: str = "",
     symbols: Sequence[str] = (),
     mode: str = "paper",
@@ -76,14 +88,20 @@ def serve(
 ) -> Served:
     """Serve a promoted version and return once it trades, or in mode signal once it answers.
 
-    `what` is a Promotion, or "name", "name:version", "name:challenger". `mode` is shadow, paper, live, or signal, which
-    trades nothing and answers what it would ask for over rows or bars that it is sent. `venue` and `symbols` are those
-    it was promoted on unless given; `port` 0 takes a free one. `folder` holds lease, journals and keys, and all
-    services of a name must share it (default: beside the store). `more` are the fields of a deployment: interval,
-    endpoint, sandbox, cash, lake, at_end, lots, stale_s.
+    `what` is a Promotion, or "name", "name:version", "name:challenger"; or what `promote` takes, such as a class in a
+    cell: it is promoted first, with `data`, as `name`, and with `gates`, the other arguments of `promote`.
+
+    `mode` is shadow, paper, live, or signal, which trades nothing and answers what it would ask for over rows or bars
+    that it is sent. `venue` and `symbols` are those it was promoted on unless given; `port` 0 takes a free one.
+    `folder` holds lease, journals and keys, and all services of a name must share it (default: beside the store).
+    `more` are the fields of a deployment: interval, endpoint, sandbox, cash, lake, at_end, lots, stale_s.
 
     Raises InputError, UnknownName, DataError; StorageError when it does not come up.
     """
+    if not isinstance(what, Promotion | str):
+        what = promote(what, data, name=name, **(gates or {}))
+    elif data is not None or name or gates:
+        raise InputError(f"{what} is stored already: data, name and gates are for what is promoted first")
     tag = what.tag if isinstance(what, Promotion) else resolve(what)
     version = get(tag)
     root = Path(folder) if folder else runs_of(version.name)
@@ -99,8 +117,10 @@ def serve(
     sys.path.insert(0, str(services)) if str(services) not in sys.path else None
     from importlib import import_module
 
-    file = import_module("serving.deployment").Deployment(**said).save()
-    port = port or _free_port()
+    deployment = import_module("serving.deployment").Deployment(**said)
+    keys = import_module("serving.keys").clear_keys(root)
+    kept = _keep_port(port)
+    port, file = int(kept.getsockname()[1]), deployment.save()
     service = "signal_service:SignalService" if mode == "signal" else "strategy_service:StrategyService"
     command = [sys.executable, "-m", "bentoml", "serve", f"serving.{service}"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--working-dir", str(services)]
@@ -110,15 +130,18 @@ def serve(
     }  # fmt: skip
     with (root / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=services, env=environment)
-    keys = import_module("serving.keys").clear_keys(root)
-    served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process, mode)
+    served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process, mode, file, kept)
     if wait:
-        wait_ready(served)
+        try:
+            wait_ready(served)
+        except BaseException:  # Ctrl-C, too: nobody would have a hand on a service that trades
+            served.stop()
+            raise
     return served
 
 
 def wait_ready(served: Served) -> None:
-    """Return once the run trades; raises StorageError, and ends the service, when it does not come up."""
+    """Return once the run trades; raises StorageError when it does not come up."""
     until = time.monotonic() + PATIENCE_S
     reason = ""
     while time.monotonic() < until and served.process.poll() is None:
@@ -127,19 +150,29 @@ def wait_ready(served: Served) -> None:
                 served.ask("version")
                 return
             said = served.state
-            reason = said["process"].get("reason", "")
+            reason, trades = said["process"].get("reason", ""), said["process"].get("tag")
             if said.get("run", {}).get("state") == "trading":
-                return
+                if trades == served.tag:
+                    return
+                reason = f"{trades} trades in {served.folder}: stop that service first"
             if said["process"].get("state") == "refused":
                 break
         except InputError as error:
             reason = str(error)
         time.sleep(0.1)
-    served.stop()
     raise StorageError(f"{served.tag} does not trade: {reason or 'look into ' + str(served.folder / 'server.log')}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _keep_port(port: int) -> socket.socket:
+    """Return a socket that has the port, or a free one for 0, and does not listen.
+
+    Until the server does, seconds later, nobody is given the port; the server may take it, since both allow reuse.
+    """
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        kept.bind(("127.0.0.1", port))
+    except OSError as error:
+        kept.close()
+        raise InputError(f"port {port} cannot be had ({error.strerror}): choose another, or 0 for a free one") from None
+    return kept

@@ -114,6 +114,7 @@ class Yard:
         owner.process.kill()
         owner.process.wait()
         self.replicas.remove(owner)
+        owner.stop()  # lets go of its port and its file
         until(lambda: not psutil.pid_exists(dead), "the orphan's end")
         return dead
 

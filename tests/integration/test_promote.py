@@ -27,13 +27,13 @@ from quantai.notebook.promote import (
     versions,
 )
 from quantai.notebook.promote.source import load_class, module_text
-from quantai.notebook.promote.store import _bentoml, alias_of, history
+from quantai.notebook.promote.store import alias_of, history
 from quantai.notebook.serve import Served, serve
 from quantai.tools import Request, ready_tools
 from tests.conftest import REPO
 from tests.fuzzing import fuzz, without_a_key
 from tests.promotions import Follow, Level, trending
-from tests.serving_setting import KEYS, PATIENCE_S
+from tests.serving_setting import KEYS, PATIENCE_S, bentoml_home
 
 COSTS = {"fee_bps": 2.0}
 
@@ -44,18 +44,10 @@ def bars() -> qa.Bars:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An own BentoML home for this file."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("bentoml")
-        patch.setenv("BENTOML_HOME", str(folder))
-        _bentoml()
-        from bentoml._internal.configuration.containers import BentoMLContainer
-
-        BentoMLContainer.bentoml_home.set(str(folder))
-        (folder / "models").mkdir()
+    with bentoml_home(tmp_path_factory.mktemp("bentoml") / "home") as folder:
         yield folder
-        BentoMLContainer.bentoml_home.reset()
 
 
 def refused(done: Promotion, gate: str) -> str:
@@ -96,11 +88,9 @@ def test_an_honest_strategy_passes_every_gate_and_comes_back_whole(honest: Promo
 @pytest.fixture(scope="module")
 def service(honest: Promotion, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The signal service of the version, started for real."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QUANTAI_API_KEYS", " ".join(f"{role}:{key}" for role, key in KEYS.items()))
-        one = serve(honest, mode="signal", folder=tmp_path_factory.mktemp("signal"))
-        yield one
-        one.stop()
+    one = serve(honest, mode="signal", folder=tmp_path_factory.mktemp("signal"))
+    yield one
+    one.stop()
 
 
 def sent(bars: qa.Bars, n: int) -> list[dict[str, Any]]:

@@ -1,10 +1,12 @@
 """The files that run a version elsewhere: whole, sound, and without a secret; every metric they name is exported."""
 
 import hashlib
+import io
 import json
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,3 +169,15 @@ def test_what_cannot_be_written_is_said(version: Version, tmp_path: Path, capsys
     answer = json.loads(capsys.readouterr().out)
     assert answer["files"] == [str(tmp_path / "x" / "quantai-cross.service")]
     assert answer["secrets"] == ["QUANTAI_API_KEYS"]
+
+
+def test_a_bento_of_another_version_is_neither_shipped_nor_overwritten(version: Version, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    deploy("cross:v1", "container", out, bento=False)
+    for text, holds in (("cross:v0", "cross:v0"), ("", "no version")):
+        with tarfile.open(out / "cross.bento", "w:gz") as packed:
+            member = tarfile.TarInfo("./src/serving/model_tag.txt" if text else "./bento.yaml")
+            member.size = len(text)
+            packed.addfile(member, io.BytesIO(text.encode()))
+        with pytest.raises(InputError, match=f"cross.bento holds {holds}, not cross:v1"):
+            deploy("cross:v1", "container", out)

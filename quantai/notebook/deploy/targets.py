@@ -9,7 +9,7 @@ from typing import Any
 from quantai.core.errors import InputError, StorageError, UnknownName
 from quantai.notebook.deploy.dashboard import dashboard
 from quantai.notebook.deploy.fields import Wanted, fields_of
-from quantai.notebook.promote.bento import export_bento
+from quantai.notebook.promote.bento import export_bento, packed_tag
 from quantai.notebook.promote.store import get, resolve
 from quantai.notebook.promote.version import LOCK, Version
 from quantai.ops import durable, make_folder
@@ -42,6 +42,11 @@ def deploy(what: str, target: str, out: str | Path, *, bento: bool = True, **wan
     for name, text in texts.items():
         if (folder / name).exists() and (folder / name).read_text() != text:
             raise InputError(f"{folder / name} says something else: remove it, or choose another --out")
+    packed = folder / f"{version.name}.bento"
+    if packed.exists() and (holds := packed_tag(packed)) != version.tag:
+        raise InputError(
+            f"{packed} holds {holds or 'no version'}, not {version.tag}: remove it, or choose another --out"
+        )
     try:
         make_folder(folder)
         for name, text in texts.items():
@@ -49,7 +54,6 @@ def deploy(what: str, target: str, out: str | Path, *, bento: bool = True, **wan
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}") from None
     made = [folder / name for name in texts]
-    packed = folder / f"{version.name}.bento"
     if bento and "Containerfile" in texts:
         if not packed.exists():
             export_bento(version.tag, packed)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from quantai.notebook.promote.store import get
 from quantai.notebook.promote.version import LOCK
 
 SERVICE = "serving.strategy_service:StrategyService"
+PINNED = "serving/model_tag.txt"
+"""In a bento, the tag of its version."""
+KINDS = (".py", ".html", ".yaml", ".service", ".typed")
+NAMES = ("Containerfile", "README.md")
+"""What the package is made of; whatever else lies there, such as somebody's keys, stays here."""
 _BENTOFILE = """service: "{service}"
 name: "{name}"
 include: ["quantai/**", "serving/**"]
@@ -37,8 +43,8 @@ def export_bento(tag: str, to: str | Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="quantai-bento-") as folder:
         context = Path(folder)
         for part in ("quantai", "serving"):
-            shutil.copytree(root / part, context / part, ignore=shutil.ignore_patterns("__pycache__"))
-        (context / "serving" / "model_tag.txt").write_text(tag)
+            shutil.copytree(root / part, context / part, ignore=_not_ours)
+        (context / PINNED).write_text(tag)
         lines = version.folder.joinpath(LOCK).read_text().splitlines()
         (context / LOCK).write_text("\n".join(x for x in lines if not x.startswith(("#", "quantai=="))) + "\n")
         (context / "bentofile.yaml").write_text(_BENTOFILE.format(service=SERVICE, name=version.name, tag=tag))
@@ -46,8 +52,35 @@ def export_bento(tag: str, to: str | Path) -> Path:
         found = re.search(rf"{re.escape(version.name)}:[\w.-]+", said.splitlines()[-1] if said else "")
         if found is None:
             raise StorageError(f"{tag}: no bento was built: {said.strip()[-300:]}")
-        _bentoml(context, version.folder.parents[2], "export", found.group(), str(to))
+        draft = to.with_name(f".{os.getpid()}.{to.name}")
+        try:
+            _bentoml(context, version.folder.parents[2], "export", found.group(), str(draft))
+            draft.replace(to)
+        except OSError as error:
+            raise StorageError(f"{to} cannot be written: {error.strerror}") from None
+        finally:
+            draft.unlink(missing_ok=True)
     return to
+
+
+def packed_tag(bento: Path) -> str:
+    """Return the tag of the version in a file that `export_bento` wrote, "" for any other file."""
+    try:
+        with tarfile.open(bento) as packed:
+            found = [m for m in packed.getmembers() if m.isfile() and m.name.endswith(f"src/{PINNED}")]
+            said = packed.extractfile(found[0]) if found else None
+            return "" if said is None else said.read().decode().strip()
+    except (OSError, tarfile.TarError, UnicodeDecodeError):
+        return ""
+
+
+def _not_ours(folder: str, names: list[str]) -> set[str]:
+    """Return what does not go along."""
+    return {
+        name for name in names
+        if name == "__pycache__"
+        or not (Path(folder, name).is_dir() or Path(name).suffix in KINDS or name in NAMES)
+    }  # fmt: skip
 
 
 def _bentoml(context: Path, home: Path, *arguments: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from quantai.core.errors import InputError, MissingExtra, StorageError, UnknownName
+from quantai.core.errors import DataError, InputError, MissingExtra, StorageError, UnknownName
 from quantai.notebook.promote.version import MANIFEST, Version, check_name
 from quantai.ops import durable, make_folder, sync_folder
 
@@ -26,7 +26,9 @@ def save(name: str, version: str, fill: Callable[[Path], None], labels: dict[str
     try:
         with bentoml.models.create(tag, labels=labels) as model:
             fill(Path(model.path))
-        return get(tag)
+        stored = get(tag)
+        _settle(stored.folder)
+        return stored
     except OSError as error:
         raise StorageError(f"{tag} cannot be stored ({error.strerror or error}): nothing was promoted") from None
 
@@ -126,6 +128,7 @@ def remove(tag: str) -> None:
     for alias in ALIASES:
         if alias_of(found.name, alias) == tag:
             raise InputError(f"{tag} is the {alias}: let that stand for another version first")
+    (found.folder / MANIFEST).unlink()  # what is half gone must not look like a version
     shutil.rmtree(found.folder)
 
 
@@ -155,11 +158,27 @@ def _aliases(name: str) -> Path:
     return _models().parent / "quantai-aliases" / f"{check_name(name)}.json"
 
 
+def _settle(folder: Path) -> None:
+    """Put every file of a stored version on the disk: an alias, which is there at once, may soon stand for it."""
+    for path in (*folder.rglob("*"), folder, folder.parent):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            durable(handle)
+        finally:
+            os.close(handle)
+
+
 def _read(name: str) -> dict[str, Any]:
+    path = _aliases(name)
     try:
-        return json.loads(_aliases(name).read_text())
+        return json.loads(path.read_text())
     except FileNotFoundError:
         return {"aliases": {}, "past": [], "history": []}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} does not say who is champion of {name}: {error}") from None
 
 
 @contextmanager
