@@ -30,12 +30,18 @@ def standardize(scores: Scores) -> Scores:
 def fuse(lexical: dict[int, float], dense: dict[int, float], dense_weight: float = DENSE_WEIGHT) -> dict[int, float]:
     """Return passage -> score, best first, for two pools of passage -> score.
 
-    A passage that is in one pool only has the lowest score of the other: it was at best just outside.
+    A passage that is in one pool only has the lowest score of the other: it was at best just outside. A lexical pool
+    that is not full holds every passage with a word of the question: the others score 0 there. Without that, a word
+    that stands in one passage only would count for nothing, because it has nothing to be compared with.
 
     >>> fuse({1: 9.0, 2: 3.0, 3: 3.0}, {2: 0.8, 4: 0.2})[2] > fuse({1: 9.0, 2: 3.0, 3: 3.0}, {2: 0.8, 4: 0.2})[4]
     True
+    >>> next(iter(fuse({5: 7.0}, {1: 0.5, 2: 0.4, 5: 0.1})))
+    5
     """
     total: dict[int, float] = dict.fromkeys([*lexical, *dense], 0.0)
+    if 0 < len(lexical) < POOL:
+        lexical = dict.fromkeys(total, 0.0) | lexical
     for pool, weight in ((lexical, 1 - dense_weight), (dense, dense_weight)):
         if not pool:
             continue

@@ -198,6 +198,12 @@ def test_fusion_needs_both_pools_of_neither() -> None:
     assert list(fuse({}, {1: 0.2, 2: 0.9})) == [2, 1]
 
 
+def test_a_word_of_few_passages_counts() -> None:
+    dense = {number: 1.0 - number / 50 for number in range(50)}
+    assert next(iter(fuse({40: 6.0}, dense))) == 40
+    assert set(list(fuse({40: 6.0, 41: 5.9}, dense))[:2]) == {40, 41}
+
+
 @pytest.mark.parametrize(("query", "k", "said"), [("  ", 5, "empty"), ("x", 0, "at least one")])
 def test_bad_queries_are_refused(kb: Knowledge, query: str, k: int, said: str) -> None:
     with pytest.raises(qa.InputError, match=said):
