@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quantai.cli.output import Json, console, emit
-from quantai.cli.passages import harmless, show_answer, show_hits, show_writing
+from quantai.cli.passages import show_answer, show_hits, show_writing
 
 if TYPE_CHECKING:
     from quantai.knowledge import Knowledge
@@ -56,6 +56,7 @@ def add(
     stops nothing else.
     """
     from quantai.core.errors import InputError
+    from quantai.knowledge.passages import printable
     from quantai.knowledge.web import WebPolicy
 
     if wrong := [each for each in allow or () if not re.fullmatch(r"\S+:\d{1,5}", each)]:
@@ -68,18 +69,20 @@ def add(
     if not (json or done.failed or done.added or done.changed or done.unchanged or done.removed):
         answer["notes"] = [*done.notes, f"there is nothing to read in {', '.join(sources)}"]
     # a reason names its source: for people that is enough
-    emit(answer if json else {**answer, "failed": list(map(harmless, done.failed.values()))}, json)
+    emit(answer if json else {**answer, "failed": list(map(printable, done.failed.values()))}, json)
 
 
 def listing(store: Store = None, collection: Collection = None, json: Json = False) -> None:
     """List the documents of the store."""
-    with _look(store, "none") as base:
+    from quantai.knowledge.passages import printable
+
+    with open_existing(store, "none") as base:
         documents = base.list(collection)
         if json:
             emit({"documents": documents, "count": len(documents), "store": base.path}, json)
             return
         lines = [
-            harmless(f"{each.source} ({each.title}, {each.chunks} chunk{'s' * (each.chunks != 1)}, {each.collection})")
+            printable(f"{each.source} ({each.title}, {each.chunks} chunk{'s' * (each.chunks != 1)}, {each.collection})")
             for each in documents
         ]
         emit({"store": base.path, "count": len(documents), "documents": lines}, json)
@@ -95,7 +98,7 @@ def remove(
     from quantai.core.errors import InputError
 
     removed, failed = 0, dict[str, str]()
-    with _look(store, "none") as base:
+    with open_existing(store, "none") as base:
         for source in sources:
             try:
                 removed += base.remove(source, collection)
@@ -130,7 +133,7 @@ def search(
 
     if stage not in STAGES:
         raise UnknownName("stage", stage, STAGES)
-    with _look(store, embedding) as base:
+    with open_existing(store, embedding) as base:
         hits = base.search(
             query, k, collection=collection, source=source, tags=tags or (), since=since, until=until, stage=stage
         )
@@ -158,7 +161,7 @@ def ask(
 
     The answer is the passages themselves or, where a chat model is configured, a text of the model that cites them.
     """
-    with _look(store, embedding, chat=_chat(model, url)) as base:
+    with open_existing(store, embedding, chat=_chat(model, url)) as base:
         stream = base.stream(
             question, k, collection=collection, source=source, tags=tags or (), since=since, until=until
         )
@@ -196,8 +199,11 @@ def _open(store: Path | None, embedding: str, **settings: Any) -> "Knowledge":
     return Knowledge(store, embedding=embedding, **settings)
 
 
-def _look(store: Path | None, embedding: str, **settings: Any) -> "Knowledge":
-    """Open a store to look into it: one that is not there is not made, as a misspelt one would be."""
+def open_existing(store: Path | None, embedding: str = "minilm", **settings: Any) -> "Knowledge":
+    """Open a store to look into it: one that is not there is not made, as a misspelt one would be.
+
+    `store` None is the setting knowledge.path; `settings` are those of `Knowledge`. Raises InputError.
+    """
     from quantai.core.errors import InputError
     from quantai.knowledge.embedding import choose
     from quantai.ops import config

@@ -1,8 +1,6 @@
 """What a terminal shows of a search and of an answer: passages under where they stand, what was asked for in bold."""
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +9,7 @@ if TYPE_CHECKING:
     from quantai.knowledge.answers.answer import Given
     from quantai.knowledge.passages import Hits, Passage
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_OWN = "\ue000\ue000"
-"""Stands for the ** of a document, which are none of our marks, and is as long as they are."""
 _INDENT = 4
-
-
-def harmless(text: str) -> str:
-    r"""Return text without characters that steer a terminal: what a document says must not move its cursor.
-
-    >>> harmless("a\tb\n\x1b[31mred\x9b")
-    'a\tb\n␛[31mred'
-    """
-    return _CONTROL.sub(lambda found: "␛" if found[0] == "\x1b" else "", text)
 
 
 def show_hits(hits: "Hits") -> None:
@@ -52,6 +38,7 @@ def show_writing(stream: "AnswerStream | Given", console: Any) -> None:
     from rich.text import Text
 
     from quantai.knowledge.answers.answer import Given
+    from quantai.knowledge.passages import printable
 
     if isinstance(stream, Given) or not console.is_terminal:
         return
@@ -59,7 +46,7 @@ def show_writing(stream: "AnswerStream | Given", console: Any) -> None:
     with Live(console=console, transient=True) as live:
         for piece in stream:
             written += piece
-            live.update(Text(harmless(written)))
+            live.update(Text(printable(written)))
 
 
 def _show(passages: "Mapping[int, Passage]") -> None:
@@ -68,24 +55,25 @@ def _show(passages: "Mapping[int, Passage]") -> None:
     from rich.text import Text
 
     from quantai.knowledge.answers.answer import excerpt
+    from quantai.knowledge.passages import printable
 
     out = Console(highlight=False)
     for number, passage in passages.items():
-        where = Text(f"[{number}] {harmless(passage.citation)}", "bold").append(
-            f"  {passage.match:.2f}", "not bold dim"
-        )
-        out.print(where, soft_wrap=True)
-        out.print(Text(f"{' ' * _INDENT}{harmless(passage.link)}", "dim"), soft_wrap=True)
-        text = harmless(excerpt(replace(passage, text=passage.text.replace("**", _OWN))))
+        where = Text(f"[{number}] {printable(passage.citation)}", "bold")
+        out.print(where.append(f"  {passage.match:.2f}", "not bold dim"), soft_wrap=True)
+        out.print(Text(f"{' ' * _INDENT}{printable(passage.link)}", "dim"), soft_wrap=True)
+        text = printable(excerpt(passage))
         if out.is_terminal:
             pieces = text.split("**")  # every second one stands between two marks
-            bold = ((piece.replace(_OWN, "**"), "bold" if at % 2 else "") for at, piece in enumerate(pieces))
+            bold = ((piece, "bold" if at % 2 else "") for at, piece in enumerate(pieces))
             out.print(Padding(Text.assemble(*bold), (0, 0, 0, _INDENT)))
         else:
-            out.print(Text(indent(text.replace(_OWN, "**"), " " * _INDENT)), soft_wrap=True)
+            out.print(Text(indent(text, " " * _INDENT)), soft_wrap=True)
         out.print()
 
 
 def _say(lines: Iterable[str]) -> None:
+    from quantai.knowledge.passages import printable
+
     for line in lines:
-        print(harmless(line))
+        print(printable(line))

@@ -12,6 +12,7 @@ from quantai.cli.output import Json, emit
 from quantai.core.errors import InputError
 
 if TYPE_CHECKING:
+    from quantai.knowledge.passages import Hits
     from quantai.tools import Request, Workspace
 
 EXAMPLES = """
@@ -32,6 +33,23 @@ Strategies = Annotated[
 ]
 Runs = Annotated[Path, typer.Option(help="Folder with the journals of runs.")]
 Limits = Annotated[Path | None, typer.Option(help="Limits (TOML) that proposed orders are held to.")]
+Store = Annotated[
+    Path | None, typer.Option(help="Folder of the knowledge base; the setting knowledge.path if not given.")
+]
+
+
+class Shelf:
+    """A knowledge base that is open for a search only: in between, `quantai kb add` may have it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def search(self, query: str, k: int = 10) -> "Hits":
+        """As `Knowledge.search`; raises InputError where there is no knowledge base."""
+        from quantai.cli.kb import open_existing
+
+        with open_existing(self._path) as base:
+            return base.search(query, k)
 
 
 def tools() -> None:
@@ -69,6 +87,7 @@ def call(
     strategies: Strategies = None,
     runs: Runs = Path("runs"),
     limits: Limits = None,
+    store: Store = None,
     json: Json = False,
 ) -> None:
     """Call one tool. What it names lives for this call only; `mcp` keeps it for a conversation."""
@@ -78,7 +97,7 @@ def call(
         raise InputError(f"the arguments are not JSON: {error}") from None
     if not isinstance(given, dict):
         raise InputError('the arguments have to be a JSON object, such as \'{"sample": "sp500"}\'')
-    with _workspace(lake, folder, strategies, runs, limits) as workspace:
+    with _workspace(lake, folder, strategies, runs, limits, store) as workspace:
         from dataclasses import replace
 
         approve = _yes if yes else _ask
@@ -98,6 +117,7 @@ def mcp(
     strategies: Strategies = None,
     runs: Runs = Path("runs"),
     limits: Limits = None,
+    store: Store = None,
 ) -> None:
     """Serve the tools to a model by the Model Context Protocol, on stdio or at http://HOST:PORT/mcp.
 
@@ -107,7 +127,7 @@ def mcp(
         raise typer.BadParameter("choose one of --stdio and --port")
     from quantai.tools.server import serve_http, serve_stdio
 
-    with _workspace(lake, folder, strategies, runs, limits) as workspace:
+    with _workspace(lake, folder, strategies, runs, limits, store) as workspace:
         if stdio:
             serve_stdio(workspace)
         else:
@@ -130,7 +150,12 @@ def _list(query: str, category: str, json: bool) -> None:
 
 
 def _workspace(
-    lake: Path | None, folder: Path, strategies: list[str] | None, runs: Path, limits: Path | None
+    lake: Path | None,
+    folder: Path,
+    strategies: list[str] | None,
+    runs: Path,
+    limits: Path | None,
+    store: Path | None,
 ) -> "Workspace":
     from quantai.data import Lake as OpenLake
     from quantai.execution.limits import Limits as ReadLimits
@@ -139,7 +164,7 @@ def _workspace(
     ready_tools()
     homes: dict[str, Any] = {"strategies": ("quantai.strategy.examples", *strategies)} if strategies else {}
     read = None if limits is None else ReadLimits.load(limits)
-    return Workspace(lake=OpenLake(lake), folder=folder, runs=runs, limits=read, **homes)
+    return Workspace(lake=OpenLake(lake), knowledge=Shelf(store), folder=folder, runs=runs, limits=read, **homes)
 
 
 async def _yes(_: "Request") -> bool:

@@ -86,7 +86,7 @@ def test_people_are_shown_passages_under_where_they_stand(
         lines = shown.splitlines()
         assert lines[0].startswith("[1] Steering")
         assert lines[1] == f"    {notes / 'a.md'}:3"
-        assert lines[2].startswith("    The ****walrus****")
+        assert lines[2].startswith("    The **walrus**\\x1b]0;owned")
         assert "\x1b" not in shown
         assert "\x07" not in shown
     assert main(["kb", "ask", "apple pie", *store, "--embedding", "none"]) == 0
@@ -109,3 +109,17 @@ def test_an_empty_folder_is_told(store: list[str], tmp_path: Path, capsys: pytes
     (tmp_path / "empty").mkdir()
     assert main(["kb", "add", str(tmp_path / "empty"), *store, "--embedding", "none"]) == 0
     assert "there is nothing to read in" in capsys.readouterr().out
+
+
+def test_the_tools_search_a_knowledge_base_and_leave_it_to_others(
+    store: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "add", str(write_notes(tmp_path / "notes", 2)[1]), *store)
+    call = ["tools", "call", "search_knowledge", '{"query": "what does the kill switch cancel?", "most": 1}']
+    places = ["--folder", str(tmp_path / "out"), "--lake", str(tmp_path / "lake"), "--json"]
+    assert main([*call, *store, *places]) == 0
+    (found,) = json.loads(capsys.readouterr().out.splitlines()[-1])["result"]
+    assert (found["cite"], found["where"]) == (1, "Note 1 on risk")
+    assert run(capsys, "list", *store)["count"] == 1
+    assert main([*call, "--store", str(tmp_path / "nowhere"), *places]) == 1
+    assert "make one with `quantai kb add PATH`" in capsys.readouterr().err
