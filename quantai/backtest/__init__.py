@@ -6,8 +6,10 @@
 - `replay_sweep`  ReplaySweep: the variants over one tape
 - `tick_variants` what they share; those of a block share a pass
 - `tick_lanes`    the memory of such a block
+- `tick_pass`     the driver that moves it along the tape
 - `tick_market`   the books that it shares
 - `tick_funding`  funding in a replay
+- `asked`         what a sweep is asked for, read or refused
 - `search`        which of them: a grid, a sample, or what Optuna suggests
 - `variants`      what the variants of a sweep share
 - `blocks`        all cores over the variants of any sweep, a block at a time

@@ -25,10 +25,9 @@ def run_blocks[Lanes](
 ) -> tuple[pd.DataFrame, bool]:
     """Return variants and their statistics, one row each, and whether Ctrl-C left some out: only those finished stay.
 
-    Each thread has `lanes` of its own, memory for as many variants as a block has: at most `most`, in
-    steps of `step`. `run` moves
-    variants `first` to `end` over the data, yielding after each stretch the share of it that is behind them (0 to 1),
-    and returns their `columns`. `advance` is told of each stretch, in variants.
+    Each thread has `lanes` of its own, memory for as many variants as a block has: at most `most`, in steps of `step`.
+    `run` moves variants `first` to `end` over the data, yielding after each stretch the share of it that is behind them
+    (0 to 1), and returns their `columns`. `advance` is told of each stretch, in variants.
     """
     n = len(variants)
     out = {name: np.zeros(n, kind) for name, kind in columns.items()}

@@ -217,6 +217,10 @@ def _bar_rows(bars: Rows | Sequence[Sequence[Number]]) -> Rows:
 
 def _script(orders: Sequence[BarOrder], rows: Rows, instrument: Instrument) -> tuple[list[str], Rows, Ints, Ints]:
     """Return ids, INTENT rows, the bar each is decided on and its lots at the open; parents stand before children."""
+    for order in orders:
+        for name in BarOrder.__required_keys__:
+            if name not in order:
+                raise InputError(f"a scripted order needs {name!r}, this one has none: {dict(order)}")
     by_id = {order["id"]: order for order in orders}
     if len(by_id) < len(orders):
         raise InputError(f"order ids must differ, got {', '.join(order['id'] for order in orders)}")
@@ -243,6 +247,8 @@ def _script(orders: Sequence[BarOrder], rows: Rows, instrument: Instrument) -> t
         if "expire_after" in order:
             if row["tif"] != TIF.GTC:
                 raise InputError(f"order {name!r}: expire_after needs no tif, got {order.get('tif')}")
+            if order["expire_after"] < 0:
+                raise InputError(f"order {name!r}: expire_after {order['expire_after']} is no bar, the first is 0")
             last = min(order["expire_after"], len(rows) - 1)
             row["tif"], row["expire_ts"] = TIF.GTD, rows["ts_close"][last] + (last < order["expire_after"])
     return ids, intents, decided, at_open

@@ -47,12 +47,17 @@ def replay(
         strategy = strategy()
     _check_asked(strategy, tape)
     run = TickRun(strategy, tape.instruments, venue, cash=cash, max_orders=max_orders, sample_ns=sample_ns)
-    samples = int(tape.rows["ts_recv"][-1] - tape.rows["ts_recv"][0]) // sample_ns if len(tape) else 0
-    if samples > _MOST_SAMPLES:
-        raise InputError(f"sample_ns={sample_ns} would sample equity {samples:,} times: take a longer step")
+    refuse_many_samples(tape, sample_ns)
     start = time.process_time()
     run.feed_tape(tape)
     return result_of(run, len(tape), time.process_time() - start, tape)
+
+
+def refuse_many_samples(tape: Tape, sample_ns: int) -> None:
+    """Raise InputError where sampling equity every `sample_ns` would take longer than anybody waits."""
+    samples = int(tape.rows["ts_recv"][-1] - tape.rows["ts_recv"][0]) // sample_ns if len(tape) else 0
+    if samples > _MOST_SAMPLES:
+        raise InputError(f"sample_ns={sample_ns} would sample equity {samples:,} times: take a longer step")
 
 
 def _check_asked(strategy: Any, tape: Any) -> None:
@@ -89,7 +94,7 @@ def result_of(run: TickRun, rows: int, seconds: float, tape: Tape | None = None)
         refusal_rows=run.rows("refusals"),
         equity_rows=run.rows("equity"),
         positions={s: float(q) for s, q in zip(symbols, account.positions["qty"], strict=True)},
-        balance=float(account.ctx["cash"][0]) - run.cash + fees,
+        balance=float(account.ctx["cash"][0]) - run.cash + fees + float(local["funding"]),
         fee=fees,
         volume=float(local["volume"]),
         value=float(local["value"]),

@@ -11,6 +11,7 @@ from quantai.backtest.replay_result import ReplayResult
 from quantai.backtest.swept import Swept
 from quantai.backtest.tick_run import Venues
 from quantai.data.tape import Tape
+from quantai.ops import progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,12 @@ class ReplaySweep(Swept):
 
     def venue(self, variant: int) -> Venues | None:
         """Return the venue, or venues by name, of one variant."""
-        return self.venues[int(self.table["venue"].iloc[variant]) if "venue" in self.table.columns else 0]
+        return self.venues[int(self.table["venue"].iloc[self.row(variant)]) if "venue" in self.table.columns else 0]
+
+    def axes(self) -> list[str]:
+        """Return what varies in this sweep, by the names of its columns; `venue` is one where there are several."""
+        venues: list[int] = self.table["venue"].tolist() if "venue" in self.table.columns else []
+        return [*super().axes(), *(["venue"] if len(set(venues)) > 1 else [])]
 
     def returns(self, variants: Iterable[int] | None = None, every: str | None = "1min") -> pd.DataFrame:
         """Return the simple returns of variants over spans of time, one column a variant by its row.
@@ -41,10 +47,12 @@ class ReplaySweep(Swept):
         """
         which = list(range(len(self)) if variants is None else variants)
         columns = dict[int, Any]()
-        for k in which:
-            equity: Any = self.run(k).equity["equity"]
-            equity = equity[~equity.index.duplicated(keep="last")]
-            columns[k] = equity if every is None else equity.resample(every, label="right", closed="right").last()
+        with progress(f"returns of {self.strategy.__name__}", len(which), unit="variants") as advance:
+            for k in which:
+                equity: Any = self.run(k).equity["equity"]
+                equity = equity[~equity.index.duplicated(keep="last")]
+                columns[k] = equity if every is None else equity.resample(every, label="right", closed="right").last()
+                advance(1)
         return pd.DataFrame(columns).ffill().pct_change().iloc[1:].rename_axis(columns="variant")
 
     def __repr__(self) -> str:

@@ -48,6 +48,8 @@ def sample_of(values: Mapping[str, Sequence[Any]], n: int, seed: int) -> list[Pa
     total = math.prod(sizes)
     if n >= total:
         return grid_of(values)
+    if total >= 2**63:
+        raise InputError(f"{total:.0e} combinations are too many to draw from: give fewer values of some parameters")
     rng = np.random.default_rng(seed)
     chosen = dict[int, None]()
     while len(chosen) < n:

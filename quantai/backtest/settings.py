@@ -45,8 +45,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not -1_000 < value < 10_000:
                 raise InputError(f"{name} is in basis points of notional (1 bp = 0.01 %), got {value}")
-        if not 1 <= self.max_orders <= 4096:
-            raise InputError(f"max_orders must be within 1 to 4096, got {self.max_orders}")
+        most: Any = self.max_orders
+        if not isinstance(most, int | np.integer) or not 1 <= most <= 4096:
+            raise InputError(f"max_orders must be within 1 to 4096, got {most}")
 
     def row(self, *, log: bool) -> Rows:
         """Return the SETTINGS row, shape (1,); `log` says whether orders, fills, intents and equity are kept."""

@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import class_of, variants_of, whole_number
 from quantai.backtest.bar_run import BarRun, backtest
 from quantai.backtest.replay_sweep import ReplaySweep
 from quantai.backtest.result import Result
@@ -66,16 +67,27 @@ class Sweep(Swept):
                 f"{MOST_BYTES // 2**20} MB: choose fewer variants, or a longer span, every='1D'"
             )
         out = np.empty((len(keep), len(which)), order="F")
+        fields = fields_of(self.strategy)
+        # one kernel for all of them, whatever their indicators look back on
+        capacities = fields.capacities(fields.values(self.strategy.__name__, self.params(k)) for k in which)
 
         def one(column: int) -> None:
-            run = BarRun(self.strategy(**self.params(which[column])), self.bars.instruments, self.settings)
+            strategy = self.strategy(**self.params(which[column]))
+            run = BarRun(strategy, self.bars.instruments, self.settings, capacities=capacities)
             run.feed(self.bars.rows)
             equity = run.rows("equity")["equity"][keep]
             before = np.concatenate([[self.settings.cash], equity[:-1]])
             out[:, column] = np.divide(equity, before, out=np.ones(len(equity)), where=before > 0) - 1.0
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(one, range(len(which))))
+        name = f"returns of {self.strategy.__name__}"
+        pool = ThreadPoolExecutor(os.cpu_count())
+        try:
+            with progress(name, len(which), unit="variants") as advance:
+                for job in [pool.submit(one, column) for column in range(len(which))]:
+                    job.result()
+                    advance(1)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C, what has not begun does not
         return pd.DataFrame(out, index=index[keep], columns=pd.Index(which, name="variant"))
 
     def __repr__(self) -> str:
@@ -114,8 +126,9 @@ def sweep(
     is one more thing that varies. `engine` says which combinations are tried: "grid" all of them, "random" `n`
     different ones drawn with `seed`, "optuna" `n` that Optuna suggests to make the statistic `by` large (extra
     `research`). Or name them, `variants=[{"fast": 5}, …]`, which is also how a parameter called like one of these
-    keywords is given. Nothing is kept of a variant but its statistics. Ctrl-C stops early and keeps the variants that
-    were finished.
+    keywords is given. A parameter called like a statistic keeps its default, and is no column of the frame. `threads`
+    are as many as there are cores unless given. Nothing is kept of a variant but its statistics. Ctrl-C stops early and
+    keeps the variants that were finished.
 
     >>> import quantai as qa
     >>> from quantai.strategy.examples import Cross
@@ -125,7 +138,7 @@ def sweep(
 
     Raises InputError, UnknownName, DataError or StrategyError with one line that says what to change.
     """
-    fields = fields_of(strategy)
+    fields = fields_of(class_of(strategy))
     grid = {name: v for name, v in given.items() if name in fields.params}
     rest = {name: v for name, v in given.items() if name not in fields.params}
     settings = SETTINGS if isinstance(data, Tape) else Settings.__dataclass_fields__
@@ -134,14 +147,14 @@ def sweep(
             raise UnknownName(f"parameter of {strategy.__name__} or setting", name, [*fields.params, *settings])
     if engine not in ENGINES:
         raise UnknownName("engine", engine, ENGINES)
-    if n < 1:
-        raise InputError(f"n is how many variants to try, at least 1, got {n}")
+    n, seed = whole_number("n", n, 1), whole_number("seed", seed, 0)
+    many = os.cpu_count() or 1 if threads is None else whole_number("threads", threads, 1)
+    variants = None if variants is None else variants_of(variants)
     if variants is not None and (grid or engine != "grid"):
         raise InputError("variants are the whole list: give neither an engine nor values of parameters beside them")
     values = axes(grid)
     # each value once on its own is enough to know how much history indicators need
-    reach = [{name: v} for name, axis in values.items() for v in axis] if variants is None else list(variants)
-    many = threads or os.cpu_count() or 1
+    reach = [{name: v} for name, axis in values.items() for v in axis] if variants is None else variants
     if isinstance(data, Tape):
         runs = TickVariants(strategy, data, rest, reach, many)
         if variants is None and runs.several_venues:
@@ -151,9 +164,11 @@ def sweep(
         if len(bars) == 0:
             raise DataError("there are no bars to sweep over")
         runs = Variants(strategy, bars, Settings(**rest), reach, many)
+    if by not in (columns := [*runs.names, *runs.statistics]):
+        raise UnknownName("statistic", by, columns)
     started = time.perf_counter()
     if variants is None and engine == "optuna":
-        columns = _searched(runs, values, n, seed, by)
+        table = _searched(runs, values, n, seed, by)
     else:
         if variants is None:
             variants = sample_of(values, n, seed) if engine == "random" else grid_of(values)
@@ -161,10 +176,10 @@ def sweep(
             raise InputError("no variants: give at least one")
         n = len(variants)
         with progress(f"sweep {strategy.__name__}", n, unit="variants") as advance:
-            columns = runs.run(variants, advance)
-    if runs.interrupted and not len(columns):
+            table = runs.run(variants, advance)
+    if runs.interrupted and not len(table):
         raise KeyboardInterrupt
-    common = (strategy, tuple(fields.params), columns, time.perf_counter() - started, n)
+    common = (strategy, tuple(runs.names), table, time.perf_counter() - started, n, runs.interrupted)
     if isinstance(runs, TickVariants):
         return ReplaySweep(*common, runs.tape, runs.venues, runs.settings)
     return Sweep(*common, runs.bars, runs.settings)
@@ -184,8 +199,6 @@ def _searched(
             fresh = [k for k in dict.fromkeys(keys) if k not in seen]
             if fresh:
                 table = runs.run([dict(zip(names, k, strict=True)) for k in fresh], lambda _: None)
-                if len(table) and by not in table.columns:
-                    raise UnknownName("statistic", by, table.columns)
                 parts.append(table)
                 if runs.interrupted:
                     break

@@ -25,7 +25,9 @@ class Swept:
     table: pd.DataFrame
     seconds: float
     asked: int
-    """Variants that were to be run; more than there are rows when Ctrl-C ended it early."""
+    """Variants that were to be run: more than there are rows where Optuna suggested some again, or after Ctrl-C."""
+    interrupted: bool
+    """Whether Ctrl-C ended it early."""
 
     def frame(self) -> pd.DataFrame:
         """Return one row a variant: its parameters, then its statistics (units as in `Result.stats`)."""
@@ -51,15 +53,26 @@ class Swept:
         return int(np.nanargmax(scores))
 
     def params(self, variant: int) -> Params:
-        """Return the parameters of one variant, by its row in the frame."""
-        return {n: self.table[n].iloc[variant].item() for n in self.names}
+        """Return the parameters of one variant, by its row in the frame; raises InputError where there is none."""
+        row = self.row(variant)
+        return {n: self.table[n].iloc[row].item() for n in self.names}
+
+    def row(self, variant: Any) -> int:
+        """Return a row of the frame as given; raises InputError where there is none."""
+        if isinstance(variant, bool) or not isinstance(variant, int | np.integer) or not 0 <= variant < len(self):
+            raise InputError(f"a variant is named by its row in the frame, 0 to {len(self) - 1}; got {variant!r}")
+        return int(variant)
+
+    def axes(self) -> list[str]:
+        """Return what varies in this sweep, by the names of its columns."""
+        return [n for n in self.names if len(set(self.table[n].tolist())) > 1]
 
     def heatmap(self, value: str = "sharpe", x: str | None = None, y: str | None = None) -> "go.Figure":
         """Return a heat map of a statistic over two parameters (the first two that vary); others are averaged."""
         from quantai.report.heatmap import heatmap
 
         self._column(value)
-        varying = [n for n in self.names if len(set(self.table[n].tolist())) > 1]
+        varying = self.axes()
         if (x is None or y is None) and len(varying) < 2:
             raise InputError(
                 f"a heat map needs two parameters that vary, this sweep has {len(varying)}: plot frame() instead"
@@ -76,7 +89,11 @@ class Swept:
 
     def _rated(self, rows: int, unit: str) -> str:
         rate = len(self) * rows / max(self.seconds, 1e-9)
-        early = f", stopped after {len(self):,} of {self.asked:,}" if len(self) < self.asked else ""
+        early = ""
+        if self.interrupted:
+            early = f", stopped after {len(self):,} of {self.asked:,}"
+        elif len(self) < self.asked:
+            early = f", {self.asked:,} suggestions were {len(self):,} different ones"
         return (
             f"Sweep({self.strategy.__name__}: {len(self):,} variants x {rows:,} {unit} "
             f"in {self.seconds:.2f} s, {rate / 1e6:,.1f} M {unit}/s{early})"

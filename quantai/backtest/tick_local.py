@@ -13,7 +13,7 @@ from quantai.backtest.tick_reports import receive_report, receive_unheard
 from quantai.backtest.tick_state import BY_ROW, EQUITY, NOTHING, ON_REPORT, REPORTED, START, TICK
 from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import rows_at
-from quantai.core.rows import EVENT, INTENT, ORDER, Action, OrderState, OrderType
+from quantai.core.rows import EVENT, INTENT, ORDER, Action, OrderState, OrderType, Reason
 from quantai.strategy.account import equity_of, exposure_of, target_lots
 from quantai.strategy.context import instruments_of, intents_of, positions_of
 from quantai.venues.exchange import ROOM, run_exchange
@@ -24,6 +24,7 @@ from quantai.venues.wire import NEVER, reports_of, request_slot, requests_of
 _PENDING = int(OrderState.PENDING)
 _NEW, _CANCEL, _TARGET = int(Action.NEW), int(Action.CANCEL), int(Action.TARGET)
 _MARKET, _IOC = int(OrderType.MARKET), 1
+_NOT_A_PRICE, _BAD_QTY, _NO_CASH = int(Reason.NOT_A_PRICE), int(Reason.BAD_QTY), int(Reason.NO_CASH)
 _MARGIN = 1024
 """Rows that one step can add to a log."""
 
@@ -86,6 +87,7 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
                 c.seq = p.seq
                 receive_report(c, p, x)
                 refresh(c, x)
+                c.equity = equity_of(c)
                 return REPORTED
             receive_unheard(c, p, x, min(t, report_at) if full else t)
             if heard or full or x.next_recv == x.n_rows:
@@ -142,13 +144,18 @@ def request(c: Any, p: Any, x: Any, intent: Any) -> None:
     lots, side, action, kind, tif = intent.qty_lots, intent.side, intent.action, intent.type, intent.tif
     if action == _TARGET:
         refresh_one(c, x, i)
-        position = positions_of(c)[i]
-        signed = target_lots(inst, position.lots, equity_of(c), lots / 1e9, position.px, rules.taker_rate)
+        position, equity = positions_of(c)[i], equity_of(c)
+        signed = target_lots(inst, position.lots, equity, lots / 1e9, position.px, rules.taker_rate)
         if signed == 0:
+            if lots != 0 and position.lots == 0:
+                # it cannot be traded at all, and may be asked for again
+                position.target = np.nan
+                c.refused[why_untraded(position.px, equity)] += 1
             return
         lots, side, action, kind, tif = abs(signed), 1 if signed > 0 else -1, _NEW, _MARKET, _IOC
     if action == _NEW and not enlist(c, p, intent, lots, side, kind, tif, x.max_orders):
         p.unplaced += 1
+        positions_of(c)[i].target = np.nan
         return
     own.last_request = max(own.last_request, c.now + entry_ns(rules, c.now, x.sent))
     x.sent += 1
@@ -163,6 +170,14 @@ def request(c: Any, p: Any, x: Any, intent: Any) -> None:
     q.px, q.lots, q.trigger, q.expire = intent.px_ticks, lots, intent.trigger_ticks, intent.expire_ts
     q.instrument, q.side, q.action = i, side, action
     q.type, q.tif, q.flags = kind, tif, intent.flags
+
+
+@uncounted
+def why_untraded(px: float, equity: float) -> int:
+    """Return why a target moved nothing (a Reason): without a price, without money, or for less than a lot."""
+    if px <= 0.0:
+        return _NOT_A_PRICE
+    return _BAD_QTY if equity > 0.0 else _NO_CASH
 
 
 @uncounted_inlined

@@ -17,6 +17,7 @@ from quantai.backtest.tick_state import (
 from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, LAST, Kind
+from quantai.strategy.account import equity_of
 from quantai.strategy.context import books_of, instruments_of, positions_of
 from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of
 from quantai.venues.columns import advance_marked
@@ -59,30 +60,28 @@ def receive_row(c: Any, p: Any, x: Any, wants: int) -> int:
     c.k = 0
     c.now = row.ts_recv
     c.instrument = row.instrument
-    k = row.kind
+    k, what, complete = row.kind, NOTHING, row.flags & LAST != 0
     if k == _TRADE:
-        if wants & ON_TRADE:
-            refresh_one(c, x, row.instrument)
-            return TRADE_ROW
-        return NOTHING
-    if k in (_LEVEL, _CLEAR):
-        p.pending |= 1
-    elif k == _QUOTE:
-        p.pending |= 2
+        what, complete = TRADE_ROW if wants & ON_TRADE else NOTHING, True
     elif k == _FUNDING and wants & ON_FUNDING:
+        what, complete = FUNDED, True
+    else:
+        if k in (_LEVEL, _CLEAR):
+            p.pending |= 1
+        elif k == _QUOTE:
+            p.pending |= 2
+        if complete:
+            if p.pending & 1 and wants & ON_BOOK:
+                what = BOOK_ROW
+            elif p.pending & 2 and wants & ON_QUOTE:
+                what = QUOTE_ROW
+            p.pending = 0
+    # of several instruments, a handler called for one can ask for the book and price of another
+    if what != NOTHING or (complete and x.n_instruments > 1):
         refresh_one(c, x, row.instrument)
-        return FUNDED
-    if row.flags & LAST:
-        what = NOTHING
-        if p.pending & 1 and wants & ON_BOOK:
-            what = BOOK_ROW
-        elif p.pending & 2 and wants & ON_QUOTE:
-            what = QUOTE_ROW
-        p.pending = 0
-        if what != NOTHING:
-            refresh_one(c, x, row.instrument)
-        return what
-    return NOTHING
+    if what != NOTHING:
+        c.equity = equity_of(c)
+    return what
 
 
 @uncounted
@@ -100,16 +99,16 @@ def refresh_one(c: Any, x: Any, i: int) -> None:
     if x.at_tile != 0:
         bid, ask, last, bid_qty, ask_qty = shown_at(rows_at(x.at_tile, 1, TILE)[0], x.next_recv, i)
     has_bid, has_ask = bid >= d.lo, ask <= d.hi
-    if has_bid or has_ask:
-        if x.at_tile == 0:
-            cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
-            bid_qty, ask_qty = cells[cell_of(d, keys, 1, bid)], cells[cell_of(d, keys, -1, ask)]
-        book.bid_ticks = bid if has_bid else 0
-        book.ask_ticks = ask if has_ask else 0
-        book.bid = price_of(bid, inst) if has_bid else 0.0
-        book.ask = price_of(ask, inst) if has_ask else 0.0
-        book.bid_qty = bid_qty if has_bid else 0.0
-        book.ask_qty = ask_qty if has_ask else 0.0
+    if x.at_tile == 0 and (has_bid or has_ask):
+        cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
+        bid_qty, ask_qty = cells[cell_of(d, keys, 1, bid)], cells[cell_of(d, keys, -1, ask)]
+    # an empty side shows nothing: what it showed when it was last looked at would depend on who looked
+    book.bid_ticks = bid if has_bid else 0
+    book.ask_ticks = ask if has_ask else 0
+    book.bid = price_of(bid, inst) if has_bid else 0.0
+    book.ask = price_of(ask, inst) if has_ask else 0.0
+    book.bid_qty = bid_qty if has_bid else 0.0
+    book.ask_qty = ask_qty if has_ask else 0.0
     book.valid = 1 if has_bid and has_ask and bid < ask else 0
     book.ts = c.now
     if book.valid == 1:

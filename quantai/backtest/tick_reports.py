@@ -54,9 +54,11 @@ def receive_report(c: Any, p: Any, x: Any) -> None:
     p.slot = k if k < p.slots else -1
     if r.kind == _FILL:
         book_fill(c, p, x, r, inst)
-    if (r.kind == _CANCEL_REJECT or r.kind == _REPLACE_REJECT or r.kind == _REJECT) and p.quiet == 0:
-        rows_at(p.at_refusals, p.log_size, REPORT)[p.n_refusals] = r
-        p.n_refusals += 1
+    if r.kind == _CANCEL_REJECT or r.kind == _REPLACE_REJECT or r.kind == _REJECT:
+        p.refusals += 1
+        if p.quiet == 0:
+            rows_at(p.at_refusals, p.log_size, REPORT)[p.n_refusals] = r
+            p.n_refusals += 1
     if p.slot < 0:
         return
     o = orders[p.slot]
@@ -78,6 +80,8 @@ def receive_report(c: Any, p: Any, x: Any) -> None:
     elif r.kind == _CANCELED or r.kind == _EXPIRED or r.kind == _REJECT:
         o.state = _S_CANCELED if r.kind == _CANCELED else (_S_EXPIRED if r.kind == _EXPIRED else _S_REJECTED)
         o.reason = r.reason
+        if r.kind == _REJECT:
+            positions_of(c)[r.instrument].target = np.nan  # what was refused may be asked for again
 
 
 @uncounted

@@ -11,6 +11,7 @@ from quantai.backtest.tick_funding import DUE, due_after
 from quantai.backtest.tick_local import sample as sample_account
 from quantai.backtest.tick_local import send_intents, step_ticks
 from quantai.backtest.tick_loop import run_ticks
+from quantai.backtest.tick_pass import tick_kernel
 from quantai.backtest.tick_receipt import receive_rows
 from quantai.backtest.tick_reports import free_order_slot
 from quantai.backtest.tick_state import EQUITY, FILLED, LOCAL
@@ -25,12 +26,11 @@ from quantai.strategy.place import defined
 from quantai.venues.book import DEPTH
 from quantai.venues.cells import STANDING, Books
 from quantai.venues.columns import COLUMNS, columns_table
-from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up, run_exchange
-from quantai.venues.matching import compact
+from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up_sim, compact_sim, run_sim
 from quantai.venues.rules import SimVenue
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
 
-_MAGIC = b"quantai tick run 1\n"
+_MAGIC = b"quantai tick run 2\n"
 RING = 1 << 15
 """Requests, and reports, of one run that may be on their way."""
 LOG = 1 << 12
@@ -73,7 +73,7 @@ class TickRun:
                 "Run it on bars with qa.backtest, or make bars of trades in on_trade"
             )
         self.strategy, self.instruments, self.cash = strategy, instruments, cash
-        self.venues = [_venue_of(i.venue, venue) for i in instruments]
+        self.venues = _venues_of([i.venue for i in instruments], venue)
         self.max_orders, self.sample_ns = max_orders, sample_ns
         n = len(instruments)
         self.world = World(instruments, cash, max_orders)
@@ -102,7 +102,7 @@ class TickRun:
         self.local["sample_ns"], self.local["log_size"] = sample_ns, LOG
         self._wire()
         self.world.ctx["n_orders"] = 0  # handlers see the slots ever used, not the whole table
-        _compact(s)
+        compact_sim(s)
         self._run = self._compiled() if strategy.compiled else self._uncompiled()
 
     def _wire(self) -> None:
@@ -121,7 +121,7 @@ class TickRun:
         p["at_event"] = self._event.ctypes.data
 
     def _compiled(self) -> Any:
-        return self.strategy.kernel(self.record.dtype, (run_ticks,)).function("run_ticks")
+        return tick_kernel(type(self.strategy), self.record.dtype).function("run_ticks")
 
     def _uncompiled(self) -> Any:
         from quantai.strategy.uncompiled import python_handlers
@@ -152,6 +152,8 @@ class TickRun:
         for clock in ("ts_recv", "ts_exch"):
             if np.any(np.diff(rows[clock]) < 0) or rows[clock][0] < before[clock][0]:
                 raise DataError(f"rows go back in time by {clock}: feed them in order, or replay a Tape of them")
+        if rows["instrument"].max() >= len(self.instruments):
+            raise DataError(f"a row names instrument {rows['instrument'].max()}, this run has {len(self.instruments)}")
         self._learn(rows)
         whole = np.concatenate([self._tail, rows]) if len(self._tail) else rows
         # a row can be received before it happened, when a clock is wrong: then receipt says what is complete
@@ -243,13 +245,13 @@ class TickRun:
     def _settle(self, rows: Rows, horizon: int) -> None:
         # bring both sides to the horizon, so that the state says nothing of how the rows were cut
         s = self.sim
-        _run_exchange(s, horizon - 1)
+        run_sim(s, horizon - 1)
         keep = int(s["next_recv"][0])
         at = int(np.searchsorted(rows["ts_exch"], horizon, "left"))
         if s["n_orders"][0] == 0:
             s["next_scan"] = at
         if s["split"][0]:
-            _catch_up(s, horizon - 1)
+            catch_up_sim(s, horizon - 1)
         first = min(keep, int(s["next_scan"][0]))
         self._tail = self._tail_x = rows[first:].copy()
         for name in ("next_recv", "next_scan", "next_book"):
@@ -308,8 +310,14 @@ class TickRun:
         return _MAGIC + self._identity() + body + account
 
     def _identity(self) -> bytes:
-        said = (type(self.strategy).source_hash(), self.strategy.params, self.record.dtype.descr, self.venues)
-        return hashlib.blake2b(repr((*said, self.max_orders, self.sample_ns)).encode(), digest_size=16).digest()
+        names = [(i.venue, i.symbol) for i in self.instruments]
+        said = (type(self.strategy).source_hash(), self.strategy.params, self.record.dtype.descr, names)
+        rules = self._rules.copy()
+        rules["at_table"] = 0
+        tables = [v.latency.table.tobytes() for v in self.venues if v.latency.table is not None]
+        rows = [rules.tobytes(), self.world.instrument_rows.tobytes(), *tables]
+        text = repr((*said, self.max_orders, self.sample_ns)).encode()
+        return hashlib.blake2b(b"".join([text, *rows]), digest_size=16).digest()
 
     @classmethod
     def restored(
@@ -322,44 +330,48 @@ class TickRun:
         max_orders: int = 64,
         sample_ns: int = SEC,
     ) -> "TickRun":
-        """Rebuild a run from its snapshot; raises DataError when strategy, parameters or venue are not the same."""
+        """Rebuild a run from its snapshot; raises DataError when it is damaged, or not of what is given here."""
         run = cls(strategy, instruments, venue, max_orders=max_orders, sample_ns=sample_ns)
         head = _MAGIC + run._identity()
         if not snapshot.startswith(head):
-            raise DataError("the snapshot belongs to another strategy, other parameters or another venue: start afresh")
-        at = len(head)
+            raise DataError(
+                "the snapshot belongs to another strategy, other parameters, other instruments or another venue: "
+                "start afresh"
+            )
+        try:
+            run._take_over(snapshot, len(head))
+        except ValueError as e:
+            raise DataError(f"the snapshot does not fit: {e}") from None
+        return run
 
+    def _take_over(self, snapshot: bytes, at: int) -> None:
         def take(n: int, dtype: Any) -> Any:
             nonlocal at
             rows = np.frombuffer(snapshot, dtype, n, at).copy()
             at += rows.nbytes
             return rows
 
-        s, n = run.sim, len(instruments)
-        for part in (run.record, run.local, s, run._own):
+        s, n = self.sim, len(self.instruments)
+        for part in (self.record, self.local, s, self._own):
             part[:] = take(len(part), part.dtype)
-        run._resting[: s["n_orders"][0]] = take(int(s["n_orders"][0]), RESTING)
-        run._requests[: s["end_request"][0]] = take(int(s["end_request"][0]), REQUEST)
-        run._reports[: s["end_report"][0]] = take(int(s["end_report"][0]), REPORT)
-        facts, run.books.quotes[:] = take(3 * n, "f8").reshape(3, n), take(n, "i8")
+        self._resting[: s["n_orders"][0]] = take(int(s["n_orders"][0]), RESTING)
+        self._requests[: s["end_request"][0]] = take(int(s["end_request"][0]), REQUEST)
+        self._reports[: s["end_report"][0]] = take(int(s["end_report"][0]), REPORT)
+        facts, self.books.quotes[:] = take(3 * n, "f8").reshape(3, n), take(n, "i8")
         books = [
             (take(int(take(1, "i8")[0]), STANDING), take(2 * n, "i8").reshape(n, 2))
             for _ in range(1 + int(s["consumed"][0]))
         ]
-        run._due = take(int(run.local["n_due"][0]), DUE)
-        run._tail = run._tail_x = take(int(take(1, "i8")[0]), EVENT)
-        run.books.take_over(books, run._tail, facts)
-        try:
-            world = World.restored(snapshot[at:], instruments)
-        except ValueError as e:
-            raise DataError(f"the snapshot does not fit: {e}") from None
+        self._due = take(int(self.local["n_due"][0]), DUE)
+        self._tail = self._tail_x = take(int(take(1, "i8")[0]), EVENT)
+        self.books.take_over(books, self._tail, facts)
+        world = World.restored(snapshot[at:], self.instruments)
         for name in ("ctx", "positions", "books", "orders"):
-            getattr(run.world, name)[:] = getattr(world, name)
-        run.world.wire()
-        run.world.ctx["n_orders"] = run.local["slots"]
-        run._wire()
-        run._wire_due()
-        return run
+            getattr(self.world, name)[:] = getattr(world, name)
+        self.world.wire()
+        self.world.ctx["n_orders"] = self.local["slots"]
+        self._wire()
+        self._wire_due()
 
 
 def _refuse_bad_settings(venue: Any, cash: Any, max_orders: Any, sample_ns: Any) -> None:
@@ -374,12 +386,18 @@ def _refuse_bad_settings(venue: Any, cash: Any, max_orders: Any, sample_ns: Any)
         raise InputError(f"sample_ns is how often equity is sampled, in whole nanoseconds; got {sample_ns!r}")
 
 
-def _venue_of(name: str, venue: Venues | None) -> SimVenue:
+def _venues_of(names: list[str], venue: Venues | None) -> list[SimVenue]:
     if venue is None or isinstance(venue, SimVenue):
-        return venue or SimVenue()
-    if name not in venue:
-        raise UnknownName("venue", name, venue)
-    return venue[name]
+        return [venue or SimVenue()] * len(names)
+    missing = [name for name in names if name not in venue]
+    strange = [name for name in venue if name not in names]
+    if missing and strange:
+        raise UnknownName("venue of these instruments", strange[0], set(names))
+    if missing:
+        raise InputError(
+            f"no SimVenue for {missing[0]}, which has instruments here: venue has {', '.join(venue) or 'none'}"
+        )
+    return [venue[name] for name in names]
 
 
 def _skewed(rows: Rows) -> bool:
@@ -409,18 +427,3 @@ def _receive_rows(ctx: Any, local: Any, sim: Any, until: int) -> None:
 @uncounted
 def _sample(ctx: Any, local: Any, sim: Any, ts: int) -> None:
     sample_account(ctx[0], local[0], sim[0], ts)
-
-
-@uncounted
-def _run_exchange(sim: Any, until: int) -> None:
-    run_exchange(sim[0], until)
-
-
-@uncounted
-def _catch_up(sim: Any, until: int) -> None:
-    catch_up(sim[0], until)
-
-
-@uncounted
-def _compact(sim: Any) -> None:
-    compact(sim[0])

@@ -48,6 +48,7 @@ LOCAL = np.dtype(
         ("value", "f8"),  # absolute notional traded
         ("submits", "i8"),
         ("cancels", "i8"),
+        ("refusals", "i8"),  # requests that the venue refused
         ("funding", "f8"),  # paid, in settlement currency
         ("at_due", "u8"),  # funding that falls due
         ("n_due", "i8"),

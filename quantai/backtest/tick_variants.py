@@ -3,14 +3,19 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import shown
 from quantai.backtest.blocks import Columns, run_blocks
-from quantai.backtest.tick_lanes import TickLanes, columns_of, tick_kernel
+from quantai.backtest.replay import refuse_many_samples
+from quantai.backtest.tick_lanes import TickLanes, columns_of
+from quantai.backtest.tick_pass import tick_kernel
 from quantai.backtest.tick_run import TickRun
 from quantai.core.errors import DataError, InputError
 from quantai.core.rows import SEC
 from quantai.data.tape import Tape
+from quantai.ops import progress
 from quantai.strategy.base import Strategy, fields_of
 
 LANES = 128
@@ -46,7 +51,11 @@ class TickVariants:
         defaults = {"cash": 100_000.0, "max_orders": 64, "sample_ns": SEC}
         self.settings = {name: given.get(name, value) for name, value in defaults.items()}
         self.interrupted = False
+        refuse_many_samples(tape, self.settings["sample_ns"])
         self._fields = fields_of(strategy)
+        self._columns = columns_of(tape.instruments)
+        self.statistics = list(self._columns)
+        self.names = shown(strategy, self._fields.params, reach, [*self._columns, "venue"])
         checked = [self._fields.values(strategy.__name__, _params(v)) for v in [*reach, {}]]
         self._capacities = self._fields.capacities(checked)
         self._dtype = self._fields.dtype(self._capacities)
@@ -56,7 +65,8 @@ class TickVariants:
             TickRun(strategy(), tape.instruments, v, capacities=self._capacities, **self.settings).venues
             for v in self.venues
         ]
-        self._compile()
+        with progress(f"compile {strategy.__name__}, once", quiet=not self._kernel.fresh):
+            self._compile()
 
     def run(self, variants: Sequence[Mapping[str, Any]], advance: Callable[[float], None]) -> pd.DataFrame:
         """Return parameters and statistics, one row a variant; after Ctrl-C (`interrupted`) only those finished."""
@@ -74,12 +84,10 @@ class TickVariants:
                 yield int(lanes.market.tiles["first"][0] + lanes.market.tiles["n"][0]) / len(self.tape)
             return lanes.finished(n, per_year, self._alone(filled[first:end], which[first:end]))
 
-        named = filled
+        named = [{name: v[name] for name in self.names} for v in filled]
         if self.several_venues:
-            named = [v | {"venue": venue} for v, venue in zip(filled, which, strict=True)]
-        table, self.interrupted = run_blocks(
-            named, columns_of(self.tape.instruments), self._threads, LANES, self._lanes, block, advance
-        )
+            named = [v | {"venue": venue} for v, venue in zip(named, which, strict=True)]
+        table, self.interrupted = run_blocks(named, self._columns, self._threads, LANES, self._lanes, block, advance)
         return table
 
     def _alone(self, variants: list[dict[str, Any]], which: list[int]) -> Callable[[int], TickRun]:
@@ -107,9 +115,9 @@ class TickVariants:
         lanes.move(0, 0)  # before there are threads
 
     def _venue_of(self, variant: Mapping[str, Any]) -> int:
-        place = variant.get("venue", 0) if "venue" not in self._fields.params else 0
-        if not 0 <= place < len(self.venues):
-            raise InputError(f"venue {place} of a variant is not one of the {len(self.venues)} venues given")
+        place = variant.get("venue", 0)
+        if not isinstance(place, int | np.integer) or not 0 <= place < len(self.venues):
+            raise InputError(f"venue {place!r} of a variant is no place in the list of {len(self.venues)} venues given")
         return int(place)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import shown
 from quantai.backtest.bar_four import FOUR
 from quantai.backtest.bar_run import bar_kernel
 from quantai.backtest.blocks import Columns, run_blocks
@@ -14,6 +15,7 @@ from quantai.backtest.settings import Settings
 from quantai.core.errors import InputError
 from quantai.core.rows import BAR, Rows
 from quantai.data.bars import Bars
+from quantai.ops import progress
 from quantai.report.periods import periods_per_year
 from quantai.report.running import FINISHED
 from quantai.strategy import Strategy
@@ -47,11 +49,8 @@ class Variants:
         self.strategy, self.bars, self.settings, self._threads = strategy, bars, settings, threads
         self.interrupted = False
         self._fields = fields_of(strategy)
-        for name in self._fields.params:
-            if name in _COLUMNS:
-                raise InputError(
-                    f"parameter {name} of {strategy.__name__} is called like a statistic of sweeps: use another name"
-                )
+        self.statistics = list(_COLUMNS)
+        self.names = shown(strategy, self._fields.params, reach, _COLUMNS)
         checked = [self._fields.values(strategy.__name__, v) for v in [*reach, {}]]
         self._dtype = self._fields.dtype(self._fields.capacities(checked))
         self._kernel = bar_kernel(strategy, self._dtype)
@@ -59,7 +58,8 @@ class Variants:
         rows.flags.writeable = False  # numba tells read-only arrays apart: one kind, one compiled kernel
         self._rows, self._tiles = rows, tiles(rows)
         self._per_year = periods_per_year(rows["ts_close"])
-        self._lanes(1).feed(rows, 0, 0)  # compiles, before there are threads
+        with progress(f"compile {strategy.__name__}, once", quiet=not self._kernel.fresh):
+            self._lanes(1).feed(rows, 0, 0)  # before there are threads
 
     def run(self, variants: Sequence[Mapping[str, Any]], advance: Callable[[float], None]) -> pd.DataFrame:
         """Return parameters and statistics, one row a variant; after Ctrl-C (`interrupted`) only those finished."""
@@ -73,7 +73,8 @@ class Variants:
                 yield stop / len(self._rows)
             return lanes.finished(end - first, self._per_year)
 
-        table, self.interrupted = run_blocks(filled, _COLUMNS, self._threads, LANES, self._lanes, block, advance, FOUR)
+        named = [{name: v[name] for name in self.names} for v in filled]
+        table, self.interrupted = run_blocks(named, _COLUMNS, self._threads, LANES, self._lanes, block, advance, FOUR)
         return table
 
     def _lanes(self, size: int) -> Lanes:

@@ -18,7 +18,18 @@ import numpy as np
 from quantai.core.errors import DataError, InputError
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, LAST, SNAPSHOT, Kind, Rows, zeros
-from quantai.data.tape_check import INVERTED, NAN, NEGATIVE, OFF_GRID, SIDELESS, UNKNOWN, UNSORTED, scan_rows
+from quantai.data.tape_check import (
+    APART,
+    INVERTED,
+    NAN,
+    NEGATIVE,
+    NO_KIND,
+    OFF_GRID,
+    SIDELESS,
+    UNKNOWN,
+    UNSORTED,
+    scan_rows,
+)
 from quantai.data.tape_columns import DTYPES, Columns, columns_of
 from quantai.data.tape_file import MAGIC, PAGE, add_parts, instrument_of, parts_of, size_of, tape_head
 from quantai.ops import durable, sync_folder
@@ -29,7 +40,9 @@ _WRONG = {
     NEGATIVE: "has a price or quantity below zero",
     UNKNOWN: "names an instrument that the tape does not have",
     OFF_GRID: "has a price that is not on the tick grid of its instrument (px and px_ticks disagree)",
-    SIDELESS: "has a side that is neither 1 (bid, buyer) nor -1 (ask, seller); only a trade may say 0, unknown",
+    SIDELESS: "has a side that is neither 1 (bid, buyer) nor -1 (ask, seller); 0 is for trades and clears only",
+    APART: "has clocks more than 31 days apart: where the venue gives no time, let ts_exch repeat ts_recv",
+    NO_KIND: "is of no known kind (quantai.core.rows.Kind)",
     INVERTED: "has a sequence number that does not grow",
 }
 # hftbacktest 2: bits of its `ev` field
@@ -66,18 +79,28 @@ class Tape:
     def from_events(cls, events: Rows, instruments: Instruments | Sequence[Instrument]) -> Self:
         """Check EVENT rows and make a tape of them; the array must not be changed afterwards.
 
-        Rows without sequence numbers (all zero) are numbered from 1. Raises DataError naming the first row that is
+        Rows without sequence numbers (all zero) are numbered from 1; the snapshot at the head counts as having happened
+        before all other rows. Raises DataError naming the first row that is
         unsorted by ts_recv, not finite, of an unknown instrument or off the tick grid. A crossed book is no error: a
         replay counts them.
         """
         given: Any = instruments
-        if not isinstance(given, Sequence | Instruments):
+        if not isinstance(given, Sequence | Instruments) or isinstance(given, str):
             raise InputError(f"from_events takes a table or a list of instruments: [instrument], not {given!r}")
+        for instrument in given:
+            if not isinstance(instrument, Instrument):
+                raise InputError(f"from_events takes instruments, such as qa.Instrument.parse(…), not {instrument!r}")
+        rows: Any = events
+        if not isinstance(rows, np.ndarray) or rows.dtype != EVENT or rows.ndim != 1:
+            raise InputError(f"from_events takes an array of EVENT rows (quantai.core.rows), not a {_kind_of(rows)}")
         table = instruments if isinstance(instruments, Instruments) else Instruments(tuple(instruments))
         rows = np.ascontiguousarray(events, EVENT)
         if len(rows) and not rows["seq"].any():
             rows = rows.copy()
             rows["seq"] = np.arange(1, len(rows) + 1)
+        if head_ends_late(rows):
+            rows = rows.copy()
+            head_first(rows)
         facts = refuse_bad_rows(rows, table)
         rows = rows.view()
         rows.flags.writeable = False
@@ -92,19 +115,25 @@ class Tape:
                 head = f.read(PAGE)
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such tape; write one with Tape.save") from None
+        except OSError as e:
+            raise InputError(f"{path} cannot be read as a tape: {e.strerror}") from None
         if not head.startswith(MAGIC):
             raise DataError(f"{path} is not a tape: it does not begin with {MAGIC.decode().strip()!r}")
-        said = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
-        n, offset = said["rows"], said["offset"]
-        if offset > PAGE:
-            with path.open("rb") as f:
-                f.seek(PAGE)
-                said |= json.loads(f.read(offset - PAGE).rstrip(b"\0") or b"{}")
-        facts = said.get("facts", {})
-        only_rows = offset + n * EVENT.itemsize
-        if path.stat().st_size != (size_of(n, offset, facts) if said.get("parts") else only_rows):
+        try:
+            said = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
+            n, offset = said["rows"], said["offset"]
+            if offset > PAGE:
+                with path.open("rb") as f:
+                    f.seek(PAGE)
+                    said |= json.loads(f.read(offset - PAGE).rstrip(b"\0") or b"{}")
+            facts = said.get("facts", {})
+            only_rows = offset + n * EVENT.itemsize
+            size = size_of(n, offset, facts) if said.get("parts") else only_rows
+            instruments = Instruments([instrument_of(x) for x in said["instruments"]])
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as e:
+            raise DataError(f"{path} is damaged: what stands before its rows cannot be read ({e!r})") from None
+        if path.stat().st_size != size:
             raise DataError(f"{path} is damaged: it should hold {n} rows, and its size is another")
-        instruments = Instruments([instrument_of(x) for x in said["instruments"]])
         if not n:
             return cls(zeros(0, EVENT), instruments, facts)
         whole = np.memmap(path, np.uint8, "r").view(np.ndarray)
@@ -114,17 +143,23 @@ class Tape:
         return cls(parts.pop("rows"), instruments, facts, parts)
 
     def save(self, path: str | Path) -> Path:
-        """Write the tape to one file, whole or not at all, and return its path."""
+        """Write the tape to one file, whole or not at all, and return its path; InputError where there is no folder."""
         path = Path(path)
+        if not path.parent.is_dir():
+            raise InputError(f"{path.parent}: there is no such folder to save a tape in; make it first")
         fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with fresh.open("wb") as f:
-            f.write(tape_head(len(self.rows), list(self.instruments), self.facts))
-            offset = f.tell()
-            self.rows.tofile(f)
-        add_parts(fresh, len(self.rows), offset, self.facts, self.instruments)
-        with fresh.open("rb") as f:
-            durable(f.fileno())
-        fresh.replace(path)
+        try:
+            with fresh.open("wb") as f:
+                f.write(tape_head(len(self.rows), list(self.instruments), self.facts))
+                offset = f.tell()
+                self.rows.tofile(f)
+            add_parts(fresh, len(self.rows), offset, self.facts, self.instruments)
+            with fresh.open("rb") as f:
+                durable(f.fileno())
+            fresh.replace(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
         return path
 
@@ -233,12 +268,35 @@ class Tape:
         return f"Tape({len(self):,} rows of {shown}: {counts})"
 
 
+def head_of(rows: Rows) -> int:
+    """Return how many rows at the head are a snapshot of the market before the others; 0 where there are no others."""
+    return int(np.argmin(rows["flags"] & SNAPSHOT)) if len(rows) and rows["flags"][0] & SNAPSHOT else 0
+
+
+def head_ends_late(rows: Rows) -> bool:
+    """Say whether a row of the head has happened, by its own clock, after one that is not of the head."""
+    head = head_of(rows)
+    return head > 0 and bool(rows["ts_exch"][:head].max() > rows["ts_exch"][head:].min())
+
+
+def head_first(rows: Rows) -> None:
+    """Let the head have happened before all else: what is known beforehand did, whatever its clock says."""
+    head = head_of(rows)
+    rows["ts_exch"][:head] = np.minimum(rows["ts_exch"][:head], rows["ts_exch"].min())
+
+
 def refuse_bad_rows(rows: Rows, instruments: Instruments) -> dict[str, Any]:
     """Return the facts of rows in order; raises DataError naming the first that is not what a tape may hold."""
     facts, bad, why = scan_rows(rows, instruments.rows())
     if bad >= 0:
         raise DataError(f"row {bad} of the tape {_WRONG[why]}: {_shown(rows[bad])}")
     return facts
+
+
+def _kind_of(given: Any) -> str:
+    if isinstance(given, np.ndarray):
+        return f"{given.ndim}-dimensional array of {', '.join(given.dtype.names or [str(given.dtype)])}"
+    return type(given).__name__
 
 
 def _shown(row: Any) -> str:

@@ -18,7 +18,7 @@ from quantai.core.rows import BUY, EVENT, LAST, SELL, SNAPSHOT, Kind, Rows, zero
 from quantai.data.manifest import Part
 from quantai.data.part_streams import merged_parts
 from quantai.data.tables import TABLES
-from quantai.data.tape import Tape, refuse_bad_rows
+from quantai.data.tape import Tape, head_first, refuse_bad_rows
 from quantai.data.tape_file import add_parts, tape_head
 from quantai.ops import durable, make_folder, progress, sync_folder
 
@@ -95,9 +95,7 @@ def _finish(fresh: Path, offset: int, n: int, instruments: Sequence[Instrument])
     table = Instruments(list(instruments))
     if n:
         rows = np.memmap(fresh, EVENT, "r+", offset, (n,)).view(np.ndarray)
-        head = int(np.argmin(rows["flags"] & SNAPSHOT)) if rows["flags"][0] & SNAPSHOT else 0
-        # what is known beforehand did not happen after anything that is not
-        rows["ts_exch"][:head] = np.minimum(rows["ts_exch"][:head], rows["ts_exch"].min())
+        head_first(rows)
         facts = refuse_bad_rows(rows, table)
         del rows
     add_parts(fresh, n, offset, facts, table)

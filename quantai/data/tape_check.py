@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.rows import SNAPSHOT, Kind, Rows
+from quantai.core.rows import DAY, SNAPSHOT, Kind, Rows
 
-UNSORTED, NAN, NEGATIVE, UNKNOWN, OFF_GRID, INVERTED, SIDELESS = 1, 2, 3, 4, 5, 6, 7
+UNSORTED, NAN, NEGATIVE, UNKNOWN, OFF_GRID, INVERTED, SIDELESS, APART, NO_KIND = 1, 2, 3, 4, 5, 6, 7, 8, 9
 """Why a row is refused."""
+MOST_APART = 31 * DAY
+"""The two clocks of a row that is no snapshot may differ by so much: a replay lives through what is between them."""
 
 _FACTS = np.dtype(
     [
@@ -32,6 +34,7 @@ _WHOLE = np.dtype(
 )
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int(Kind.TRADE), int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
 _FUNDING = int(Kind.FUNDING)
+_KINDS = tuple(int(kind) for kind in Kind)
 _MOST = 2**62
 _WIDEST, _HIGHEST = 2**30, 2**60
 
@@ -60,6 +63,8 @@ def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
             w.head += 1
         else:
             in_head = False
+            if abs(r.ts_recv - r.ts_exch) > MOST_APART:
+                return i, APART
         f = facts[r.instrument]
         if k in (_TRADE, _LEVEL, _QUOTE):
             if not (np.isfinite(r.px) and (np.isfinite(r.qty) or k == _QUOTE)):
@@ -83,11 +88,15 @@ def _scan(rows: Any, insts: Any, facts: Any, whole: Any) -> tuple[int, int]:
             f.lo_ticks = min(f.lo_ticks, r.px_ticks)
             f.hi_ticks = max(f.hi_ticks, r.px_ticks)
         elif k == _CLEAR:
+            if r.side < -1 or r.side > 1:
+                return i, SIDELESS
             f.clears += 1
         elif k == _FUNDING:
             if not np.isfinite(r.px):
                 return i, NAN
             w.funding += 1
+        elif k not in _KINDS:
+            return i, NO_KIND
     return -1, 0
 
 

@@ -69,6 +69,7 @@ def look(c: Any, s: Any, wants: int) -> int:
     if s.told == 1:
         s.told = 0
         show_all(c, s)
+        c.equity = equity_of(c)
         return REPORTED
     while s.row < s.n_rows:
         row = rows_at(s.at_rows, s.n_rows, EVENT)[s.row]
@@ -103,36 +104,35 @@ def take(c: Any, s: Any, row: Any, kind: int, wants: int) -> int:
     d = rows_at(s.at_ladders, c.n_instruments, LADDER)[i]
     c.instrument = i
     apply_row(d, row)
-    if kind == _TRADE:
-        if wants & ON_TRADE:
-            show(c, d, i)
-            return TRADE_ROW
-        return NOTHING
     if kind == _BAR:
         return take_bar(c, s, d, row, wants)
-    if kind in (_LEVEL, _CLEAR):
-        s.pending |= 1
-        d.stale = 0
-    elif kind == _QUOTE:
-        s.pending |= 2
-        d.stale = 0
+    what, complete = NOTHING, row.flags & LAST != 0
+    if kind == _TRADE:
+        what, complete = TRADE_ROW if wants & ON_TRADE else NOTHING, True
     elif kind == _FUNDING and wants & ON_FUNDING:
+        what, complete = FUNDED, True
+    else:
+        if kind in (_LEVEL, _CLEAR):
+            s.pending |= 1
+            d.stale = 0
+        elif kind == _QUOTE:
+            s.pending |= 2
+            d.stale = 0
+        elif kind == _STATUS and (row.aux == _STALE or row.aux == _DISCONNECTED):
+            d.stale = 1
+            books_of(c)[i].valid = 0
+        if complete:
+            if s.pending & 1 and wants & ON_BOOK:
+                what = BOOK_ROW
+            elif s.pending & 2 and wants & ON_QUOTE:
+                what = QUOTE_ROW
+            s.pending = 0
+    # a handler called for one instrument can ask for the book and price of another; those of bars see closes
+    if what != NOTHING or (complete and c.n_instruments > 1 and wants & ON_BAR == 0):
         show(c, d, i)
-        return FUNDED
-    elif kind == _STATUS and (row.aux == _STALE or row.aux == _DISCONNECTED):
-        d.stale = 1
-        books_of(c)[i].valid = 0
-    if row.flags & LAST:
-        what = NOTHING
-        if s.pending & 1 and wants & ON_BOOK:
-            what = BOOK_ROW
-        elif s.pending & 2 and wants & ON_QUOTE:
-            what = QUOTE_ROW
-        s.pending = 0
-        if what != NOTHING:
-            show(c, d, i)
-        return what
-    return NOTHING
+    if what != NOTHING:
+        c.equity = equity_of(c)
+    return what
 
 
 @uncounted
@@ -164,13 +164,12 @@ def show(c: Any, d: Any, i: int) -> None:
     """Bring the BOOK and the last price of one instrument up to date."""
     book, inst, position = books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
     has_bid, has_ask = d.bid != NO_BID, d.ask != NO_ASK
-    if has_bid or has_ask:
-        book.bid_ticks = d.bid if has_bid else 0
-        book.ask_ticks = d.ask if has_ask else 0
-        book.bid = d.bid * inst.tick_num / inst.tick_den if has_bid else 0.0
-        book.ask = d.ask * inst.tick_num / inst.tick_den if has_ask else 0.0
-        book.bid_qty = quantity(d, False, d.bid) if has_bid else 0.0
-        book.ask_qty = quantity(d, True, d.ask) if has_ask else 0.0
+    book.bid_ticks = d.bid if has_bid else 0
+    book.ask_ticks = d.ask if has_ask else 0
+    book.bid = d.bid * inst.tick_num / inst.tick_den if has_bid else 0.0
+    book.ask = d.ask * inst.tick_num / inst.tick_den if has_ask else 0.0
+    book.bid_qty = quantity(d, False, d.bid) if has_bid else 0.0
+    book.ask_qty = quantity(d, True, d.ask) if has_ask else 0.0
     book.valid = 1 if has_bid and has_ask and d.bid < d.ask and d.stale == 0 else 0
     book.ts = c.now
     if book.valid == 1:

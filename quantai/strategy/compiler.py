@@ -20,10 +20,13 @@ from quantai.strategy.source import Module, Text
 
 
 class Kernel:
-    """One compiled strategy: the handlers of a class and the drivers specialised to them."""
+    """One compiled strategy: the handlers of a class and the drivers specialised to them.
 
-    def __init__(self, owner: type, text: Text, module: ModuleType) -> None:
-        self.owner, self._text, self._module = owner, text, module
+    `fresh` says that no process has compiled it before: the first call of each function takes seconds.
+    """
+
+    def __init__(self, owner: type, text: Text, module: ModuleType, fresh: bool) -> None:
+        self.owner, self.fresh, self._text, self._module = owner, fresh, text, module
 
     def function(self, name: str) -> Callable[..., Any]:
         """Return a function of the kernel; calling it raises StrategyError where the user's code cannot be compiled."""
@@ -92,12 +95,14 @@ def compile_kernel(module: Module, dtype: np.dtype[Any], drivers: tuple[Callable
     body = "\n".join(text.lines) + "\n"
     digest = hashlib.blake2b(f"{engine_stamp()}\n{dtype.descr}\n{body}".encode(), digest_size=12).hexdigest()
     if digest in _loaded:
+        _loaded[digest].fresh = False
         return _loaded[digest]
     path = cache_folder() / f"{module.owner.__name__.lower()}_{digest}.py"
-    if not path.exists():
-        fresh = path.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(body)
-        fresh.replace(path)
+    fresh = not path.exists()
+    if fresh:
+        written = path.with_suffix(f".{os.getpid()}.tmp")
+        written.write_text(body)
+        written.replace(path)
     name = f"quantai_kernel_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -105,6 +110,6 @@ def compile_kernel(module: Module, dtype: np.dtype[Any], drivers: tuple[Callable
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded
     spec.loader.exec_module(loaded)
-    kernel = Kernel(module.owner, text, loaded)
+    kernel = Kernel(module.owner, text, loaded, fresh)
     _loaded[digest] = kernel
     return kernel

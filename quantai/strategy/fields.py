@@ -1,6 +1,7 @@
 """The fields of a strategy class: parameters, state and indicators, laid out as one numpy record."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ class Indicator:
     def resolve(self, params: Mapping[str, Any]) -> int:
         """Return the period in rows under these parameters; raises InputError when it is not a whole number >= 1."""
         period = params[self.period] if isinstance(self.period, str) else self.period
-        if period != int(period) or period < 1:
+        if not math.isfinite(period) or period != int(period) or period < 1:
             raise InputError(f"{type(self).__name__.lower()}: a period is a whole number of rows >= 1, got {period}")
         return int(period)
 
@@ -155,16 +156,13 @@ class Fields:
 
 
 def _scalar(name: str, code: str, value: Any) -> Any:
+    kind = {"f8": "a float", "i8": "an int", "?": "a bool"}[code]
     try:
-        if code == "f8":
-            return float(value)
-        if code == "?":
-            return bool(value)
-        if isinstance(value, float) and not value.is_integer():
-            raise InputError(f"parameter {name} is an int, got {value!r}")
-        return int(value)
-    except (TypeError, ValueError) as e:
-        if isinstance(e, InputError):
-            raise
-        kind = {"f8": "a float", "i8": "an int", "?": "a bool"}[code]
-        raise InputError(f"parameter {name} is {kind}, got {value!r}") from None
+        number = {"f8": float, "i8": int, "?": bool}[code](value)
+        # neither a fraction nor a text, which is true whatever it says, may become another value without a word
+        fits = code == "f8" or (isinstance(value, str) and code == "i8") or bool(number == value)
+    except (TypeError, ValueError, ArithmeticError):
+        fits, number = False, 0
+    if not fits or (code == "i8" and not -(2**63) <= number < 2**63):
+        raise InputError(f"parameter {name} is {kind}, got {value!r}")
+    return number

@@ -233,12 +233,14 @@ def cancel(ctx: Any, order: int) -> int:
     """Ask to cancel an order, even one asked for in this very row; returns its number, or 0 when it is not working."""
     for o in orders_of(ctx):
         if o.order == order and o.state >= _WAITING and o.state <= _PARTIAL and o.flags & PENDING_CANCEL == 0:
-            o.flags |= PENDING_CANCEL
-            return emit(ctx, CANCEL, int(order), o.instrument, o.side, 0, 0, 0, o.type, o.tif, 0, 0, 0)
-    asked = intents_of(ctx)
+            asked = emit(ctx, CANCEL, int(order), o.instrument, o.side, 0, 0, 0, o.type, o.tif, 0, 0, 0)
+            if asked != 0:
+                o.flags |= PENDING_CANCEL
+            return asked
+    rows = intents_of(ctx)
     for k in range(ctx.n_intents):
-        if asked[k].order == order and asked[k].action == NEW:
-            return emit(ctx, CANCEL, int(order), asked[k].instrument, asked[k].side, 0, 0, 0, LIMIT, GTC, 0, 0, 0)
+        if rows[k].order == order and rows[k].action == NEW:
+            return emit(ctx, CANCEL, int(order), rows[k].instrument, rows[k].side, 0, 0, 0, LIMIT, GTC, 0, 0, 0)
     return 0
 
 
@@ -257,6 +259,8 @@ def replace(ctx: Any, order: int, qty: float, limit: float = UNSET, stop: float 
                 px_ticks = to_ticks(inst, limit, o.side)
             if stop != UNSET:
                 trigger = to_ticks(inst, stop, -o.side)
+            if (limit != UNSET and px_ticks < 1) or (stop != UNSET and trigger < 1):
+                return refuse(ctx, _NOT_A_PRICE)  # zero would keep what it was
             lots = to_lots(inst, qty)
             if lots < 1:
                 return refuse(ctx, _BAD_QTY)
@@ -293,9 +297,12 @@ def quote(ctx: Any, instrument: int, side: int, px_ticks: int, qty: float, post_
             continue
         if o.px_ticks == px_ticks and o.flags & PENDING_CANCEL == 0:
             found = int(o.order)
-        elif (o.state == _OPEN or o.state == _PARTIAL) and o.flags & PENDING_CANCEL == 0:
+        elif (
+            (o.state == _OPEN or o.state == _PARTIAL)
+            and o.flags & PENDING_CANCEL == 0
+            and emit(ctx, CANCEL, o.order, instrument, side, 0, 0, 0, LIMIT, GTC, QUOTING, 0, 0) != 0
+        ):
             o.flags |= PENDING_CANCEL
-            emit(ctx, CANCEL, o.order, instrument, side, 0, 0, 0, LIMIT, GTC, QUOTING, 0, 0)
     if found > 0:
         return found
     lots = to_lots(instruments_of(ctx)[instrument], qty)
@@ -316,9 +323,12 @@ def unquote(ctx: Any, instrument: int, side: int) -> int:
     for o in orders_of(ctx):
         if o.flags & QUOTING == 0 or o.instrument != instrument or o.side != side:
             continue
-        if (o.state == _OPEN or o.state == _PARTIAL) and o.flags & PENDING_CANCEL == 0:
+        if (
+            (o.state == _OPEN or o.state == _PARTIAL)
+            and o.flags & PENDING_CANCEL == 0
+            and emit(ctx, CANCEL, o.order, instrument, side, 0, 0, 0, LIMIT, GTC, QUOTING, 0, 0) != 0
+        ):
             o.flags |= PENDING_CANCEL
-            emit(ctx, CANCEL, o.order, instrument, side, 0, 0, 0, LIMIT, GTC, QUOTING, 0, 0)
             n += 1
     return n
 

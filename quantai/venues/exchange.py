@@ -14,7 +14,7 @@ from quantai.core.memory import first_bit, int64s, rows_at
 from quantai.core.rows import EVENT, Kind, Reason
 from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of, write
 from quantai.venues.columns import advance_marked, columns_of, met, px_of, rows_until, shown_by
-from quantai.venues.matching import depth_of, expire, match, own_of
+from quantai.venues.matching import compact, depth_of, expire, match, own_of
 from quantai.venues.requests import answer
 from quantai.venues.shared import scan_shared, serve_shared
 from quantai.venues.wire import NEVER, requests_of
@@ -236,3 +236,21 @@ def part(x: Any) -> None:
         depth_x[k] = depth[k]
     x.split = 1
     x.next_book = x.next_recv
+
+
+@uncounted
+def run_sim(sim: Any, until: int) -> None:
+    """Do `run_exchange` for a caller in Python: it passes a SIM array of one quicker than the record."""
+    run_exchange(sim[0], until)
+
+
+@uncounted
+def catch_up_sim(sim: Any, until: int) -> None:
+    """Do `catch_up` for a caller in Python."""
+    catch_up(sim[0], until)
+
+
+@uncounted
+def compact_sim(sim: Any) -> None:
+    """Do `compact` for a caller in Python."""
+    compact(sim[0])

@@ -18,6 +18,8 @@ RECORDED = np.dtype([("ts", "i8"), ("entry_ns", "i8"), ("response_ns", "i8")])
 """One measured round trip: what was sent at `ts` took this long there and back."""
 
 CONSTANT, NORMAL, TABLE = 0, 1, 2
+MOST_NS = 3_600 * 10**9
+"""No request or report takes longer: a replay goes on for one round trip after its last row."""
 _GOLDEN, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
@@ -53,10 +55,13 @@ class Latency:
             )
         if not (0 <= self.entry_sd_ns < math.inf and 0 <= self.response_sd_ns < math.inf):
             raise InputError("a standard deviation of latency is a finite number that is not negative")
+        for name in ("entry_ns", "response_ns", "entry_sd_ns", "response_sd_ns"):
+            if getattr(self, name) > MOST_NS:
+                raise InputError(f"{name} of Latency is in nanoseconds, an hour at most; got {getattr(self, name)!r}")
         if self.table is not None and (getattr(self.table, "dtype", None) != RECORDED or not len(self.table)):
             raise InputError("recorded latencies are an array of RECORDED rows (ts, entry_ns, response_ns), not empty")
-        if self.table is not None and (np.any(np.diff(self.table["ts"]) < 0) or self.table["entry_ns"].min() < 0):
-            raise InputError("recorded latencies must be sorted by ts and not negative")
+        if self.table is not None:
+            _refuse_bad_table(self.table)
 
     @property
     def kind(self) -> int:
@@ -77,6 +82,16 @@ class Latency:
             return f"Latency({len(self.table):,} recorded round trips)"
         spread = f", sd {self.entry_sd_ns / 1e6:g} + {self.response_sd_ns / 1e6:g} ms" if self.kind == NORMAL else ""
         return f"Latency({self.entry_ns / 1e6:g} ms + {self.response_ns / 1e6:g} ms{spread})"
+
+
+def _refuse_bad_table(table: Rows) -> None:
+    if np.any(np.diff(table["ts"]) < 0):
+        raise InputError("recorded latencies must be sorted by ts")
+    for name in ("entry_ns", "response_ns"):
+        wrong = np.flatnonzero((table[name] < 0) | (table[name] > MOST_NS))
+        if len(wrong):
+            said = f"{name} is 0 to an hour in nanoseconds, got {table[name][wrong[0]]}"
+            raise InputError(f"row {wrong[0]} of the recorded latencies: {said}")
 
 
 @uncounted

@@ -178,7 +178,8 @@ class Paper:
             fields |= {"qty_lots": order.total, "px_ticks": order.px_ticks}
         elif kind in (Kind.CANCEL_REJECT, Kind.REPLACE_REJECT):
             ask = Ask.CANCEL if kind is Kind.CANCEL_REJECT else Ask.REPLACE
-            fields |= {"request": self._answered(order, ask), "code": Refusal.TOO_LATE}
+            fields |= {"request": self._answered(order, ask)}
+            fields["code"] = Refusal.OTHER if said["reason"] else Refusal.TOO_LATE
         else:
             order.status = ENDS[kind]
             if kind is Kind.CANCELED and said["reason"] == Reason.BY_USER:

@@ -28,12 +28,16 @@ def join(queue: int, o: Any, level: float) -> None:
 
 @pasted
 def to_power(x: float, n: float) -> float:
-    """Return x**n; the usual exponents without a call."""
+    """Return |x|**n with the sign of x, the usual exponents without a call; of a negative x 0.0 where n is below 1."""
     if n == 3.0:
         return x * x * x
     if n == 2.0:
-        return x * x
-    return x if n == 1.0 else x**n
+        return x * abs(x)
+    if n == 1.0:
+        return x
+    if x >= 0.0:
+        return x**n
+    return -((-x) ** n) if n > 1.0 else 0.0
 
 
 @pasted
@@ -41,7 +45,8 @@ def on_level(queue: int, power: float, o: Any, new: float) -> None:
     """Move the order after its level changed to `new` lots.
 
     A decrease that prints do not explain is ahead of us with weight 1 - p, p = back^n / (back^n + front^n): the
-    quantity behind us decides (rigtorp.se, "Estimating order queue position", 2013).
+    quantity behind us decides (rigtorp.se, "Estimating order queue position", 2013). Cancels can take more from ahead
+    of us than there was: `front` is then below zero, p above one, and part of the excess comes back, as in hftbacktest.
     """
     old = o.level
     o.level = new
@@ -50,7 +55,7 @@ def on_level(queue: int, power: float, o: Any, new: float) -> None:
     front = o.front
     if queue == POWER_PROB and gone >= 0.0:
         back = old - front
-        b, f = to_power(max(back, 0.0), power), to_power(max(front, 0.0), power)
+        b, f = to_power(back, power), to_power(front, power)
         if b + f > 0.0:
             p = b / (b + f)
             front = front - (1.0 - p) * gone + min(back - p * gone, 0.0)

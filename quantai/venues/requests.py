@@ -66,6 +66,9 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
     px = q.px if q.px > 0 else o.px
     if q.lots == 0:
         left = o.open
+    if q.lots > 0 and left > 0 and is_bad_qty(insts_of(x)[o.instrument], left + o.filled):
+        report(x, q.at, q.order, q.instrument, q.side, _REPLACE_REJECT, _ZERO, q.px, _ZERO, _ZERO, _BAD_QTY)
+        return False
     if left <= 0:
         end(x, o, q.at, _CANCELED, _BY_USER)
         compact(x)
@@ -106,10 +109,16 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
 
 
 @uncounted_inlined
+def is_bad_qty(inst: Any, lots: int) -> bool:
+    """Say whether an order of so many lots is smaller or larger than the instrument allows."""
+    return lots < inst.min_qty_lots or (inst.max_qty_lots > 0 and lots > inst.max_qty_lots)
+
+
+@uncounted_inlined
 def refusal(x: Any, q: Any) -> int:
     """Return why an order can never be one here (a Reason), or 0."""
     inst = insts_of(x)[q.instrument]
-    if q.lots < 1 or q.lots < inst.min_qty_lots or (inst.max_qty_lots > 0 and q.lots > inst.max_qty_lots):
+    if q.lots < 1 or is_bad_qty(inst, q.lots):
         return _BAD_QTY
     if (q.type == _LIMIT or q.type == STOP_LIMIT) and q.px < 1:
         return _NOT_A_PRICE
@@ -200,6 +209,8 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
             return False
         if rules.partial == 0:
             fill(x, o, o.open, d.ask if o.side > 0 else d.bid, ts, _TAKER)
+            if o.open > 0:
+                end(x, o, ts, _CANCELED, _R_REDUCE)  # the position was smaller than the order
             return False
         if not may_take:
             return True
@@ -209,6 +220,9 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
             return False
         if o.flags & REDUCE_ONLY:
             o.open = min(o.open, max(0, -o.side * own_of(x)[o.instrument].lots))
+            if o.open == 0:
+                end(x, o, ts, _CANCELED, _R_REDUCE)
+                return False
         walk(x, d, cells, keys, inst, o, limit, ts)
         if o.open == 0:
             return False

@@ -86,6 +86,8 @@ class SimVenue:
         ):
             if not isinstance(getattr(self, name), kinds):
                 raise InputError(f"{name} of SimVenue is {what}, got {getattr(self, name)!r}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed of SimVenue is a whole number from 0 up to 2**63, got {self.seed}")
         if not (np.isfinite(self.power) and self.power > 0):
             raise InputError(f"power must be a positive number, got {self.power}")
         for name in ("maker_bps", "taker_bps"):

@@ -14,9 +14,9 @@ from quantai.core.instruments import Instruments
 from quantai.core.rows import EVENT, Kind, Rows, zeros
 from quantai.venues.book import DEPTH
 from quantai.venues.cells import Books
-from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up, run_exchange
+from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up_sim, compact_sim, run_sim
 from quantai.venues.latency import entry_ns
-from quantai.venues.matching import compact, own_of, rules_of
+from quantai.venues.matching import own_of, rules_of
 from quantai.venues.rules import SimVenue
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM, request_slot, requests_of
 
@@ -57,7 +57,7 @@ class SimulatedExchange:
         s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
         s["done"], s["last"], s["next_expiry"], s["split"] = -1, -1, NEVER, 1
         self._wire()
-        _compact(s)
+        compact_sim(s)
 
     def _wire(self) -> None:
         s, books = self._sim, self._books
@@ -100,8 +100,8 @@ class SimulatedExchange:
         s = self._sim
         s["at_rows"] = s["at_rows_x"] = self._rows.ctypes.data
         s["n_rows"] = len(self._rows)
-        _run_exchange(s, until)
-        _catch_up(s, until)
+        run_sim(s, until)
+        catch_up_sim(s, until)
         first = int(np.searchsorted(self._rows["ts_exch"], until, "right"))
         first = min(first, int(s["next_book"][0]))
         if s["n_orders"][0]:
@@ -151,18 +151,3 @@ def _post(sim: Any, request: Any, now: int) -> bool:
     q.instrument, q.side, q.action = asked.instrument, asked.side, asked.action
     q.type, q.tif, q.flags = asked.type, asked.tif, asked.flags
     return True
-
-
-@uncounted
-def _run_exchange(sim: Any, until: int) -> None:
-    run_exchange(sim[0], until)
-
-
-@uncounted
-def _catch_up(sim: Any, until: int) -> None:
-    catch_up(sim[0], until)
-
-
-@uncounted
-def _compact(sim: Any) -> None:
-    compact(sim[0])

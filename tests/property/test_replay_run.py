@@ -10,7 +10,7 @@ from quantai.backtest.tick_run import TickRun
 from quantai.core.rows import EVENT, LAST, TIF, Kind, zeros
 from quantai.data.tape import Tape
 from quantai.strategy.examples import Quote
-from quantai.venues import Latency, SimVenue, cells
+from quantai.venues import RECORDED, Latency, SimVenue, cells
 from tests.bench import gen_ticks
 
 TWO = qa.Instruments(
@@ -222,3 +222,19 @@ def test_a_snapshot_of_another_venue_is_refused():
     r = TickRun(Quote(), instruments, SimVenue(queue="front"))
     with pytest.raises(qa.DataError, match="another venue"):
         TickRun.restored(r.snapshot(), Quote(), instruments, SimVenue())
+
+
+def test_a_snapshot_belongs_to_its_instruments_and_recorded_latencies_and_is_whole():
+    def run_of(entry_ns=100, tick="0.1"):
+        table = np.zeros(1, RECORDED)
+        table["entry_ns"] = table["response_ns"] = entry_ns
+        one = qa.Instruments([qa.Instrument.parse("BTC-USDT", tick=tick, lot="0.001")])
+        return Quote().python(), one, SimVenue(latency=Latency(table=table))
+
+    said = TickRun(*run_of()).snapshot()
+    assert TickRun.restored(said, *run_of()).snapshot() == said
+    for other in ({"entry_ns": 200}, {"tick": "0.2"}):
+        with pytest.raises(qa.DataError, match="other instruments or another venue"):
+            TickRun.restored(said, *run_of(**other))
+    with pytest.raises(qa.DataError, match="does not fit"):
+        TickRun.restored(said[:-900], *run_of())

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 
 import quantai as qa
 from quantai.backtest import tick_market
-from quantai.backtest.tick_lanes import TickLanes, tick_kernel
+from quantai.backtest.tick_lanes import TickLanes
+from quantai.backtest.tick_pass import tick_kernel
 from quantai.backtest.tick_run import TickRun
 from quantai.core.rows import EVENT, TIF, Kind, zeros
 from quantai.data.tape import Tape
@@ -316,6 +317,7 @@ def differences(swept):
             len(result.fill_rows), result.submits, result.cancels
         )  # fmt: skip
         same = same and (row["fees"], row["volume"]) == (result.fee, result.volume)
+        same = same and row["refused"] == result.stats["refused"]
         if not (same and row["pnl"] == result.equity_rows["equity"][-1] - result.cash):
             out.append(k)
     return out
@@ -336,7 +338,11 @@ def test_variants_chosen_in_every_way_are_their_replays(how, n):
     swept = qa.sweep(Quote, tape, venue=[SimVenue(), SimVenue(queue="front", maker_bps=1.0)], threads=2, **how)
     assert len(swept) == (n or len(swept)) > 1
     assert swept.frame()["fills"].sum() > 100
+    assert swept.frame()["refused"].sum() > 0
     assert differences(swept) == []
+    if n == 5:
+        assert swept.axes() == ["offset", "qty", "venue"]
+        assert swept.heatmap("pnl", x="venue", y="offset").layout.xaxis.title.text == "venue"
 
 
 def test_ctrl_c_keeps_the_variants_that_are_done(monkeypatch):

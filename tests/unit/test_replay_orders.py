@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import quantai as qa
-from quantai.backtest.replay import replay
+from quantai.backtest.replay import replay, result_of
 from quantai.backtest.tick_run import TickRun
-from quantai.core.rows import EVENT, LAST, TIF, Kind, OrderState, Reason, zeros
+from quantai.core.rows import EVENT, LAST, SNAPSHOT, TIF, Kind, OrderState, Reason, zeros
 from quantai.data.tape import Tape
 from quantai.venues import Latency, SimVenue
 
@@ -317,6 +317,7 @@ def test_funding_is_charged_when_it_falls_due(rows, paid):
     of = funded(*rows)
     result = replay(Holder().python(), of, FAST)
     assert result.cash - result.equity["cash"].iloc[-1] - 100.0 == pytest.approx(paid, abs=1e-9)
+    assert result.balance == pytest.approx(-100.0)
     pieces = TickRun(Holder().python(), of.instruments, FAST)
     for part in np.array_split(of.rows, 7):
         pieces.feed(part)
@@ -339,3 +340,147 @@ class Restless(qa.Strategy):
 def test_a_strategy_that_never_rests_ends_with_its_tape():
     result = replay(Restless().python(), tape([(40, 100.1)]), FAST)
     assert 9_005 // 3 <= result.submits <= 9_030 // 3
+
+
+class Pair(qa.Strategy):
+    """Holds one unit of the first instrument; when it prints, looks at the second and at the account."""
+
+    bid_ticks: int = qa.state(0)
+    px: float = qa.state(0.0)
+    worth: float = qa.state(0.0)
+
+    def on_start(self, ctx):
+        ctx.buy(1.0, instrument=0)
+
+    def on_trade(self, ctx, trade):
+        if trade.instrument == 0 and self.bid_ticks == 0:
+            self.bid_ticks = ctx.book(1).bid_ticks
+            self.px = ctx.price(1)
+            self.worth = ctx.equity
+
+
+def test_a_row_of_one_instrument_shows_the_other_and_the_account_as_they_are():
+    one, two = tape([(500, 100.0)]).rows.copy(), tape(levels=[(400, 1, 99.9, 0.0)]).rows.copy()
+    two["instrument"] = 1
+    rows = np.concatenate([one, two])
+    rows = rows[np.argsort(rows["ts_recv"], kind="stable")]
+    rows["seq"] = np.arange(1, len(rows) + 1)
+    run = TickRun(Pair().python(), two_venues().instruments, FAST)
+    run.feed_tape(Tape.from_events(rows, two_venues().instruments))
+    seen = run.record[0]
+    assert (seen["bid_ticks"], seen["px"]) == (998, pytest.approx(99.9))
+    assert seen["worth"] == pytest.approx(100_000.0 - 100.0 + 99.95)
+
+
+class Early(qa.Strategy):
+    """Wants half of equity before there is any price, and again at each print."""
+
+    def on_start(self, ctx):
+        ctx.target(0.5)
+
+    def on_trade(self, ctx, trade):
+        ctx.target(0.5)
+
+
+def test_a_target_that_cannot_be_sized_is_counted_and_may_be_asked_for_again():
+    result = replay(Early().python(), tape([(500, 100.0)]), FAST)
+    assert result.refused == {"NOT_A_PRICE": 1}
+    assert result.fill_rows["lots"].sum() == 15_000  # all the book has
+    poor = replay(Early().python(), tape([(500, 100.0)]), FAST, cash=0.1)
+    assert (poor.refused, len(poor.fill_rows)) == ({"NOT_A_PRICE": 1, "BAD_QTY": 2}, 0)
+
+
+class Steps(qa.Strategy):
+    """One thing after another, a hundred nanoseconds apart."""
+
+    which: int = 0
+    calls: int = qa.state(0)
+    order: int = qa.state(0)
+
+    def on_start(self, ctx):
+        ctx.every(100)
+
+    def on_timer(self, ctx):
+        self.calls += 1
+        if self.which == 0:
+            self.close_what_is_closed(ctx)
+        elif self.which == 1:
+            self.sell_more_than_there_is(ctx)
+        elif self.which == 2:
+            self.replace_by_too_much(ctx)
+        else:
+            self.ask_too_often(ctx)
+
+    def close_what_is_closed(self, ctx):
+        if self.calls == 1:
+            ctx.buy(2.0)
+        elif self.calls == 2:
+            self.order = ctx.sell(2.0, limit=100.4, reduce_only=True)
+        elif self.calls == 3:
+            ctx.sell(2.0)
+        elif self.calls == 4:
+            ctx.replace(self.order, 2.0, limit=99.0)
+
+    def sell_more_than_there_is(self, ctx):
+        if self.calls == 1:
+            ctx.buy(1.0)
+        elif self.calls == 2:
+            self.order = ctx.sell(3.0, limit=99.0, reduce_only=True)
+
+    def replace_by_too_much(self, ctx):
+        if self.calls == 1:
+            self.order = ctx.buy(1.0, limit=99.0)
+        elif self.calls == 2:
+            ctx.replace(self.order, 5.0, limit=99.1)
+        elif self.calls == 3:
+            ctx.replace(self.order, 2.0, limit=0.01)
+
+    def ask_too_often(self, ctx):
+        if self.calls == 1:
+            self.order = ctx.buy(1.0, limit=99.0)
+        elif self.calls == 2:
+            for _ in range(256):
+                ctx.buy(1.0, limit=50.0)
+            ctx.cancel(self.order)
+        elif self.calls == 3:
+            ctx.cancel(self.order)
+
+
+@pytest.mark.parametrize(
+    ("which", "venue", "end"),
+    [
+        (0, FAST, ("CANCELED", "REDUCE_ONLY", 0.0, 100.4)),
+        (1, SimVenue(latency=FAST.latency, exchange="no_partial"), ("CANCELED", "REDUCE_ONLY", 1.0, 99.0)),
+        (1, FAST, ("FILLED", "NONE", 1.0, 99.0)),
+        (2, FAST, ("OPEN", "NONE", 0.0, 99.0)),
+        (3, FAST, ("CANCELED", "BY_USER", 0.0, 99.0)),
+    ],
+)
+def test_no_order_is_lost_without_a_word(which, venue, end):
+    small = Tape.from_events(tape([(700, 100.0)]).rows.copy(), [BTC.with_fields(max_qty="3")])
+    run = TickRun(Steps(which=which).python(), small.instruments, venue)
+    run.feed_tape(small)
+    orders = result_of(run, len(small), 0.0).orders.set_index("order")
+    told = orders.loc[int(run.record["order"][0])]
+    assert (told["state"], told["reason"], told["filled"], told["limit"]) == end
+    refusals = {2: {"BAD_QTY"}}.get(which, set())
+    assert {Reason(int(r)).name for r in run.rows("refusals")["reason"]} == refusals
+    assert run.sim["n_orders"][0] == (orders["state"] == "OPEN").sum()
+
+
+def test_a_snapshot_at_the_head_happened_before_the_rows_that_follow():
+    rows = tape().rows.copy()
+    rows["flags"][:-1] |= SNAPSHOT
+    later = zeros(2, EVENT)
+    later["ts_exch"], later["ts_recv"], later["kind"], later["side"], later["flags"] = (
+        [10, 11],
+        20,
+        Kind.LEVEL,
+        -1,
+        LAST,
+    )
+    later["px_ticks"], later["px"], later["qty"] = [1000, 1001], [100.0, 100.1], [0.0, 3.0]
+    rows = np.concatenate([rows[:-1], later, rows[-1:]])
+    rows["ts_exch"][:10], rows["seq"] = 15, np.arange(1, len(rows) + 1)  # by its own clock after what follows
+    fills, _, _ = send(Tape.from_events(rows, [BTC]), qty=1.0)
+    assert [px for _, px, *_ in fills] == [100.1]

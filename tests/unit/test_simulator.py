@@ -154,3 +154,17 @@ def test_every_choice_is_named_and_a_wrong_one_refused():
         SimVenue(exchange="no_partials")
     with pytest.raises(qa.InputError, match="at least 1 ns"):
         Latency(entry_ns=0, response_ns=0)
+
+
+def test_cancels_that_take_more_than_was_ahead_count_as_in_hftbacktest():
+    """20 are ahead, 13 join behind; cancels take 29, which leaves -2.75 ahead, and 4, of which 0.29 is given back."""
+    levels = [(1150 + k, "bid", 99, qty) for k, qty in enumerate((33, 4, 0))]
+    r = play([Request(ts=1100, qty=20, limit=99)], *levels, (1180, "sell", 99, 5), queue="power_prob", power=3.0)
+    back, front = 13.0, 20.0
+    for gone in (29.0, 4.0):
+        p = back**3 / (back**3 + front**3)
+        level = back + front - gone
+        front = min(front - (1.0 - p) * gone + min(back - p * gone, 0.0), level)
+        back = level - front
+    assert round(front, 3) == -2.461
+    assert fills(r) == [(1180, 99, round(5 - front))]

@@ -10,6 +10,7 @@ import pytest
 
 import quantai as qa
 from quantai.backtest import BarRun, Settings
+from quantai.backtest.asked import shown
 from quantai.backtest.search import Study, grid_of, sample_of
 from quantai.report.running import finish, records, update_all
 from quantai.strategy.examples import Cross, Reversion
@@ -206,6 +207,39 @@ def test_a_parameter_called_like_a_statistic_is_refused(bars):
 
     with pytest.raises(qa.InputError, match="parameter sharpe of Named is called like a statistic"):
         qa.sweep(Named, bars, sharpe=(0.5, 1.0))
+
+    assert shown(Named, ["sharpe", "size"], [{"size": 1}], ["sharpe", "fills"]) == ["size"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda bars: qa.sweep(Cross(), bars, fast=[1, 2]), "give the class Cross, not an instance"),
+        (lambda bars: qa.sweep(lambda x: 1, bars), "give a Strategy class, got <function"),
+        (lambda bars: qa.sweep(Cross, bars, variants=[5]), "variant 0 is not a set of parameters.*got 5"),
+        (lambda bars: qa.sweep(Cross, bars, variants={"fast": 5}), "variants is a list of parameter sets"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5, threads=-1), "threads is a whole number of at least 1, got -1"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5, threads=0), "threads is a whole number of at least 1, got 0"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5, n="5"), "n is a whole number of at least 1, got '5'"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5, seed=-1), "seed is a whole number of at least 0, got -1"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5, by="shapre"), "unknown statistic 'shapre': did you mean 'sharpe'"),
+        (lambda bars: qa.sweep(Cross, bars, fast=np.float32(2.5)), "parameter fast is an int"),
+        (lambda bars: qa.sweep(Cross, bars, fast=2**70), "parameter fast is an int"),
+        (lambda bars: sample_of({str(k): range(300) for k in range(9)}, 5, 1), "too many to draw from"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5).run(1), "named by its row in the frame, 0 to 0; got 1"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5).run(-1), "named by its row in the frame, 0 to 0; got -1"),
+        (lambda bars: qa.sweep(Cross, bars, fast=5).returns(["a"]), "named by its row in the frame, 0 to 0; got 'a'"),
+    ],
+)
+def test_what_a_sweep_is_asked_wrongly_is_named(ask, message, bars):
+    with pytest.raises(qa.InputError, match=message):
+        ask(bars)
+
+
+def test_a_search_that_repeats_itself_was_not_stopped(bars):
+    swept = qa.sweep(Cross, bars, engine="optuna", n=5, seed=1, by="total_return", fast=(3, 4))
+    assert (len(swept), swept.asked, swept.interrupted) == (2, 5, False)
+    assert "5 suggestions were 2 different ones" in repr(swept)
 
 
 def test_a_handler_that_fails_in_a_thread_says_where(bars):

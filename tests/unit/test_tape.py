@@ -32,6 +32,9 @@ def rows(n=3, **fields):
         ({"side": [1, 0, 1]}, "row 1 .*neither 1 .*nor -1"),
         ({"side": [1, -1, 3]}, "row 2 .*neither 1 .*nor -1"),
         ({"kind": Kind.TRADE, "side": [0, 1, -128]}, "row 2 .*neither 1 .*nor -1"),
+        ({"kind": Kind.CLEAR, "side": [0, 1, 5]}, "row 2 .*neither 1 .*nor -1"),
+        ({"kind": [Kind.TRADE, Kind.STATUS, 99]}, "row 2 .*no known kind"),
+        ({"ts_exch": [10**18, 10**18, 0], "ts_recv": 10**18}, "row 2 .*more than 31 days apart"),
         ({"seq": [1, 3, 2]}, "row 2 .*sequence number"),
     ],
 )
@@ -58,9 +61,14 @@ def test_files_that_are_no_tapes_are_named(tmp_path):
     with pytest.raises(qa.DataError, match="is not a tape"):
         Tape.open(path)
     gen_ticks.tape(100, 5).save(path)
-    path.write_bytes(path.read_bytes()[:-64])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-64])
     with pytest.raises(qa.DataError, match="is damaged"):
         Tape.open(path)
+    for at in (whole.index(b'"rows"'), whole.index(b'"tick"')):
+        path.write_bytes(whole[: at + 1] + b"x" + whole[at + 2 :])
+        with pytest.raises(qa.DataError, match="is damaged"):
+            Tape.open(path)
 
 
 def test_the_exchange_clock_has_an_order_of_its_own():

@@ -29,14 +29,6 @@ def bars_of(data: Any, to: str) -> Bars:
     return bars
 
 
-def class_of(strategy: Any) -> type[Strategy]:
-    """Return a class of strategies; InputError names what else was given."""
-    if isinstance(strategy, type) and issubclass(strategy, Strategy):
-        return strategy
-    said = f"{type(strategy).__name__}, not an instance of it" if isinstance(strategy, Strategy) else "a Strategy class"
-    raise InputError(f"parameters vary: give the class {said}" + ("" if said[0] != "a" else f", got {strategy!r}"))
-
-
 def strategy_of(strategy: Any, bars: Bars | None = None) -> Strategy:
     """Return a strategy of itself, its class, or (with `bars`) the function that makes it from bars."""
     made = strategy
@@ -60,13 +52,6 @@ def settings_of(given: dict[str, Any]) -> Settings:
         if name not in Settings.__dataclass_fields__:
             raise UnknownName("setting", name, Settings.__dataclass_fields__)
     return Settings(**given)
-
-
-def whole_number(name: str, value: Any, least: int) -> int:
-    """Return a whole number of at least `least`; InputError names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is a whole number of at least {least}, got {value!r}")
-    return int(value)
 
 
 def features_of(made: Any, bars: Bars) -> pd.DataFrame:

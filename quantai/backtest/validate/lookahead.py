@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import whole_number
 from quantai.backtest.bar_run import BarRun
 from quantai.backtest.settings import Settings
 from quantai.backtest.validate.given import (
@@ -22,7 +23,6 @@ from quantai.backtest.validate.given import (
     instant,
     settings_of,
     strategy_of,
-    whole_number,
 )
 from quantai.backtest.validate.outside import numbers_of, recognised, unexplained
 from quantai.core.errors import DataError

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import whole_number
 from quantai.backtest.sweep import Sweep
 from quantai.backtest.swept import Swept
-from quantai.backtest.validate.given import whole_number
 from quantai.core.errors import DataError, InputError, MissingExtra
 from quantai.data.bars import Bars
 from quantai.report.returns import Floats

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import class_of, whole_number
 from quantai.backtest.bar_run import BarRun
 from quantai.backtest.settings import Settings
 from quantai.backtest.sweep import Sweep, sweep
-from quantai.backtest.validate.given import bars_of, class_of, whole_number
+from quantai.backtest.validate.given import bars_of
 from quantai.backtest.validate.splits import walk_forward_splits
 from quantai.core.errors import DataError, InputError
 from quantai.report import drawdown as dd
@@ -114,9 +115,8 @@ def walk_forward(
             swept = sweep(strategy, bars[first:split], by=by, **given)
         except KeyboardInterrupt:
             break
-        # a choice among the variants that were done when Ctrl-C came is not the choice; Optuna repeats itself as well
-        if len(swept) < swept.asked and given.get("engine") != "optuna":
-            break
+        if swept.interrupted:
+            break  # a choice among the variants that were done when Ctrl-C came is not the choice
         row = _chosen(swept, by)
         index = pd.DatetimeIndex(close[ends[trade] - 1].astype("datetime64[ns]"), tz="UTC", name="ts")
         if row is None:

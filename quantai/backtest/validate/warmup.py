@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantai.backtest.asked import whole_number
 from quantai.backtest.bar_run import BarRun
 from quantai.backtest.settings import Settings
-from quantai.backtest.validate.given import bars_of, ends_of, instant, settings_of, strategy_of, whole_number
+from quantai.backtest.validate.given import bars_of, ends_of, instant, settings_of, strategy_of
 from quantai.core.errors import InputError
 from quantai.core.rows import Action
 from quantai.data.bars import Bars
