@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from quantai.core.errors import InputError
 from quantai.core.instruments import Instrument
-from quantai.ops import make_folder
+from quantai.ops import durable, make_folder, sync_folder
 from quantai.tools.lake import lake_of
 from quantai.tools.registry import tool
 from quantai.tools.workspace import Workspace
@@ -60,8 +60,12 @@ def propose_order(
     make_folder(folder)
     path = folder / f"{proposal['id']}.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(proposal, ensure_ascii=False, indent=2))
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(proposal, ensure_ascii=False, indent=2))
+        file.flush()
+        durable(file.fileno())
     temporary.rename(path)
+    sync_folder(folder)
     return proposal | {"sent": False, "path": str(path)}
 
 

@@ -20,7 +20,7 @@ class Transcript:
         make_folder(folder)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         self.path = folder / f"{stamp}-{os.getpid()}.jsonl"
-        self._file = self.path.open("x", encoding="utf-8")
+        self._file = self.path.open("x", encoding="utf-8", errors="backslashreplace")
 
     def write(self, kind: str, **said: Any) -> None:
         """Write one entry."""
