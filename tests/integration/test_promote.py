@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import quantai as qa
+from quantai.cli import main
 from quantai.core.errors import DataError, InputError, StrategyError, UnknownName
 from quantai.core.rows import Rows
 from quantai.execution.limits import Limits
@@ -274,18 +275,17 @@ def test_a_changed_file_is_refused(honest: Promotion, tmp_path: Path) -> None:
         Version.open(copy)
 
 
-def test_the_command_line_promotes_a_file_and_refuses_with_exit_code_1(home: Path, tmp_path: Path) -> None:
-    def run(*arguments: str) -> tuple[int, Any, str]:
-        command = [sys.executable, "-c", _MAIN, *arguments]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO)
-        return ran.returncode, json.loads(ran.stdout.splitlines()[-1]) if ran.stdout else None, ran.stderr
-
+def test_the_command_line_promotes_a_file_and_refuses_with_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("promote", "tests.promotions:Follow", "--params", '{"period": 60}', "--name", "spx", "--json")
-    code, said, errors = run(*asked)
-    assert (code, said["version"], said["gates"]["costs"]) == (1, None, "fail")
-    assert errors.strip().splitlines()[-1].startswith("quantai: error: spx is refused: costs: no profit after costs")
+    ran = subprocess.run([sys.executable, "-c", _MAIN, *asked], capture_output=True, text=True, check=False, cwd=REPO)
+    said = json.loads(ran.stdout.splitlines()[-1])
+    assert (ran.returncode, said["version"], said["gates"]["costs"]) == (1, None, "fail")
+    assert (
+        ran.stderr.strip().splitlines()[-1].startswith("quantai: error: spx is refused: costs: no profit after costs")
+    )
     reasons = [f"--override={gate}=to try the rest" for gate in ("costs", "validation")]
-    code, said, _ = run(*asked, *reasons)
+    code = main([*asked, *reasons])
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (code, said["name"], said["alias"]) == (0, "spx", "champion")
     assert said["version"] in versions("spx")
 
