@@ -219,6 +219,8 @@ def _chat(model: str | None, url: str | None) -> "ChatSettings | None":
     from quantai.core.errors import InputError
     from quantai.knowledge.answers import ChatSettings
 
+    if url and not url.startswith(("http://", "https://")):
+        raise InputError(f"--url {url}: write it like http://127.0.0.1:11434/v1")
     if model:
         return ChatSettings(model, url)
     if url:

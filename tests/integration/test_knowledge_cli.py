@@ -54,6 +54,7 @@ def test_add_list_search_ask_remove(store: list[str], tmp_path: Path, capsys: py
         (["add", "http://10.0.0.1/", "--embedding", "none"], "not on the public internet"),
         (["eval", "nowhere", "--embedding", "none"], "corpus.jsonl, queries.jsonl and qrels"),
         (["ask", "x", "--embedding", "none"], "make one with `quantai kb add PATH`"),
+        (["ask", "x", "--model", "m", "--url", "127.0.0.1:1/v1"], "write it like http://127.0.0.1:11434/v1"),
         (["list"], "make one with `quantai kb add PATH`"),
         (["add", ".", "--allow", "wiki.lan", "--embedding", "none"], "write HOST:PORT"),
     ],
