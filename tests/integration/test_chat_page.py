@@ -2,29 +2,21 @@
 
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.conftest import REPO
+from tests.browser import application, needs_chromium, open_page, wait
 from tests.knowledge_setting import TOPICS
 from tests.local_server import Handler, LocalServer, serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_S = 180
 SHOT = os.environ.get("QUANTAI_SHOT", "")
 """A file that the screenshot goes to: docs/chat.png is made by this test."""
 
 pytest.importorskip("playwright", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+pytestmark = needs_chromium
 
 
 class Page(Handler):
@@ -44,44 +36,15 @@ def site() -> Generator[LocalServer]:
 
 @pytest.fixture
 def app(tmp_path: Path, site: LocalServer) -> Generator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = (tmp_path / "marimo.log").open("wb")
-    command = ["-m", "marimo", "run", str(REPO / "notebooks/apps/chat.py"), "--headless", "--no-token"]
     options = ["--store", str(tmp_path / "kb"), "--embedding", "none", "--allow", site.host]
-    process = subprocess.Popen(
-        [sys.executable, *command, "--port", str(port), "--host", "127.0.0.1", "--", *options],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPO)}, stdout=log, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    url = f"http://127.0.0.1:{port}"
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            assert process.poll() is None, (tmp_path / "marimo.log").read_text()[-3000:]
-            assert time.monotonic() < end, (tmp_path / "marimo.log").read_text()[-3000:]
-            try:
-                if httpx.get(f"{url}/health", timeout=PATIENCE_S).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
+    with application("chat.py", *options, folder=tmp_path) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-        log.close()
 
 
 @pytest.fixture
 def page() -> Generator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        made = browser.new_page(viewport={"width": 1200, "height": 800})
-        made.set_default_timeout(PATIENCE_S * 1000)
+    with open_page(1200, 800) as made:
         yield made
-        browser.close()
 
 
 def test_upload_ask_open_a_citation_and_add_a_page(app: str, page: Any, site: LocalServer, tmp_path: Path) -> None:
@@ -139,9 +102,6 @@ def test_upload_ask_open_a_citation_and_add_a_page(app: str, page: Any, site: Lo
 
     page.get_by_label("yes").first.click()
     kept = tmp_path / "kb" / "feedback.jsonl"
-    end = time.monotonic() + PATIENCE_S
-    while not (kept.exists() and kept.read_text().endswith("\n")):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait(lambda: kept.exists() and kept.read_text().endswith("\n"))
     said = json.loads(kept.read_text())
     assert (said["question"], said["helped"]) == ("how often is funding paid on perpetual futures?", "yes")
