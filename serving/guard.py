@@ -17,6 +17,11 @@ OPEN = ("/livez", "/readyz", "/healthz")
 """What a load balancer asks, without a key."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 COOKIE = "quantai_key"
+QUIET: dict[str, Any] = {
+    "metrics": {"enabled": False}, "tracing": {"excluded_urls": ".*"}, "logging": {"access": {"enabled": False}}
+}  # fmt: skip
+"""What BentoML does for each request before anybody looks at its key is off: its metrics keep a series for every path
+that is asked for, so whoever can reach the port could fill memory and disk with them."""
 MOST_SESSIONS = 10_000
 """How many sessions of a page are known by their key; the oldest are forgotten first."""
 

@@ -25,7 +25,7 @@ from quantai.core.errors import InputError, QuantaiError
 from quantai.knowledge import Knowledge
 from quantai.ops.config import settings
 from serving.chat import PAGE, chat_page
-from serving.guard import Guard
+from serving.guard import QUIET, Guard
 from serving.keys import CALLER, Key, Keys
 from serving.tool_calls import ToolCalls, mcp_application
 
@@ -49,7 +49,7 @@ def application() -> Starlette:
 
 
 @bentoml.asgi_app(application(), path="/")
-@bentoml.service(name="quantai_knowledge", workers=1, traffic={"timeout": 600, "max_concurrency": 64})
+@bentoml.service(name="quantai_knowledge", workers=1, traffic={"timeout": 600, "max_concurrency": 64}, **QUIET)
 class KnowledgeService:
     """Search, ask, add, list and remove documents; list and call tools, also by MCP. OpenAPI is at /docs.json."""
 

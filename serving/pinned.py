@@ -3,18 +3,12 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from serving.deployment import Deployment
 
 PINNED = Path(__file__).with_name("model_tag.txt")
 """There in a built bento only."""
 WORKERS = int(os.environ.get("QUANTAI_WORKERS", "1"))
-QUIET: dict[str, Any] = {
-    "metrics": {"enabled": False}, "tracing": {"excluded_urls": ".*"}, "logging": {"access": {"enabled": False}}
-}  # fmt: skip
-"""What BentoML does for each request before anybody looks at its key is off: its metrics keep a series for every path
-that is asked for, so whoever can reach the port could fill memory and disk with them."""
 
 
 def tag() -> str:

@@ -24,10 +24,10 @@ from quantai.core.plain import plain
 from quantai.notebook.promote.store import get
 from serving import openapi
 from serving.deployment import ENV, Deployment
-from serving.guard import Guard
+from serving.guard import QUIET, Guard
 from serving.keys import Keys
 from serving.openapi import operation, specification
-from serving.pinned import PINNED, QUIET, WORKERS, tag
+from serving.pinned import PINNED, WORKERS, tag
 from serving.signals import KINDS, Signals
 
 MOST_LINE = 1 << 20

@@ -23,9 +23,9 @@ from bentoml.models import BentoModel
 from quantai.notebook.promote.store import get
 from serving import pinned
 from serving.deployment import ENV, Deployment
-from serving.guard import Guard
+from serving.guard import QUIET, Guard
 from serving.keys import Keys
-from serving.pinned import PINNED, QUIET, WORKERS, tag
+from serving.pinned import PINNED, WORKERS, tag
 from serving.rest import PAGE, Desk, application
 from serving.supervisor import ShadowSupervisor, Supervisor
 
