@@ -2,6 +2,7 @@
 
 import asyncio
 import json as jsonlib
+import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -63,8 +64,9 @@ def run(
     folder: Folder = None,
     json: Json = False,
 ) -> None:
-    """Run pipelines now, and those that come after them; exit code 1 unless all succeed.
+    """Run pipelines now; exit code 1 unless all succeed.
 
+    Those named run alone, as do all with --set; without either, those that come after follow a success.
     Each run is kept in a folder: the notebook as it ran, a report that opens without a network, and a log.
     """
     from quantai.notebook import Schedule
@@ -81,6 +83,7 @@ def run(
             return list(await asyncio.gather(*(runner.run(p, instant, settings) for p in chosen)))
         return [r for runs in await asyncio.gather(*(runner.run_on(p, instant) for p in chosen)) for r in runs]
 
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
     with _bars(json) as told:
         done = asyncio.run(work(told))
     _emit_runs(done, json)
@@ -128,6 +131,7 @@ def backfill(
     async def work(told: "OnProgress") -> "list[Run]":
         return await Runner(schedule, table, jobs=jobs, on_progress=told).backfill(chosen, days, _parameters(given))
 
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
     with _bars(json) as told:
         done = asyncio.run(work(told))
     _emit_runs(done, json)
@@ -200,6 +204,11 @@ def _emit_runs(done: "list[Run]", json: bool) -> None:
     if failed:
         first = failed[0]
         raise InputError(f"{first.pipeline}, run {first.id}: {first.status}: {first.error}: see {first.folder}")
+
+
+def _as_ctrl_c(*_: object) -> None:
+    """End as Ctrl-C does: notebooks are processes of their own, and without this they would run on with no time-out."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _parameters(given: list[str] | None) -> dict[str, Any]:

@@ -78,9 +78,12 @@ class Schedule:
         unknown = said.keys() - {"defaults", "pipeline"}
         if unknown:
             raise UnknownName(f"table in {path.name}", min(unknown), ["defaults", "pipeline"])
+        items, defaults = said.get("pipeline", []), said.get("defaults", {})
+        if not isinstance(items, list) or not all(isinstance(i, dict) for i in (*items, defaults)):
+            raise InputError(f"{path.name}: write [[pipeline]] above each one, [defaults] above what holds for all")
         found: dict[str, Pipeline] = {}
-        for number, item in enumerate(said.get("pipeline", ()), start=1):
-            one = _pipeline(path, {**said.get("defaults", {}), **item}, number)
+        for number, item in enumerate(items, start=1):
+            one = _pipeline(path, {**defaults, **item}, number)
             if one.name in found:
                 raise InputError(f"{path.name}: two pipelines are called {one.name!r}: rename one")
             found[one.name] = one
@@ -125,6 +128,7 @@ def _pipeline(path: Path, said: Mapping[str, Any], number: int) -> Pipeline:
     for key in ("name", "notebook"):
         if not isinstance(said.get(key), str) or not said[key]:
             raise InputError(f"{where}: {key} is missing")
+    _check_kinds(where, said)
     values: dict[str, Any] = dict(said)
     for key, kept in spelt.items():
         if key in values:
@@ -138,12 +142,27 @@ def _pipeline(path: Path, said: Mapping[str, Any], number: int) -> Pipeline:
     return one
 
 
+def _check_kinds(where: str, said: Mapping[str, Any]) -> None:
+    for key in ("cron", "on_change", "about"):
+        if not isinstance(said.get(key, ""), str):
+            raise InputError(f"{where}: {key} is a text in quotes, not {said[key]!r}")
+    for key in ("retries", "concurrency"):
+        if type(said.get(key, 1)) is not int:
+            raise InputError(f"{where}: {key} is a whole number, not {said[key]!r}")
+    for key in ("after", "notify"):
+        given = said.get(key, "")
+        if not all(isinstance(name, str) for name in (given if isinstance(given, list) else [given])):
+            raise InputError(f"{where}: {key} is a text in quotes or a list of them, not {given!r}")
+    if not isinstance(said.get("parameters", {}), dict):
+        raise InputError(f'{where}: parameters are a table, such as {{ symbol = "SPX" }}, not {said["parameters"]!r}')
+
+
 def _check(where: str, one: Pipeline) -> None:
     if not _NAME.fullmatch(one.name):
         raise InputError(f"{where}: a name has lower-case letters, digits, - and _ only")
     if not one.notebook.is_file():
         raise InputError(f"{where}: there is no notebook {one.notebook}")
-    if one.timeout_s <= 0 or one.retry_wait_s < 0 or one.retries < 0 or one.concurrency < 1:
+    if not (one.timeout_s > 0 and one.retry_wait_s >= 0) or one.retries < 0 or one.concurrency < 1:
         raise InputError(f"{where}: timeout and concurrency are above 0, retries and retry_wait not below")
     if one.cron:
         from apscheduler.triggers.cron import CronTrigger

@@ -228,6 +228,22 @@ def test_a_killed_scheduler_loses_no_run(
     assert (retried[0].attempt, retried[0].status) == (2, Status.DONE)
 
 
+def test_a_run_by_hand_that_is_told_to_end_stops_its_notebook(tmp_path: Path, table: RunTable) -> None:
+    slow = notebook(tmp_path / "slow.ipynb", "n = 1", "import time; time.sleep(600)")
+    asked = [*QUANTAI, "run", str(slow), "--folder", str(table.folder)]
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: [r for r in table.unfinished() if (r.folder / "lock").exists()])
+        process.terminate()
+        assert process.wait(180) == 130
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = table.latest(2)
+    assert run.status is Status.STOPPED
+    assert not table.is_owned(run), "its notebook runs on"
+
+
 def test_backfill_runs_each_day_once(tmp_path: Path, table: RunTable) -> None:
     notebook(tmp_path / "ok.ipynb", *OK)
     file = schedule(tmp_path, ok='notebook = "ok.ipynb"\nparameters = {day = "{date}"}')
@@ -281,6 +297,11 @@ def _ran(instant: str) -> Any:
         ('notebook = "ok.ipynb"\nafter = "two"', UnknownName, "pipeline that one comes after 'two'"),
         ('notebook = "ok.ipynb"\nafter = "one"', InputError, "a circle"),
         ('notebook = "ok.ipynb"\nretries = -1', InputError, "not below"),
+        ('notebook = "ok.ipynb"\ntimeout = nan', InputError, "timeout and concurrency are above 0"),
+        ('notebook = "ok.ipynb"\nretries = "2"', InputError, "retries is a whole number, not '2'"),
+        ('notebook = "ok.ipynb"\ncron = 5', InputError, "cron is a text in quotes, not 5"),
+        ('notebook = "ok.ipynb"\nafter = 5', InputError, "after is a text in quotes or a list of them, not 5"),
+        ('notebook = "ok.ipynb"\nparameters = 3', InputError, "parameters are a table"),
     ],
 )
 def test_a_schedule_that_cannot_run_is_refused_in_one_line(
