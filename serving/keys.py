@@ -159,11 +159,11 @@ def _key(path: Path, entry: dict[str, Any]) -> Key:
 
 
 def clear_keys(folder: Path) -> dict[str, str]:
-    """Return a key of each role in clear: those of the environment, else of `keys.toml`, made when it is not there."""
+    """Return a key of each role in clear, as `Keys.of` finds them; of keys that are hashes only there is none."""
     if said := os.environ.get(ENV, ""):
         return dict[str, str](_of_environment(said))
-    path = folder / FILE
-    if not path.exists():
+    path = settings().service.keys or folder / FILE
+    if path == folder / FILE and not path.exists():
         make_folder(folder)
         entries = [
             f'[[key]]\nname = "{role}"\nrole = "{role}"\nkey = "{secrets.token_urlsafe(24)}"\n'
@@ -180,7 +180,8 @@ def clear_keys(folder: Path) -> dict[str, str]:
             pass
         finally:
             fresh.unlink()
-    return {str(e["role"]): str(e.get("key", "")) for e in tomllib.loads(path.read_text())["key"]}
+    read_keys(path)  # says what is wrong with it
+    return {str(e["role"]): str(e["key"]) for e in tomllib.loads(path.read_text())["key"] if e.get("key")}
 
 
 def _of_environment(said: str) -> list[tuple[Role, str]]:

@@ -25,6 +25,7 @@ from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.rehearsal import rehearse
 from quantai.execution.remote import RunControl
 from quantai.execution.trade import Trading
+from quantai.feeds.venues import exchange
 from quantai.notebook.promote.version import Version
 from quantai.venues.rules import SimVenue
 from serving.deployment import Deployment, write_json
@@ -71,6 +72,8 @@ class Process:
             self._say("checking")
             version = Version.open(deployment.model)
             plan = self._plan(version)
+            plan.check()
+            exchange(deployment.venue)
             self._check(version)
             rehearse([version.strategy], plan.limits or paper_limits(), paper=deployment.mode != "live")
         except (InputError, StrategyError) as error:  # DataError is one of them: files that are not what they were

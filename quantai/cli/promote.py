@@ -80,7 +80,10 @@ def promote(
     }  # fmt: skip
     before = alias_of(name, "champion")
     if grid:
-        done = run(sweep(cls, bars, **chosen, **_grid(grid), **costs), **common)
+        swept = _grid(grid)
+        if twice := sorted(chosen.keys() & swept.keys()):
+            raise InputError(f"{twice[0]} is given twice: leave it out of --params or of --grid")
+        done = run(sweep(cls, bars, **chosen, **swept, **costs), **common)
     else:
         done = run(cls(**chosen), bars, **common, **costs)
     if not json:

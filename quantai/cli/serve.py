@@ -8,6 +8,7 @@ import typer
 
 from quantai.cli.output import Json, emit
 from quantai.core.errors import StorageError
+from quantai.ops.config import settings
 
 EXAMPLES = """
 quantai serve btc-cross --venue BINANCE --symbols BTC-USDT --interval 1m --port 3000
@@ -48,9 +49,8 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, from here on: what was started is ended
     served = run(what, venue=venue, symbols=listed, mode=mode, port=port, folder=folder, workers=workers, **more)
     try:
-        emit(
-            {"tag": served.tag, "mode": mode, "address": served.address, "keys": str(served.folder / "keys.toml")}, json
-        )
+        keys = str(settings().service.keys or served.folder / "keys.toml")
+        emit({"tag": served.tag, "mode": mode, "address": served.address, "keys": keys}, json)
         code = served.process.wait()
     except KeyboardInterrupt:
         served.stop(PATIENCE_S)

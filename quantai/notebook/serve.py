@@ -18,6 +18,7 @@ from quantai.core.errors import InputError, StorageError
 from quantai.notebook.promote.promotion import Promotion, promote
 from quantai.notebook.promote.store import get, resolve, runs_of
 from quantai.ops import make_folder
+from quantai.ops.config import settings
 
 PATIENCE_S = 180.0
 """How long a start may take, compiling included."""
@@ -42,7 +43,8 @@ class Served:
     def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
         """Ask or tell the service and return its JSON; raises InputError with what it refuses."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"X-API-Key": self.keys.get("operate", ""), "Content-Type": "application/json"}
+        key = self.keys.get("operate") or self.keys.get("read", "")
+        headers = {"X-API-Key": key, "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.address}/{path.lstrip('/')}", data, headers, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
@@ -104,8 +106,13 @@ def serve(
         raise InputError(f"{what} is stored already: data, name and gates are for what is promoted first")
     tag = what.tag if isinstance(what, Promotion) else resolve(what)
     version = get(tag)
-    root = Path(folder) if folder else runs_of(version.name)
-    make_folder(root)
+    root = Path(folder).absolute() if folder else runs_of(version.name)  # the server has another current folder
+    try:
+        make_folder(root)
+    except OSError as error:
+        raise StorageError(f"{root} cannot be made ({error.strerror}): choose another folder") from None
+    if more.get("lake"):
+        more["lake"] = str(Path(more["lake"]).absolute())
     services = Path(__file__).parents[2]
     if not (services / "serving" / "strategy_service.py").is_file():
         raise InputError("the services are not installed with the package: run from the source tree, or serve a bento")
@@ -119,6 +126,9 @@ def serve(
 
     deployment = import_module("serving.deployment").Deployment(**said)
     keys = import_module("serving.keys").clear_keys(root)
+    file_of_keys = settings().service.keys
+    if not keys:
+        raise InputError(f"{file_of_keys} holds hashes only: set QUANTAI_API_KEYS, or add a key in clear for this call")
     kept = _keep_port(port)
     port, file = int(kept.getsockname()[1]), deployment.save()
     service = "signal_service:SignalService" if mode == "signal" else "strategy_service:StrategyService"
@@ -128,6 +138,8 @@ def serve(
         "QUANTAI_DEPLOYMENT": str(file), "QUANTAI_WORKERS": str(workers), "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(version.folder.parents[2]),
     }  # fmt: skip
+    if file_of_keys is not None:
+        environment["QUANTAI_SERVICE_KEYS"] = str(file_of_keys.absolute())
     with (root / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=services, env=environment)
     served = Served(tag, f"http://127.0.0.1:{port}", keys, root, process, mode, file, kept)
@@ -168,6 +180,8 @@ def _keep_port(port: int) -> socket.socket:
 
     Until the server does, seconds later, nobody is given the port; the server may take it, since both allow reuse.
     """
+    if not 0 <= port <= 65_535:
+        raise InputError(f"port {port} is none: 1 to 65535, or 0 for a free one")
     kept = socket.socket()
     kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -25,7 +25,7 @@ import quantai as qa
 from quantai.core.errors import InputError
 from quantai.tools import ready_tools
 from serving.guard import Guard
-from serving.keys import Bucket, Key, Keys, clear_keys, read_keys
+from serving.keys import Bucket, Key, Keys, clear_keys, hashed, read_keys
 from tests.conftest import REPO
 from tests.fuzzing import NO_5XX, fuzz
 from tests.knowledge_setting import TOPICS
@@ -303,6 +303,15 @@ def test_a_service_makes_its_keys_once_and_for_its_user_only(tmp_path: Path, mon
         assert found.role == role
     assert keys.find(b"") is None
     assert not Keys.of().needed
+    chosen = tmp_path / "chosen.toml"
+    monkeypatch.setenv("QUANTAI_SERVICE_KEYS", str(chosen))
+    chosen.write_text('[[key]]\nname = "me"\nrole = "operate"\nkey = "in clear"\n')
+    assert clear_keys(tmp_path) == {"operate": "in clear"}
+    chosen.write_text(f'[[key]]\nname = "me"\nrole = "operate"\nsha256 = "{hashed("in clear")}"\n')
+    assert clear_keys(tmp_path) == {}
+    chosen.unlink()
+    with pytest.raises(InputError, match="No such file"):
+        clear_keys(tmp_path)
     monkeypatch.setenv("QUANTAI_API_KEYS", "read:a operate")
     with pytest.raises(InputError, match="write role:key"):
         Keys.of()

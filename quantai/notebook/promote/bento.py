@@ -56,6 +56,8 @@ def export_bento(tag: str, to: str | Path) -> Path:
         try:
             _bentoml(context, version.folder.parents[2], "export", found.group(), str(draft))
             draft.replace(to)
+        except StorageError:  # an OSError as well, which says what was wrong already
+            raise
         except OSError as error:
             raise StorageError(f"{to} cannot be written: {error.strerror}") from None
         finally:

@@ -46,6 +46,11 @@ class Thresholds:
     least_trades: int = 30
     checks: int = 3
 
+    def __post_init__(self) -> None:
+        for name in ("max_drawdown", "warn_drawdown"):
+            if not getattr(self, name) >= 0.0:  # NaN is not: every loss would pass
+                raise InputError(f"{name} is a fraction of the peak, such as 0.5, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
