@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.tick_funding import DUE, due_after
-from quantai.backtest.tick_local import sample
+from quantai.backtest.tick_local import sample_last
 from quantai.backtest.tick_market import Market
 from quantai.backtest.tick_pass import count_up
 from quantai.backtest.tick_run import LOG, RING, TickRun
@@ -174,7 +174,7 @@ def _clear_ranges(sim: Any) -> None:
 def _finish(n: int, ctx: Any, local: Any, sim: Any, stats: Any) -> None:
     for k in range(n):
         if local[k].started:
-            sample(ctx[k], local[k], sim[k], max(ctx[k].now, sim[k].last))
+            sample_last(ctx[k], local[k], sim[k])
             count_up(local[k], stats[k])
 
 

@@ -50,7 +50,8 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         sample_at = p.next_sample
         due_at = next_due(p, NEVER) if p.n_due > 0 else NEVER
         ended = not more and p.final and x.done >= x.last
-        if ended and ((report_at == NEVER and request_at == NEVER) or min(timer_at, sample_at, due_at) > x.closing):
+        on_its_way = report_at != NEVER or request_at != NEVER
+        if ended and min(timer_at, sample_at, due_at) > (x.closing if on_its_way else x.closing - x.round_trip):
             # the clock stops with what was on its way when the market ended, not with what is sent in answer to it
             timer_at, sample_at, due_at = NEVER, NEVER, NEVER
         told_at = report_at if heard else NEVER
@@ -122,6 +123,12 @@ def sample(c: Any, p: Any, x: Any, ts: int) -> None:
     row.equity = equity_of(c)
     row.cash = c.cash
     row.exposure = exposure_of(c)
+
+
+@uncounted
+def sample_last(c: Any, p: Any, x: Any) -> None:
+    """Write the account as it stands at the end: that of the market at the exchange, or of what followed from it."""
+    sample(c, p, x, max(c.now, x.last, p.next_sample - p.sample_ns))
 
 
 @uncounted

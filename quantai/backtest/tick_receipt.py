@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from quantai.backtest.order_table import price_of
 from quantai.backtest.tick_state import (
     BOOK_ROW,
     FUNDED,
@@ -18,7 +17,7 @@ from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, LAST, Kind
 from quantai.strategy.account import equity_of
-from quantai.strategy.context import books_of, instruments_of, positions_of
+from quantai.strategy.shown import show_top
 from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of
 from quantai.venues.columns import advance_marked
 from quantai.venues.matching import depth_of
@@ -94,7 +93,7 @@ def refresh(c: Any, x: Any) -> None:
 @uncounted_inlined
 def refresh_one(c: Any, x: Any, i: int) -> None:
     """Bring the BOOK and the last price of one instrument up to date."""
-    d, book, inst, position = depth_of(x)[i], books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
+    d = depth_of(x)[i]
     bid, ask, last, bid_qty, ask_qty = d.bid, d.ask, d.last, 0.0, 0.0
     if x.at_tile != 0:
         bid, ask, last, bid_qty, ask_qty = shown_at(rows_at(x.at_tile, 1, TILE)[0], x.next_recv, i)
@@ -102,16 +101,4 @@ def refresh_one(c: Any, x: Any, i: int) -> None:
     if x.at_tile == 0 and (has_bid or has_ask):
         cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
         bid_qty, ask_qty = cells[cell_of(d, keys, 1, bid)], cells[cell_of(d, keys, -1, ask)]
-    # an empty side shows nothing: what it showed when it was last looked at would depend on who looked
-    book.bid_ticks = bid if has_bid else 0
-    book.ask_ticks = ask if has_ask else 0
-    book.bid = price_of(bid, inst) if has_bid else 0.0
-    book.ask = price_of(ask, inst) if has_ask else 0.0
-    book.bid_qty = bid_qty if has_bid else 0.0
-    book.ask_qty = ask_qty if has_ask else 0.0
-    book.valid = 1 if has_bid and has_ask and bid < ask else 0
-    book.ts = c.now
-    if book.valid == 1:
-        position.px = 0.5 * (book.bid + book.ask)
-    elif last > 0.0:
-        position.px = last
+    show_top(c, i, has_bid, has_ask, bid, ask, bid_qty, ask_qty, last, False)

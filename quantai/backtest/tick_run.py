@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantai.backtest.tick_funding import DUE, due_after
-from quantai.backtest.tick_local import sample as sample_account
-from quantai.backtest.tick_local import send_intents, step_ticks
+from quantai.backtest.tick_local import sample_last, send_intents, step_ticks
 from quantai.backtest.tick_loop import run_ticks
 from quantai.backtest.tick_pass import tick_kernel
 from quantai.backtest.tick_receipt import receive_rows
@@ -260,7 +259,7 @@ class TickRun:
     def _finish(self) -> None:
         w, p = self.world, self.local
         if p["started"][0]:
-            _sample(w.ctx, p, self.sim, max(int(w.ctx["now"][0]), int(self.sim["last"][0])))
+            _sample(w.ctx, p, self.sim)
             self._drain()
 
     def _drain(self) -> bool:
@@ -425,5 +424,5 @@ def _receive_rows(ctx: Any, local: Any, sim: Any, until: int) -> None:
 
 
 @uncounted
-def _sample(ctx: Any, local: Any, sim: Any, ts: int) -> None:
-    sample_account(ctx[0], local[0], sim[0], ts)
+def _sample(ctx: Any, local: Any, sim: Any) -> None:
+    sample_last(ctx[0], local[0], sim[0])

@@ -13,7 +13,8 @@ from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, LAST, WARM_UP, Action, Kind, OrderState, OrderType, Status
 from quantai.execution.ladder import LADDER, NO_ASK, NO_BID, apply_row, is_full, quantity
 from quantai.strategy.account import equity_of
-from quantai.strategy.context import books_of, instruments_of, intents_of, orders_of, positions_of
+from quantai.strategy.context import books_of, intents_of, orders_of, positions_of
+from quantai.strategy.shown import show_top
 
 NOTHING, START, TICK, TRADE_ROW, BOOK_ROW, QUOTE_ROW, FUNDED, BAR_ROW, REPORTED = range(9)
 """What a step brought."""
@@ -142,6 +143,8 @@ def take_bar(c: Any, s: Any, d: Any, row: Any, wants: int) -> int:
     if at < 0 or at >= s.n_bars:
         return NOTHING
     positions_of(c)[row.instrument].px = row.px
+    if wants & ON_BAR or d.last == 0.0:
+        d.last = row.px  # who is shown bars alone knows no later trade
     if wants & ON_BAR:
         s.bar = at
         show(c, d, row.instrument)
@@ -162,20 +165,10 @@ def show_all(c: Any, s: Any) -> None:
 @uncounted
 def show(c: Any, d: Any, i: int) -> None:
     """Bring the BOOK and the last price of one instrument up to date."""
-    book, inst, position = books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
     has_bid, has_ask = d.bid != NO_BID, d.ask != NO_ASK
-    book.bid_ticks = d.bid if has_bid else 0
-    book.ask_ticks = d.ask if has_ask else 0
-    book.bid = d.bid * inst.tick_num / inst.tick_den if has_bid else 0.0
-    book.ask = d.ask * inst.tick_num / inst.tick_den if has_ask else 0.0
-    book.bid_qty = quantity(d, False, d.bid) if has_bid else 0.0
-    book.ask_qty = quantity(d, True, d.ask) if has_ask else 0.0
-    book.valid = 1 if has_bid and has_ask and d.bid < d.ask and d.stale == 0 else 0
-    book.ts = c.now
-    if book.valid == 1:
-        position.px = 0.5 * (book.bid + book.ask)
-    elif d.last > 0.0:
-        position.px = d.last
+    bid_qty = quantity(d, False, d.bid) if has_bid else 0.0
+    ask_qty = quantity(d, True, d.ask) if has_ask else 0.0
+    show_top(c, i, has_bid, has_ask, d.bid, d.ask, bid_qty, ask_qty, d.last, d.stale == 1)
 
 
 @uncounted

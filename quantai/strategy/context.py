@@ -46,7 +46,7 @@ POSITION = np.dtype(
         ("cost", "f8"),  # what the open quantity cost, in settlement currency: sum of qty * multiplier * g(px)
         ("realised", "f8"),
         ("fees", "f8"),
-        ("px", "f8"),  # last price seen, 0 before the first
+        ("px", "f8"),  # its price as last shown, 0 before the first
         ("target", "f8"),  # last weight asked for
         ("target_nano", "i8"),  # the same weight x 1e9, as the intent carries it
         ("target_ts", "i8"),  # when it was asked for

@@ -349,7 +349,10 @@ def position(ctx: Any, instrument: int = -1) -> float:
 
 @compiled
 def price(ctx: Any, instrument: int = -1) -> float:
-    """Return the last price seen (a close, a trade or a mid); 0.0 before the first."""
+    """Return the price: a bar's close, else the mid, without both sides the last trade, else a side or what was paid.
+
+    0.0 while nothing tells one.
+    """
     return positions_of(ctx)[which(ctx, instrument)].px
 
 

@@ -15,7 +15,7 @@ from quantai.backtest import tick_market
 from quantai.backtest.tick_lanes import TickLanes
 from quantai.backtest.tick_pass import tick_kernel
 from quantai.backtest.tick_run import TickRun
-from quantai.core.rows import EVENT, TIF, Kind, zeros
+from quantai.core.rows import EVENT, LAST, TIF, Kind, zeros
 from quantai.data.tape import Tape
 from quantai.strategy.base import fields_of
 from quantai.strategy.examples import Quote
@@ -231,6 +231,49 @@ def test_reports_that_nobody_hears_change_nothing(rows, venue):
         runs.append(run)
     for name in ("intents", "orders", "fills", "refusals", "equity"):
         assert runs[0].rows(name).tobytes() == runs[1].rows(name).tobytes(), name
+
+
+def assert_same_sums(rows, venue, **given):
+    """Run a Taker that hears of its orders and one that does not; returns their equity."""
+    runs = []
+    for strategy in (Taker, Listening):
+        run = TickRun(strategy(every=2, size=0.01), Tape.from_events(rows, TWO).instruments, venue, **given)
+        run.feed_tape(Tape.from_events(rows, TWO))
+        runs.append(run.rows("equity"))
+    assert runs[0].tobytes() == runs[1].tobytes()
+    return runs[0]
+
+
+def emptied_book(last_ns):
+    """Both sides of two books, which lose a side, then the other, without a single trade."""
+    rows = zeros(9, EVENT)
+    rows["kind"], rows["flags"], rows["qty"] = Kind.LEVEL, LAST, 5.0
+    rows["instrument"] = [0, 0, 1, 1, 0, 0, 1, 1, 1]
+    rows["side"] = [1, -1, 1, -1, -1, 1, 1, -1, -1]
+    rows["px_ticks"] = [999, 1001, 999, 1001, 1001, 999, 999, 1001, 1002]
+    rows["qty"][4:] = 0.0
+    rows["ts_recv"] = [50, 50, 50, 50, 400, 800, 850, 860, last_ns]
+    rows["ts_exch"], rows["px"], rows["seq"] = rows["ts_recv"] - 50, rows["px_ticks"] / 10, np.arange(1, 10)
+    return rows
+
+
+def test_an_emptied_book_is_worth_what_it_cost_whoever_looks():
+    rows = emptied_book(3000)
+    rows["qty"][5] = 7.0  # bids alone are left
+    venue = SimVenue(latency=Latency(entry_ns=10, response_ns=75))
+    equity = assert_same_sums(rows, venue, sample_ns=250)
+    one_side = equity[equity["ts"] >= 1000]
+    assert len(one_side) > 5
+    assert np.all(one_side["exposure"] != 0.0)
+    assert np.ptp(one_side["equity"]) == 0.0
+
+
+@pytest.mark.parametrize("last_ns", [2999, 3000, 3001])
+def test_a_sample_at_the_end_of_the_market_is_taken_whoever_listens(last_ns):
+    venue = SimVenue(latency=Latency(entry_ns=0, response_ns=1))
+    equity = assert_same_sums(emptied_book(last_ns), venue, sample_ns=250)
+    assert equity["ts"][:-1].tolist() == [*range(250, last_ns + 1, 250)]
+    assert np.all(np.diff(equity["ts"]) >= 0)
 
 
 @pytest.mark.parametrize("exchange", ["partial", "no_partial"])
