@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import InputError, UnknownName
+from quantai.execution.plan import check_endpoint
 from quantai.ops import durable, make_folder
 
 ENV = "QUANTAI_DEPLOYMENT"
@@ -43,6 +44,7 @@ class Deployment:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnknownName("mode", self.mode, MODES)
+        check_endpoint(self.endpoint)
         if self.mode != "signal" and not (self.venue and self.symbols):
             raise InputError("say what to trade: a venue and symbols, such as BINANCE and BTC-USDT")
 

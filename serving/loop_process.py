@@ -37,24 +37,6 @@ _OPEN_S = 120.0
 _log = logging.getLogger("quantai.serving")
 
 
-class SteadyClock:
-    """Ns UTC as the wall clock had it at the start, and as much later as time has passed: nobody can set it.
-
-    A wall clock that is put back an hour would stop every timer for an hour.
-    """
-
-    def __init__(self) -> None:
-        self._ahead = time.time_ns() - time.monotonic_ns()
-
-    def __call__(self) -> int:
-        """Return the instant."""
-        return self._ahead + time.monotonic_ns()
-
-    def reach(self, ts: int) -> None:
-        """Go on from `ts` where that is later: a run whose journal is ahead would wait for the clock to catch up."""
-        self._ahead += max(0, ts - self())
-
-
 class Process:
     """One process that trades a deployment; its parent is the one that started it."""
 
@@ -81,18 +63,31 @@ class Process:
             return REFUSED
         try:
             self._say("waiting")
-            lease = self._lease = self._take()
-            if lease is None:
-                return 0
-            self._say("starting", token=lease.token, journal=str(plan.journal), tag=version.tag)
-            asyncio.run(self._trade(plan, lease))
-            lease.check()
+            while (lease := self._take()) is not None and not self._has_traded(version, lease):
+                pass
         except QuantaiError as error:
             _log.error("%s", error)
             self._say("failed", reason=str(error))
             return 1
-        self._say("ended")
         return 0
+
+    def _has_traded(self, version: Version, lease: Lease) -> bool:
+        """Trade until that is over; False when the lease was lost meanwhile, and may be taken again."""
+        self._lease, plan = lease, self._plan(version)
+        self._say("starting", token=lease.token, journal=str(plan.journal), tag=version.tag)
+        try:
+            asyncio.run(self._trade(plan, lease))
+            lease.check()
+        except QuantaiError as error:
+            if lease.is_held:
+                raise
+            _log.error("%s", error)
+            self._lease = None
+            lease.release()
+            self._say("waiting", reason=str(error))
+            return False
+        self._say("ended")
+        return True
 
     def _check(self, version: Version) -> None:
         if version.tag != self.deployment.tag:
@@ -129,11 +124,12 @@ class Process:
         )
 
     def _journal(self, version: Version) -> Path:
-        """A live run goes on in its journal; what is simulated lives no longer than its process and begins anew."""
+        """A live run goes on in its journal; what is simulated lives no longer than its lease and begins anew."""
         if self.deployment.mode == "live":
             return self.deployment.root / f"live-{version.version}.journal"
-        stamp = time.strftime("%Y%m%dt%H%M%S", time.gmtime())
-        return self.deployment.root / f"{self.deployment.mode}-{stamp}-{os.getpid()}.journal"
+        stamp, mode = time.strftime("%Y%m%dt%H%M%S", time.gmtime()), self.deployment.mode
+        names = (self.deployment.root / f"{mode}-{stamp}-{os.getpid()}{n or ''}.journal" for n in range(1_000_000))
+        return next(path for path in names if not path.exists())
 
     def _take(self) -> Lease | None:
         """Wait for the lease; None when the parent is gone before."""
@@ -146,14 +142,12 @@ class Process:
 
     async def _trade(self, plan: Plan, lease: Lease) -> None:
         lease.check()
-        clock = SteadyClock()
-        trading = Trading(plan, clock=clock)
+        trading = Trading(plan)
         beats = asyncio.create_task(self._beat_for(_OPEN_S))
         try:
             loop = await trading.open()
         finally:
             beats.cancel()
-        clock.reach(loop.oms.ts)
         loop.session.fence = lease.check
         watch = asyncio.create_task(self._watch(loop, lease))
         watch.add_done_callback(lambda _: loop.end())  # a run that nobody watches must not go on

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from quantai.core.errors import InputError, UnknownName
 from quantai.execution.limits import Limits
@@ -118,6 +119,8 @@ class Plan:
             raise InputError("a replay needs rows of the past: --lake DIR, with --start and --end")
         if self.desks and len(self.desks) != len(self.strategies):
             raise InputError(f"{len(self.strategies)} strategies need as many desks, not {len(self.desks)}")
+        for address in (self.endpoint, *self.endpoints.values()):
+            check_endpoint(address)
         for name, value in (*self.endpoints.items(), *self.fees_bps.items()):
             if name not in self.venues:
                 raise UnknownName(f"venue ({value})", name, self.venues)
@@ -185,6 +188,20 @@ class Plan:
             word = re.sub(r"[^A-Za-z0-9]", "", self.run or type(strategy).__name__.lower())[:6] or "run"
             names.append(f"{word}_{digits[-9:]}{'' if not n else chr(ord('a') + n - 1)}"[:17])
         return names
+
+
+def check_endpoint(address: str) -> None:
+    """Raise InputError for what is neither "" nor an address to dial instead of a venue's own.
+
+    >>> check_endpoint("http://127.0.0.1:9300")
+    """
+    try:
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, an address of six that is not closed
+        good = False
+    if address and not good:
+        raise InputError(f"endpoint {address!r}: write an address such as http://127.0.0.1:9300")
 
 
 def _listing(name: str, every: Sequence[tuple[str, str]]) -> tuple[str, str]:

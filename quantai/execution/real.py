@@ -1,6 +1,7 @@
 """Real venues of a run: what they trade by their own account, and the connection to each."""
 
 import asyncio
+from collections.abc import Callable
 
 from quantai.core.instruments import Instrument, Instruments
 from quantai.execution.plan import Plan
@@ -8,11 +9,13 @@ from quantai.execution.sources import alike
 from quantai.venues.venue import Venue
 
 
-async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> tuple[dict[str, Venue], Instruments]:
+async def real_venues(
+    plan: Plan, instruments: Instruments, *, fixed: bool, clock: Callable[[], int]
+) -> tuple[dict[str, Venue], Instruments]:
     """Connect to the venues of a plan; returns them, and the instruments with the steps that the venues take.
 
-    With `fixed` the instruments stay as they are: a journal is continued. Raises VenueError in one line: keys, clock,
-    a symbol that is not there.
+    With `fixed` the instruments stay as they are: a journal is continued. `clock` (ns UTC) stamps their reports. Raises
+    VenueError in one line: keys, clock, a symbol that is not there.
     """
     from quantai.venues.ccxt import CcxtVenue
 
@@ -26,6 +29,7 @@ async def real_venues(plan: Plan, instruments: Instruments, *, fixed: bool) -> t
                 sandbox=plan.sandbox,
                 endpoint=plan.endpoint_of(name) or None,
                 dead_man_s=0.0 if plan.at_end == "keep" else plan.dead_man_s,
+                clock=clock,
             )
             await venue.connect()
             venues[name] = venue

@@ -6,14 +6,14 @@ bans it, go on after its retries are used up, or say that rows are missing. That
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import InputError, UnknownName, VenueError
 from quantai.core.instruments import Instruments
-from quantai.core.rows import Status
+from quantai.core.rows import SEC, Status
 from quantai.feeds.feed import Batch
 from quantai.feeds.health import Delay, Health, State
 from quantai.feeds.messages import Scribe, to_ns
@@ -28,6 +28,8 @@ _RETRIES = 5  # cryptofeed doubles its delay each time without a bound: after a 
 _JITTER = 0.25  # of each delay: a venue that was down is not stormed by all its clients at once
 _LOOK_S = 0.25
 _CLOSING_S = 15.0  # a venue that is gone does not answer the closing handshake, which takes 10 s to time out
+_HELD_NS = 60 * SEC
+"""How long a message may be held between its receipt and its rows: some books first wait for a snapshot."""
 
 
 class CryptoFeed:
@@ -37,7 +39,8 @@ class CryptoFeed:
     the venue's own. `stale_s` is how long a connection may be silent before it is opened again, and `pace_s` the
     first delay when a venue keeps closing connections. `raw` is told of everything that crosses the wire. `seq`
     continues the numbers of an earlier recording, and `resumed` reports the time in between as a gap. A message that
-    cannot be read leaves GAP rows and goes into `quarantine`; a book that stays crossed is asked for again.
+    cannot be read leaves GAP rows and goes into `quarantine`; a book that stays crossed is asked for again. `clock`
+    (ns UTC) stamps the rows, by default the wall clock; a run that trades has one that nobody can set.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class CryptoFeed:
         resumed: bool = False,
         raw: RawFile | None = None,
         quarantine: Path | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self._class, self._venue = exchange(venue), venue
         offer = describe(venue)
@@ -63,6 +67,7 @@ class CryptoFeed:
         self._options = {"sandbox": sandbox, "candle_interval": candle_interval}
         self._numbered: bool = offer["numbered"]
         self._redirect, self._pace_s, self._seq, self._raw = redirect, pace_s, seq, raw
+        self._clock, self._is_wall_clock = clock or time.time_ns, clock is None
         self.quarantine = Quarantine(venue, quarantine)
         self._watch = Watch(stale_s, resumed=resumed)
         self._outlet: Outlet | None = None
@@ -86,15 +91,13 @@ class CryptoFeed:
 
     def health(self) -> Health:
         """Say how the feed is now."""
-        now_s, outlet = time.time(), self._outlet
-        states = self._watch.connections
-        last = max((c.last_message or 0.0 for c in states), default=0.0)
+        outlet, states = self._outlet, self._watch.connections
         return Health(
             venue=self._venue,
             state=self.state,
             connections=sum(c.stats.open for c in states),
             received=self.received,
-            silent_s=max(0.0, now_s - last) if last else float("nan"),
+            silent_s=outlet.silent_s if outlet else float("nan"),
             reconnects=outlet.reconnects if outlet else 0,
             trips=self._trips,
             gaps=outlet.gaps if outlet else 0,
@@ -158,7 +161,7 @@ class CryptoFeed:
         outlet = Outlet(
             self._scribe,
             self._watch,
-            to_ns,
+            self._received_ns,
             lambda connection: carried(self._feed, names, connection),
             numbered=self._numbered,
         )
@@ -196,8 +199,15 @@ class CryptoFeed:
                 ours = [cause for cause in causes if isinstance(cause, VenueError)]
                 failure = ours[0] if ours else VenueError(f"{self._venue}: {first_line(causes[0])}")
                 self._stop.set()
-        outlet.report([*self._watch.reopened(), *self._watch.stop()], time.time_ns())
+        outlet.report([*self._watch.reopened(), *self._watch.stop()], self._clock())
         outlet.end(failure)
+
+    def _received_ns(self, receipt: float) -> int:
+        """Return when a message came by our clock: as long ago as by the wall clock, unless that was set meanwhile."""
+        if self._is_wall_clock:
+            return to_ns(receipt)
+        ago = time.time_ns() - to_ns(receipt)
+        return self._clock() - (ago if 0 <= ago < _HELD_NS else 0)
 
     def _made(self, outlet: Outlet) -> Any:
         from quantai.feeds.internals import QUIET, before_opening, guard, wrap
@@ -222,7 +232,7 @@ class CryptoFeed:
             return outlet.paced(made)
 
         def refused(message: Any, connection: Any, error: Exception) -> None:
-            now_ns = time.time_ns()
+            now_ns = self._clock()
             self.quarantine.take(message, error, now_ns)
             outlet.missing(connection, now_ns, f"a message could not be read: {self.quarantine.kept[-1].error}")
 
@@ -251,7 +261,7 @@ class CryptoFeed:
     async def _supervise(self, outlet: Outlet) -> None:
         while not self._stop.is_set():
             changes = self._watch.look(time.monotonic())
-            outlet.report(changes, time.time_ns())
+            outlet.report(changes, self._clock())
             for change in changes:
                 if change.status is Status.STALE:
                     self._trips += 1

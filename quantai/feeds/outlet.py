@@ -51,8 +51,14 @@ class Outlet:
         self._waiting = 0
         self._filled, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
+        self._heard_s = float("nan")
         self._ended = False
         self._error: BaseException | None = None
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago the last message came, NaN before the first."""
+        return time.monotonic() - self._heard_s
 
     def callbacks(self) -> dict[str, Any]:
         """Return the callbacks to give to cryptofeed, one a channel: some venues send more than was asked for."""
@@ -82,6 +88,7 @@ class Outlet:
         async def reading(*args: Any, **options: Any) -> AsyncIterator[Any]:
             since = clock()
             async for payload in read(*args, **options):
+                self._heard_s = time.monotonic()
                 yield payload
                 await self._room.wait()  # after the handler: before it, another connection could overtake
                 if clock() - since > SLICE_S:

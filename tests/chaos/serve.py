@@ -34,7 +34,7 @@ from tests.serving_setting import KEYS, bentoml_home, promoted, served, trading,
 ARGS = {"limit": 15.0}
 EACH = 6
 """What is done to one run before it is ended and looked at."""
-_PRELOAD, _SHIFT = "LD_PRELOAD", "QUANTAI_CLOCK_SHIFT"
+PRELOAD, SHIFT = "LD_PRELOAD", "QUANTAI_CLOCK_SHIFT"
 
 
 class Yard:
@@ -126,10 +126,12 @@ class Yard:
         return dead
 
     def remove_lease(self) -> int:
-        """Take the lease's file away: whoever held it sends nothing more, and ends."""
-        dead = self.loop
-        self.lease.unlink()
-        return dead
+        """Take the lease's file away: whoever held it sends nothing more, and waits for another as everybody does."""
+        with self.lease.open() as old:  # or another file could have its number
+            self.lease.unlink()
+            until(lambda: not os.path.samestat(os.fstat(old.fileno()), self.lease.stat()), "another lease")
+            until(lambda: self.loop, "its holder")
+        return 0
 
     def leave_lease(self) -> int:
         """Leave a lease behind that names somebody dead, with a time from the future: no clock decides."""
@@ -166,7 +168,7 @@ class Yard:
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
         self._shift = self.folder / "clock_shift"
         self._shift.write_bytes(struct.pack("l", 0))
-        os.environ[_PRELOAD], os.environ[_SHIFT] = str(library), str(self._shift)
+        os.environ[PRELOAD], os.environ[SHIFT] = str(library), str(self._shift)
         return True
 
     def found(self) -> list[str]:
@@ -214,7 +216,7 @@ def run(n: int, seed: int, *, limit: float) -> dict[str, Any]:
                     one.stop()
             finally:
                 market.close()
-                for name in (_PRELOAD, _SHIFT):
+                for name in (PRELOAD, SHIFT):
                     os.environ.pop(name, None)
             runs += 1
     return {"runs": runs, "done": done, "resumed_s": waits, "failures": len(found), "found": found}

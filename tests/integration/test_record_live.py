@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from quantai.core.errors import InputError, UnknownName, VenueError
-from quantai.core.rows import Kind, Status
+from quantai.core.rows import SEC, Kind, Status
 from quantai.data import Lake
 from quantai.feeds.crypto import CryptoFeed
 from quantai.feeds.feed import Batch
 from quantai.feeds.health import Health
 from quantai.feeds.recorder import Report, record_capture, record_live
+from quantai.ops.clock import SteadyClock
 from tests.integration.loopback_binance import Fault, Venue
 
 pytest.importorskip("cryptofeed", reason="needs the extra quantai[record]")
@@ -265,6 +266,23 @@ async def test_rows_come_out_in_the_order_of_seq_while_the_consumer_is_slow(tmp_
     seq = [int(s) for b in seen for s in b.events["seq"]]
     assert seq == sorted(set(seq))
     assert Counter(b.channel for b in seen)["l2_book"] > 50
+
+
+async def test_rows_are_stamped_by_the_clock_of_the_run() -> None:
+    clock = SteadyClock()
+    clock.reach(clock() + 3_600 * SEC)  # that of this machine is an hour behind it
+    before, seen = clock(), list[Batch]()
+    async with Venue(hz=200) as venue:
+        feed = CryptoFeed("BINANCE", redirect=(venue.ws, venue.http), clock=clock)
+        await feed.connect()
+        feed.subscribe(SYMBOLS, CHANNELS)
+        async for batch in feed.batches():
+            seen.append(batch)
+            if len(seen) == 50:
+                await feed.close()
+    received = [int(ts) for b in seen for ts in b.events["ts_recv"]]
+    assert before <= min(received) <= max(received) <= clock()
+    assert {Kind(int(b.events["kind"][0])) for b in seen} >= {Kind.STATUS, Kind.TRADE}
 
 
 async def test_names_are_checked_before_anything_is_received(tmp_path: Path) -> None:

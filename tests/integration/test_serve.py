@@ -34,13 +34,13 @@ from quantai.notebook.promote.bento import export_bento, packed_tag
 from quantai.notebook.promote.shadow import compare_on
 from quantai.notebook.promote.store import get, resolve, rollback, set_alias, versions
 from quantai.notebook.serve import Served, serve, wait_ready
+from quantai.ops.clock import SteadyClock
 from quantai.strategy.examples import Quote
 from serving.deployment import Deployment, read_json
-from serving.loop_process import SteadyClock
 from serving.signals import Signals
 from tests.bench import gen_ticks
 from tests.chaos.live import Market
-from tests.chaos.serve import Yard
+from tests.chaos.serve import PRELOAD, SHIFT, Yard
 from tests.conftest import REPO
 from tests.fuzzing import fuzz, without_a_key
 from tests.serving_setting import (
@@ -273,6 +273,8 @@ def test_a_service_of_another_version_says_who_trades_and_a_port_in_use_is_refus
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"port {port} cannot be had"):
             serve(tag, port=port, folder=tmp_path)
+    with pytest.raises(InputError, match=r"endpoint '\?': write an address"):
+        serve(tag, endpoint="?", folder=tmp_path)
     assert not list(tmp_path.glob("deployment*")), "nothing was begun"
 
 
@@ -348,9 +350,12 @@ def test_the_clock_of_a_run_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> No
     assert clock() >= before + 3_600 * qa.SEC, "a journal may be ahead of the wall clock"
 
 
-def test_at_no_time_do_two_loops_trade(tag: str, tmp_path: Path) -> None:
+def test_at_no_time_do_two_loops_trade(tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     market, before = Market(seed=4), loops()
     yard = Yard(tag, market, tmp_path, at_end="cancel")
+    for name in (PRELOAD, SHIFT):
+        monkeypatch.setenv(name, "")  # as they were, once this is over
+    has_clock = yard.preload_clock()
     try:
         yard.start(workers=2)
         yard.resumed()
@@ -367,6 +372,8 @@ def test_at_no_time_do_two_loops_trade(tag: str, tmp_path: Path) -> None:
             said = yard.resumed(dead)
             assert yard.loop != dead
             assert said["process"]["journal"] == str(journal)
+        if has_clock:
+            yard.jump()
         yard.stop()
         assert len(yard.orders) > 10
         assert yard.found() == []

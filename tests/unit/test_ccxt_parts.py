@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from decimal import Decimal
 
 import aiohttp
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 from quantai.core.errors import InputError, UnknownName, VenueError
 from quantai.core.instruments import Instrument, Instruments
-from quantai.core.rows import BUY, POST_ONLY, REDUCE_ONLY, TIF, OrderType
+from quantai.core.reports import Refusal
+from quantai.core.rows import BUY, POST_ONLY, REDUCE_ONLY, SEC, TIF, OrderType
 from quantai.execution.client_ids import client_id
 from quantai.venues.ccxt import CcxtVenue, Keys, Profile, profile
 from quantai.venues.ccxt.calls import new_order
+from quantai.venues.ccxt.client import exchange
+from quantai.venues.ccxt.ledger import Ledger
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
 from quantai.venues.ccxt.order_ids import ALNUM_32, HEX_32, PACKED, PLAIN, T_28, leg_id, order_of, pack, unpack
 from quantai.venues.ccxt.profiles import PROFILES
@@ -244,3 +248,30 @@ def test_a_profile_is_found_by_its_name() -> None:
 )  # fmt: skip
 def test_an_error_is_one_line_that_says_what_it_means(error: Exception, line: str) -> None:
     assert words(error) == line
+
+
+async def test_setting_the_wall_clock_moves_neither_time_stamps_nor_the_age_of_a_pong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys, wall_ns = Keys(KEY, "a-secret"), time.time_ns()
+    venue = CcxtVenue("BINANCE", Instruments([Instrument.parse("BTC-USDT", venue="BINANCE")]), keys)
+    api = exchange(venue.profile, keys, venue)
+    try:
+        socket, before_ms = api.client("ws://127.0.0.1:9"), api.milliseconds()
+        assert socket.lastPong is None
+        socket.lastPong = before_ms
+        for hours in (1, -1):
+            monkeypatch.setattr(time, "time_ns", lambda hours=hours: wall_ns + hours * 3_600 * SEC)
+            for now_ms in (api.milliseconds(), api.nonce(), api.microseconds() // 1_000, api.seconds() * 1_000 + 999):
+                assert 0 <= now_ms - before_ms < 600_000
+            assert 0 <= ccxt.Exchange.milliseconds() - socket.lastPong < 600_000
+    finally:
+        await api.close()
+
+
+def test_reports_are_stamped_by_the_clock_of_the_run() -> None:
+    pair = Instrument.parse("BTC-USDT", venue="BINANCE")
+    ledger = Ledger({"BTC/USDT": pair}, clock=lambda: 7)
+    request = _request()
+    (answer,) = ledger.refuse(ledger.follow(request, "BTC/USDT", pair), request, Refusal.OTHER, "")
+    assert answer.reports["ts"].tolist() == [7]

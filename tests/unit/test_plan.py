@@ -34,6 +34,8 @@ def plan(**fields: Any) -> Plan:
         ({"mode": "replay"}, "--lake DIR"),
         ({"cash": -5.0}, "cash is -5.0: give an amount of 0 or more"),
         ({"cash": float("nan")}, "cash is nan"),
+        ({"endpoint": "?"}, r"endpoint '\?': write an address such as http://127.0.0.1:9300"),
+        ({"endpoints": {"BINANCE": "http://:80:80"}}, "write an address"),
         ({"strategies": []}, "no strategy"),
         ({"venues": {"BINANCE": []}}, "nothing to trade"),
         ({"strategies": [(Idle(), "x:Idle")]}, "Idle has no handler"),

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from quantai.ops.clock import passed_ns
 from quantai.venues.ccxt.facts import order_fact
 from quantai.venues.ccxt.ledger import Ledger, Leg, Order
 from quantai.venues.ccxt.questions import Questions
@@ -32,15 +33,16 @@ class CatchingUp:
     bounce: Callable[[str], None]
     is_due: bool = False
     _since_ms: int = 0
+    _ahead_ms: int = 0
     _next: float = 0.0
     _not_before: float = 0.0
     _expected: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     _mentioned: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
     _short: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
 
-    def begin(self) -> None:
-        """Start from now: of what was before, each order is asked about on its own."""
-        self._since_ms = time.time_ns() // 1_000_000
+    def begin(self, now_ms: int) -> None:
+        """Start from now, by the exchange's clock: of what was before, each order is asked about on its own."""
+        self._ahead_ms, self._since_ms = now_ms - passed_ns() // 1_000_000, now_ms
 
     def expect(self, order: Order) -> None:
         """Note that the exchange has confirmed an order: the stream has to mention it, or has already."""
@@ -80,7 +82,7 @@ class CatchingUp:
 
     async def run(self) -> None:
         """Ask for every execution since the last time, for the orders that work, and for those that no longer do."""
-        started_ms = time.time_ns() // 1_000_000
+        started_ms = self._ahead_ms + passed_ns() // 1_000_000
         self._expected.clear()
         for symbol in self.symbols:
             open_ids = {str(said["id"]) for said in await self._hear_open(symbol)}

@@ -6,17 +6,20 @@ connection goes on.
 """
 
 # ccxt has no types for what it calls back
-# pyright: reportIncompatibleMethodOverride=false
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import ccxt.pro
 from ccxt.async_support.base.ws.cache import ArrayCacheBySymbolById
+from ccxt.async_support.base.ws.client import Client
 
 from quantai.core.errors import InputError, VenueError
+from quantai.ops.clock import SteadyClock, passed_ns
 from quantai.venues.ccxt.keys import Keys
 from quantai.venues.ccxt.profiles import Profile
 
@@ -64,6 +67,21 @@ class _Tapped(ArrayCacheBySymbolById):
         self._tell(said)
 
 
+class _Ponged(Client):
+    """A socket that knows how long ago its last pong is: ccxt takes the difference of two wall clock times."""
+
+    ponged_ns: int | None = None
+
+    @property
+    def lastPong(self) -> int | None:  # noqa: N802 -- so ccxt calls it
+        ago_ns = 0 if self.ponged_ns is None else passed_ns() - self.ponged_ns
+        return None if self.ponged_ns is None else (time.time_ns() - ago_ns) // 1_000_000
+
+    @lastPong.setter
+    def lastPong(self, _: object) -> None:  # noqa: N802
+        self.ponged_ns = passed_ns()
+
+
 class _Watched:
     """Mixed into an exchange class of ccxt.pro."""
 
@@ -73,6 +91,7 @@ class _Watched:
         parent: Any = super()
         client = parent.client(url)
         if not getattr(client, "is_guarded", False):
+            client.__class__ = _Ponged
             read = client.handle_message
 
             def guarded(message: Any) -> None:
@@ -133,6 +152,9 @@ def exchange(
             },
         }
     )
+    clock = SteadyClock()  # requests signed by a clock that somebody has just set would be refused
+    api.milliseconds, api.microseconds = (lambda: clock() // 1_000_000), (lambda: clock() // 1_000)
+    api.seconds = lambda: clock() // 1_000_000_000
     api.number = str
     api.logger = _SILENT
     api.has["fetchCurrencies"] = False

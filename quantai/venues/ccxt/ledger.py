@@ -77,9 +77,15 @@ class Order:
 class Ledger:
     """Every order of ours that the exchange may have, by its number, our ids and the exchange's."""
 
-    def __init__(self, instruments: dict[str, Instrument], write: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        instruments: dict[str, Instrument],
+        write: Callable[[str], str] = str,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._instruments = instruments  # by the exchange's symbol
         self._write = write  # how an id of ours looks at the exchange
+        self._clock = clock  # ns UTC: when we heard it
         self._written: dict[str, str] = {}
         self._by_order: dict[str, Order] = {}
         self._by_venue: dict[tuple[str, str], tuple[Order, Leg]] = {}
@@ -231,7 +237,7 @@ class Ledger:
             instrument = self._instruments.get(fact.symbol)
             if instrument is not None:
                 row = zeros(1, REPORT)
-                row["kind"], row["ts"], row["exec"] = Kind.FILL, time.time_ns(), exec_number(fact.trade_id)
+                row["kind"], row["ts"], row["exec"] = Kind.FILL, self._clock(), exec_number(fact.trade_id)
                 row["qty_lots"], row["px_ticks"] = instrument.lots(fact.qty), instrument.ticks(fact.px)
                 named = ((CLIENT_ID, fact.client_id),) if fact.client_id else ()
                 answers.append(Answer(reports=row, texts=((VENUE_ID, fact.venue_id), *named, *_texts(fact))))
@@ -343,7 +349,7 @@ class Ledger:
 
     def _say(self, order: Order, kind: Kind, texts: tuple[tuple[str, str], ...] = (), **fields: int) -> Answer:
         row: Rows = zeros(1, REPORT)
-        row["order"], row["kind"], row["ts"] = order.number, kind, time.time_ns()
+        row["order"], row["kind"], row["ts"] = order.number, kind, self._clock()
         for name, value in fields.items():
             row[name] = value
         if order.number == 0:

@@ -6,6 +6,7 @@ through one ledger, which tells each thing once.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from decimal import Decimal
@@ -51,7 +52,8 @@ class CcxtVenue:
     `instruments` are those of the run: the ones of this venue (by their `venue`, or all without one) are traded here.
     `keys` default to those of the environment or keyring. `sandbox` goes to the exchange's test market, `endpoint` to
     an address of ours. With `dead_man_s` the exchange cancels everything when it has not heard from us for as long,
-    where it can. `poll_s` is how often open orders and executions are compared with what the stream told.
+    where it can. `poll_s` is how often open orders and executions are compared with what the stream told. `clock` (ns
+    UTC) stamps what is heard.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class CcxtVenue:
         timeout_s: float = 10.0,
         dead_man_s: float = 0.0,
         poll_s: float = 30.0,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.profile = name if isinstance(name, Profile) else profile(name)
         self.name = self.profile.name
@@ -75,6 +78,7 @@ class CcxtVenue:
         self._keys = keys or Keys.find(self.name, password=self.profile.password)
         self._sandbox, self._endpoint = sandbox, endpoint
         self._timeout_s, self._dead_man_s, self._poll_s = timeout_s, dead_man_s, poll_s
+        self._clock = clock
         self._answers = AnswerQueue()
         self._symbols: dict[int, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,7 +101,7 @@ class CcxtVenue:
             await self._let_go()
             raise
         self._is_connected = True
-        self._catching_up.begin()
+        self._catching_up.begin(self._api.milliseconds() - int(self._api.options.get("timeDifference") or 0))
         self._spawn(self._watch_over())
         self._spawn(self._listen())
         self._spawn(self._follow_funding())
@@ -118,7 +122,7 @@ class CcxtVenue:
         await self._ask("balance", Priority.QUERY, self._api.fetch_balance)
         by_symbol = {self._symbols[n]: i for n, i in self._mine.items()}
         self._by_symbol = by_symbol
-        self._ledger = Ledger(by_symbol, self.profile.ids.write)
+        self._ledger = Ledger(by_symbol, self.profile.ids.write, self._clock)
         self._funding = FundingWatch(self._api, by_symbol, self._call, self.name)
         self._questions = Questions(self._api, self.profile, self._call)
         self._desk = Desk(
