@@ -19,6 +19,8 @@ WORDS = {tif: word for word, tif in TIFS.items()}
 class FakeBybit(ToyServer):
     """Spot in a unified account; signatures of requests are checked."""
 
+    retry_after_s = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.exchange = ToyExchange(BID, ASK, self._changed)

@@ -20,6 +20,8 @@ WORDS = {tif: word for word, tif in TIFS.items()}
 class FakeGate(ToyServer):
     """Signatures of requests are checked; an order in a path is its id or its text."""
 
+    retry_after_s = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.exchange = ToyExchange(BID, ASK, self._changed)

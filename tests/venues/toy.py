@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qsl
 
 from aiohttp import WSMsgType, web
 
 BUY, SELL = 1, -1
+ORDERS = ("order/create", "batch-orders", "spot/orders", "brokerage/orders", "AddOrder")
+"""How paths end that new orders are sent to."""
 
 
 class Refused(Exception):
@@ -125,6 +128,8 @@ Handler = Callable[[dict[str, Any]], Any]
 class ToyServer:
     """HTTP and sockets on one port; a fake fills `routes`, and overrides `check`, `refusal`, `hear` and `too_many`."""
 
+    retry_after_s = 0  # what a refusal for the rate says, when it says it
+
     def __init__(self) -> None:
         self.routes: dict[tuple[str, str], Handler] = {}
         self.sockets: set[web.WebSocketResponse] = set()
@@ -193,15 +198,19 @@ class ToyServer:
         handler = self.routes.get((request.method, "/" + path)) or self.routes.get((request.method, f"/{parent}/*"))
         if handler is None:
             return web.Response(status=404, text=f"{host} has no {path}")
-        asked: Any = json.loads(body) if body else dict(request.query)
+        asked: Any = dict(parse_qsl(body)) if body[:1] not in ("", "{", "[") else json.loads(body or "null")
+        asked = dict(request.query) if asked is None else asked
         if isinstance(asked, dict):
             asked["*"] = last  # an id in the path, where there is one
-        is_order = request.method == "POST" and path.endswith(("order/create", "batch-orders", "spot/orders"))
+        is_order = request.method == "POST" and path.endswith(ORDERS)
         try:
             self.check(request, "/" + path, body)
             if is_order and self.refusals:
                 self.refusals -= 1
-                return self.too_many()
+                refused = self.too_many()
+                if self.retry_after_s:
+                    refused.headers["Retry-After"] = str(self.retry_after_s)
+                return refused
             answer = handler(asked[0] if isinstance(asked, list) else asked)
         except Refused as error:
             return self.refusal(error)

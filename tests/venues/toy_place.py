@@ -14,15 +14,16 @@ BID, ASK = Decimal("50000.0"), Decimal("50001.0")
 class ToyPlace:
     """A fake that has been opened at `endpoint`."""
 
-    def __init__(self, name: str, exchange: ToyExchange, server: ToyServer, endpoint: str) -> None:
+    def __init__(self, name: str, exchange: ToyExchange, server: ToyServer, endpoint: str, keys: Keys = KEYS) -> None:
         self.name, self.exchange, self.server, self.endpoint = name, exchange, server, endpoint
+        self.keys = keys
         self.lacks: dict[str, str] = {}
         self.lots = 400
         self.instrument = Instrument.parse("BTC-USDT", venue=name, tick=TICK, lot=LOT)
         self.venue = self.new_venue()
 
     def new_venue(self) -> CcxtVenue:
-        return CcxtVenue(self.name, Instruments([self.instrument]), KEYS, endpoint=self.endpoint, timeout_s=5.0)
+        return CcxtVenue(self.name, Instruments([self.instrument]), self.keys, endpoint=self.endpoint, timeout_s=5.0)
 
     def best(self, side: int) -> int:
         return self.instrument.ticks(self.exchange.prices[side])

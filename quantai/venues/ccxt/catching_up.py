@@ -17,9 +17,12 @@ DEAF_S = 5.0
 """A stream that has not mentioned for so long what was confirmed otherwise is dead."""
 
 GRACE_S = 1.0
-"""Executions that an exchange has counted and not told are asked for after this."""
+"""Executions that an exchange has counted and not told are asked for after this; at once if it streams none."""
 
 RETRY_S = 2.0
+
+MENTIONED = 1_000
+"""Orders that the stream has mentioned and that are remembered: the answer to a request can come behind it."""
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class CatchingUp:
     symbols: list[str]
     say: Callable[[list[Answer]], None]
     bounce: Callable[[str], None]
+    grace_s: float = GRACE_S
     is_due: bool = False
     _since_ms: int = 0
     _ahead_ms: int = 0
@@ -54,7 +58,7 @@ class CatchingUp:
         """Note that the stream has mentioned an order."""
         self._expected.pop((symbol, venue_id), None)
         self._mentioned[symbol, venue_id] = None
-        if len(self._mentioned) > 10_000:
+        if len(self._mentioned) > MENTIONED:
             self._mentioned.pop(next(iter(self._mentioned)))
 
     def postpone(self) -> None:
@@ -116,7 +120,7 @@ class CatchingUp:
             for leg in order.legs
             if leg.filled < leg.said_filled and leg.venue_id
         }
-        self._short = {key: self._short.get(key, now + GRACE_S) for key in short}
+        self._short = {key: self._short.get(key, now + self.grace_s) for key in short}
         for key, deadline in list(self._short.items()):
             if deadline <= now:
                 self._short[key] = now + GRACE_S

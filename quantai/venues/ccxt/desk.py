@@ -22,7 +22,7 @@ from quantai.venues.ccxt.ledger import Ledger, Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.profiles import Profile
 from quantai.venues.ccxt.questions import Call, Questions
-from quantai.venues.ccxt.verdicts import Verdict, verdict, words
+from quantai.venues.ccxt.verdicts import Verdict, check_done, verdict, words
 from quantai.venues.venue import Answer, Ask, Request
 
 MISSES = 3
@@ -162,7 +162,9 @@ class Desk:
             Priority.ORDER,
             lambda: self._api.edit_order(leg.venue_id, order.symbol, "limit", side, amount, price, {}),
         )
-        fact = order_fact(said, self._profile.ids)
+        check_done(said)
+        named = said if self._profile.names_orders else {**said, "id": leg.venue_id}
+        fact = order_fact(named, self._profile.ids)
         if fact.venue_id != leg.venue_id:  # it made another order of it
             self._ledger.rename(order, leg, fact.venue_id)
         self._say(self._ledger.hear_order(replace(fact, client_id=leg.client_id, symbol=order.symbol), request))

@@ -11,6 +11,7 @@ from typing import Any
 from quantai.core.errors import DataError
 from quantai.venues.ccxt.order_ids import IdStyle
 
+_LEFT, _DONE = "leaves_quantity", "cumulative_quantity"  # of Coinbase: ccxt takes the second for the size
 _CLIENT_IDS = ("clientOrderId", "c", "clOrdId", "orderLinkId", "cl_ord_id", "text", "client_order_id")
 
 
@@ -58,7 +59,7 @@ def order_fact(said: Mapping[str, Any], ids: IdStyle) -> OrderFact:
         symbol=str(said.get("symbol") or ""),
         side=_side(said),
         status=str(said.get("status") or ""),
-        qty=decimal(said.get("amount")),
+        qty=_qty(said),
         filled=decimal(said.get("filled")),
         px=decimal(said.get("price")),
     )
@@ -120,8 +121,17 @@ def decimal(value: object) -> Decimal | None:
     return found
 
 
+def _qty(said: Mapping[str, Any]) -> Decimal | None:
+    info = said.get("info")
+    left, done = (decimal(info.get(n)) if isinstance(info, Mapping) else None for n in (_LEFT, _DONE))
+    return decimal(said.get("amount")) if left is None or done is None else left + done
+
+
 def _client_id(said: Mapping[str, Any], ids: IdStyle) -> str:
-    for source in (said, said.get("info")):
+    info = said.get("info")
+    if isinstance(info, Mapping) and info.get("cl_ord_id"):  # ccxt says another number of Kraken's in its place
+        return ids.read(str(info["cl_ord_id"])) or str(info["cl_ord_id"])
+    for source in (said, info):
         if not isinstance(source, Mapping):
             continue
         for name in _CLIENT_IDS:

@@ -9,7 +9,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from quantai.core.errors import DataError
 from quantai.core.instruments import Instrument
@@ -138,6 +138,14 @@ class Ledger:
         if order is None or n >= len(order.legs):
             return None
         return order, order.legs[n]
+
+    def placed(self, fact: OrderFact) -> OrderFact:
+        """Return a fact with the symbol of its order: some exchanges say it in the first message only."""
+        for symbol in self._instruments if not fact.symbol else ():
+            found = self.find(symbol, fact.venue_id, fact.client_id)
+            if found is not None:
+                return replace(fact, symbol=found[0].symbol)
+        return fact
 
     def hear_order(self, fact: OrderFact, change: Request | None = None, *, is_asked: bool = False) -> list[Answer]:
         """Take what is said of an order; in response to a `change` of it, or when asked how it is.

@@ -18,15 +18,17 @@ class Profile:
     """One exchange as ccxt sees it.
 
     `name` is ours (as recorded data has it), `ccxt_id` the class. `amends`: it can change an order in place; else a
-    change is a cancel and a new leg. `query` is the parameter by which `fetch_order` takes a client id, "" where open
-    and closed orders have to be searched by `list_param`, and "-" where they can only be listed. `cancel_param` is that
-    of `cancel_order`, "" where it needs the exchange's own id. `trades_param` is what makes `fetch_my_trades` return
-    those of one order, "" where `fetch_order_trades` does. `streams_fills`: executions are streamed; else each change
-    of an order is followed by a request for them. `budget` units within `window_s` and the `weights` of calls are ours
-    to keep, below the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none.
-    `dead_man`: "all" where one call cancels everything after a silence, "symbol" per market, "" where there is none.
-    `wallet`: where a raw balance has cash without unrealised profit (path of the list, name, amount), None where ccxt's
-    totals are just that.
+    change is a cancel and a new leg. `names_orders`: the answer to a change has the id of the order. `query` is the
+    parameter by which `fetch_order` takes a client id, "" where open and closed orders have to be searched by
+    `list_param`, and "-" where they can only be listed. `cancel_param` is that of `cancel_order`, "" where it needs the
+    exchange's own id. `trades_param` is what makes `fetch_my_trades` return those of one order, "" where
+    `fetch_order_trades` does, with `trades_by_id` where that wants the ids of executions. `streams_fills`: executions
+    are streamed; else each change of an order is followed by a request for them. `beats` is a channel that keeps a
+    quiet stream from being closed. `budget` units within `window_s` and the `weights` of calls are ours to keep, below
+    the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none. `dead_man`: "all"
+    where one call cancels everything after a silence, "symbol" per market, "" where there is none. `wallet`: where a
+    raw balance has cash without unrealised profit (path of the list, name, amount), None where ccxt's totals are just
+    that.
     """
 
     name: str
@@ -44,7 +46,10 @@ class Profile:
     query: str = "clientOrderId"
     list_param: str = "clientOrderId"
     trades_param: str = ""
+    trades_by_id: bool = False
+    names_orders: bool = True
     streams_fills: bool = True
+    beats: str = ""
     budget: float = 100.0
     window_s: float = 10.0
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -60,6 +65,8 @@ class Profile:
 
 _BINANCE_SPOT = {"new": 1.0, "cancel": 1.0, "query": 4.0, "open": 6.0, "trades": 20.0, "balance": 20.0, "markets": 20.0}
 _BINANCE_USDM = {"new": 1.0, "cancel": 1.0, "query": 1.0, "open": 1.0, "trades": 5.0, "balance": 5.0}
+
+_KRAKEN = {"new": 0.2, "cancel": 0.2, "amend": 0.2, "trades": 2.0}  # orders have a limit of their own
 
 PROFILES: dict[str, Profile] = {
     p.name: p
@@ -86,12 +93,13 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             name="COINBASE", ccxt_id="coinbase", types=frozenset({OrderType.LIMIT}),
-            create_param="client_order_id", cancel_param="", query="-", list_param="", streams_fills=False,
-            budget=25.0, window_s=1.0,
+            create_param="client_order_id", cancel_param="", query="-", list_param="", trades_param="order_ids",
+            names_orders=False, streams_fills=False, beats="heartbeats", budget=25.0, window_s=1.0,
+            options={"fetchBalance": "v3PrivateGetBrokerageAccounts"},
         ),
         Profile(
-            name="KRAKEN", ccxt_id="kraken", ids=HEX_32, tifs=frozenset({TIF.GTC, TIF.IOC}), query="", budget=12.0,
-            window_s=12.0, weights={"trades": 2.0}, dead_man="all",
+            name="KRAKEN", ccxt_id="kraken", ids=HEX_32, tifs=frozenset({TIF.GTC, TIF.IOC}), query="",
+            trades_by_id=True, names_orders=False, budget=12.0, window_s=24.0, weights=_KRAKEN, dead_man="all",
         ),
         Profile(
             name="GATE", ccxt_id="gate", ids=T_28, types=frozenset({OrderType.LIMIT}), budget=100.0, window_s=10.0,

@@ -14,6 +14,9 @@ from quantai.venues.ccxt.profiles import Profile
 PAGE = 500
 """Executions asked for at once."""
 
+ID_PAGE = 10
+"""Executions asked for by their ids at once: of 20, ccxt asks for no more of them in a second call, without an id."""
+
 Call = Callable[[str, Priority, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """(name of its weight, priority, the call itself): made within the rate limit."""
 
@@ -46,12 +49,27 @@ class Questions:
         if profile.trades_param:
             params = {profile.trades_param: leg.venue_id}
             found = await self._ask("trades", api.fetch_my_trades, order.symbol, None, None, params)
+        elif profile.trades_by_id:
+            return await self._trades_by_id(order, leg)
         elif api.has["fetchOrderTrades"]:
             found = await self._ask("trades", api.fetch_order_trades, leg.venue_id, order.symbol)
         else:
             found = await self._ask("trades", api.fetch_my_trades, order.symbol)
         facts = [trade_fact(t, profile.ids) for t in found]
         return [fact for fact in facts if fact.venue_id == leg.venue_id]
+
+    async def _trades_by_id(self, order: Order, leg: Leg) -> list[TradeFact]:
+        """Ask an order for the ids of its executions, and for these."""
+        said = await self._ask("query", self._api.fetch_order, leg.venue_id, order.symbol)
+        ids = [str(trade["id"]) for trade in said["trades"]]
+        facts: list[TradeFact] = []
+        for at in range(0, len(ids), ID_PAGE):
+            some = {"trades": ids[at : at + ID_PAGE]}
+            found = await self._ask(
+                "trades", self._api.fetch_order_trades, leg.venue_id, order.symbol, None, None, some
+            )
+            facts += [trade_fact(t, self._profile.ids) for t in found]
+        return facts
 
     async def trades_since(self, symbol: str, since_ms: int) -> list[tuple[int, TradeFact]]:
         """Return all executions in a market since an instant, with theirs (ms since 1970 UTC), the oldest first."""

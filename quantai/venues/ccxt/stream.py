@@ -49,6 +49,9 @@ class UserStream:
         """Open the stream for the first time; raises VenueError that says why that cannot be."""
         for watch in ("watch_orders", "watch_my_trades")[: 1 + self._profile.streams_fills]:
             self._tasks.append(asyncio.create_task(self._keep(getattr(self._api, watch)), name=f"keep {watch}"))
+        if beats := self._profile.beats:
+            beating = self._keep(lambda: self._api.subscribe(beats, False))
+            self._tasks.append(asyncio.create_task(beating, name=f"keep {beats}"))
         deadline = time.monotonic() + patience_s
         while not self._is_ready():
             if self._error is not None and verdict(self._error) is not Verdict.UNKNOWN:
@@ -126,7 +129,7 @@ class UserStream:
         """Say whether a socket is open and no login is pending on it, only the wait for orders and executions."""
         live = [c for url, c in self._api.clients.items() if url in self._opened and not c.closed()]
         pending = [key for client in live for key, future in client.futures.items() if not future.done()]
-        streams = [key for key in pending if "rder" in key or "rade" in key]
+        streams = [key for key in pending if "rder" in key or "rade" in key or key == "user"]
         logins = [key for key in pending if key.isdigit() or "auth" in key.lower()]
         return len(streams) > self._profile.streams_fills and not logins
 

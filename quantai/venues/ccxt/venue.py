@@ -130,6 +130,8 @@ class CcxtVenue:
         )
         self._stream = UserStream(self._api, self.profile, lost=self._lost, found=self._found)
         self._catching_up = CatchingUp(self._questions, self._ledger, list(by_symbol), self._say, self._stream.bounce)
+        if not self.profile.streams_fills:
+            self._catching_up.grace_s = 0.0
         self._desk.confirmed = self._catching_up.expect
 
     async def send(self, request: Request) -> None:
@@ -240,7 +242,7 @@ class CcxtVenue:
     def on_order(self, said: dict[str, Any]) -> None:
         """Take an order from the stream."""
         if hasattr(self, "_ledger"):
-            fact = order_fact(said, self.profile.ids)
+            fact = self._ledger.placed(order_fact(said, self.profile.ids))
             self._say(self._ledger.hear_order(fact))
             self._catching_up.heard(fact.symbol, fact.venue_id)
 

@@ -6,7 +6,9 @@ time stamp a NetworkError. What is not certainly refused is UNKNOWN: it is asked
 
 import json
 import re
+from collections.abc import Mapping
 from enum import Enum, auto
+from typing import Any
 
 import aiohttp
 import ccxt
@@ -43,6 +45,23 @@ def verdict(error: BaseException) -> Verdict:
     if isinstance(error, ccxt.OrderNotFound):
         return Verdict.NO_ORDER
     return Verdict.REFUSED if isinstance(error, ccxt.ExchangeError) else Verdict.UNKNOWN
+
+
+def check_done(said: Mapping[str, Any]) -> None:
+    """Raise OrderNotFound or InvalidOrder for an answer that says no and that ccxt passes on as if it said yes.
+
+    >>> check_done({"info": {"success": False, "errors": [{"edit_failure_reason": "INVALID_EDITED_SIZE"}]}})
+    Traceback (most recent call last):
+        ...
+    ccxt.base.errors.InvalidOrder: INVALID_EDITED_SIZE
+    """
+    info = said.get("info")
+    if not isinstance(info, Mapping) or info.get("success") is not False:
+        return
+    errors = info.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else errors
+    why = str(first.get("edit_failure_reason", "")) if isinstance(first, Mapping) else ""
+    raise (ccxt.OrderNotFound if "NOT_FOUND" in why else ccxt.InvalidOrder)(why or "refused without a reason")
 
 
 _MEANINGS = (
@@ -92,6 +111,7 @@ def _said(text: str) -> str:
     """Return what an exchange says in a body of JSON, with its code; a text without one as it is, in one line."""
     try:
         body = json.loads(text[text.index("{") :])
+        body = body.get("error_response") or body
         said = next(body[name] for name in ("msg", "retMsg", "message", "error_message") if body.get(name))
     except (ValueError, StopIteration, AttributeError):
         return _OF_CCXT.sub("", " ".join(text.split()))
