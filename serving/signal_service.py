@@ -23,6 +23,7 @@ from quantai.core.errors import DataError, QuantaiError
 from quantai.core.plain import plain
 from quantai.notebook.promote.store import get
 from serving import openapi
+from serving.bound import end_with_starter
 from serving.deployment import ENV, Deployment
 from serving.guard import QUIET, Guard
 from serving.keys import Keys
@@ -163,6 +164,12 @@ class SignalService:
 
     if PINNED.exists() or os.environ.get(ENV):
         model = BentoModel(tag())
+
+    @bentoml.on_deployment
+    @staticmethod
+    def bind() -> None:
+        """End with whoever started the server, where that is wanted."""
+        end_with_starter()
 
     def __init__(self) -> None:
         signals()

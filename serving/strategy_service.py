@@ -22,6 +22,7 @@ from bentoml.models import BentoModel
 
 from quantai.notebook.promote.store import get
 from serving import pinned
+from serving.bound import end_with_starter
 from serving.deployment import ENV, Deployment
 from serving.guard import QUIET, Guard
 from serving.keys import Keys
@@ -78,6 +79,7 @@ class StrategyService:
     @staticmethod
     def supervise() -> None:
         """Start what trades, in the server's parent process."""
+        end_with_starter()
         file = deployment().save()
         atexit.register(file.unlink, missing_ok=True)
         for supervisor in (Supervisor(deployment(), file), ShadowSupervisor(deployment(), file)):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from quantai.cli.output import Json, emit
+from quantai.core.errors import InputError
 
 EXAMPLES = """
 quantai compare btc-cross
@@ -29,9 +30,13 @@ def compare(
     still go on.
     """
     from quantai.notebook.promote.shadow import compare_on, compared
-    from quantai.notebook.promote.store import get, resolve, runs_of
+    from quantai.notebook.promote.store import check_stored, get, resolve, runs_of
 
     if challenger:
         emit(compare_on(run, get(resolve(challenger))).as_dict(), json)
-    else:
-        emit(compared(folder or runs_of(run), mode), json)
+        return
+    if Path(run).is_file():
+        raise InputError(f"{run} is a journal: say who is to be shown it, such as NAME:challenger")
+    if folder is None:
+        check_stored(run)
+    emit(compared(folder or runs_of(run), mode), json)

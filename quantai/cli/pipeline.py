@@ -89,7 +89,7 @@ def run(
     _emit_runs(done, json)
 
 
-def serve(file: File, jobs: Jobs = 2, folder: Folder = None) -> None:
+def serve(file: File, jobs: Jobs = 2, folder: Folder = None, json: Json = False) -> None:
     """Start pipelines when they are due, until Ctrl-C; runs that go on then are stopped and keep what they have."""
     import logging
 
@@ -101,9 +101,9 @@ def serve(file: File, jobs: Jobs = 2, folder: Folder = None) -> None:
     schedule, table = Schedule.load(file), _run_table(folder)
 
     async def work() -> None:
-        await serving(Runner(schedule, table, jobs=jobs))
+        said = {"pipelines": list(schedule.pipelines), "folder": str(table.folder)}
+        await serving(Runner(schedule, table, jobs=jobs), lambda: emit(said, json))
 
-    console().print(f"{len(schedule.pipelines)} pipelines of {file}; runs are kept in {table.folder}")
     asyncio.run(work())
 
 
@@ -127,6 +127,8 @@ def backfill(
     if first is None or last is None or last <= first:
         raise InputError(f"--start {start} has to be before --end {end}")
     days = [first + timedelta(days=n) for n in range((last - first).days)]
+    if not days:
+        raise InputError(f"--start {start} and --end {end} are less than a day apart: --end is the first day left out")
 
     async def work(told: "OnProgress") -> "list[Run]":
         return await Runner(schedule, table, jobs=jobs, on_progress=told).backfill(chosen, days, _parameters(given))
@@ -231,6 +233,8 @@ def _instant(text: str | None) -> datetime | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(f"{text!r} is not an instant: write 2024-08-08 or 2024-08-08T12:00:00Z") from None
+    if not 1900 <= at.year <= 2900:
+        raise InputError(f"{text!r} is no instant that anything is run for: write a year from 1900 to 2900")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 

@@ -101,6 +101,7 @@ def promote(
 def _stored(name: str, *, diff: bool, rollback: bool, champion: str, export: Path | None, json: bool) -> None:
     from quantai.notebook.promote import store
 
+    store.check_stored(name)
     if rollback:
         emit({"name": name, "champion": store.rollback(name)}, json)
     elif champion:

@@ -47,7 +47,8 @@ def serve(
     }  # fmt: skip
     listed = [item.strip() for item in symbols.split(",") if item.strip()]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, from here on: what was started is ended
-    served = run(what, venue=venue, symbols=listed, mode=mode, port=port, folder=folder, workers=workers, **more)
+    more |= {"symbols": listed, "mode": mode, "port": port, "folder": folder, "workers": workers}
+    served = run(what, venue=venue, lasting=False, **more)
     try:
         keys = str(settings().service.keys or served.folder / "keys.toml")
         emit({"tag": served.tag, "mode": mode, "address": served.address, "keys": keys}, json)

@@ -99,6 +99,8 @@ def ask(root: Path, manifest: Manifest, query: str, parameters: Mapping[str, Any
             if name not in values:
                 con.register(name, frame)
         relation = con.sql(query, params=values or None)  # pyright: ignore[reportArgumentType]
+        if relation is None:  # pyright: ignore[reportUnnecessaryComparison] -- a comment, or a statement without rows
+            raise InputError("SQL: this asks for nothing: write a SELECT")
         return Answer(relation.to_arrow_table())
     except duckdb.Error as error:
         raise _explained(error, root, manifest.parts(names, batches=False) if names else []) from error

@@ -4,6 +4,7 @@ import asyncio
 import glob
 import logging
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,11 @@ _LOOK_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-async def serve(runner: Runner) -> None:
+async def serve(runner: Runner, on_start: Callable[[], None]) -> None:
     """Start what is due until SIGINT or SIGTERM; runs that go on then are stopped, and keep what they have.
 
-    What was running when the last scheduler ended is taken up first: ended as it ended, or tried again. Raises
-    StorageError when another scheduler uses the same run table.
+    `on_start` is called once it has begun. What was running when the last scheduler ended is taken up first: ended as
+    it ended, or tried again. Raises StorageError when another scheduler uses the same run table.
     """
     lock = hold(runner.table.folder / "scheduler.lock")
     if lock is None:
@@ -38,6 +39,7 @@ async def serve(runner: Runner) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    on_start()
 
     def start(pipeline: Pipeline, instant: datetime | None = None) -> None:
         _log.info("%s starts", pipeline.name)

@@ -86,6 +86,7 @@ def serve(
     folder: str | Path | None = None,
     workers: int = 1,
     wait: bool = True,
+    lasting: bool = True,
     **more: Any,
 ) -> Served:
     """Serve a promoted version and return once it trades, or in mode signal once it answers.
@@ -96,6 +97,7 @@ def serve(
     `mode` is shadow, paper, live, or signal, which trades nothing and answers what it would ask for over rows or bars
     that it is sent. `venue` and `symbols` are those it was promoted on unless given; `port` 0 takes a free one.
     `folder` holds lease, journals and keys, and all services of a name must share it (default: beside the store).
+    The server goes on when this process ends, unless it is not `lasting`: then the run ends with it, in good order.
     `more` are the fields of a deployment: interval, endpoint, sandbox, cash, lake, at_end, lots, stale_s.
 
     Raises InputError, UnknownName, DataError; StorageError when it does not come up.
@@ -137,6 +139,7 @@ def serve(
     environment = os.environ | {
         "QUANTAI_DEPLOYMENT": str(file), "QUANTAI_WORKERS": str(workers), "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(version.folder.parents[2]),
+        "QUANTAI_STARTER": "" if lasting else str(os.getpid()),
     }  # fmt: skip
     if file_of_keys is not None:
         environment["QUANTAI_SERVICE_KEYS"] = str(file_of_keys.absolute())

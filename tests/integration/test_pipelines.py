@@ -19,6 +19,7 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 
 import quantai as qa
+from quantai.cli import main
 from quantai.core.errors import InputError, UnknownName
 from quantai.notebook import RunTable, Schedule, Status
 from quantai.notebook.scheduler import missed_time
@@ -153,13 +154,14 @@ def serving(tmp_path: Path, table: RunTable) -> Iterator[Callable[[Path], subpro
     started: list[subprocess.Popen[bytes]] = []
 
     def start(file: Path) -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([*QUANTAI, "serve", str(file), "--folder", str(table.folder)]))
+        command = [*QUANTAI, "serve", str(file), "--folder", str(table.folder), "--json"]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
         return started[-1]
 
     yield start
     for process in started:
         process.kill()
-        process.wait(60)
+        process.communicate(timeout=60)
 
 
 def test_the_scheduler_runs_what_changed_files_ask_for_and_stops_runs_when_it_is_stopped(
@@ -173,9 +175,11 @@ def test_the_scheduler_runs_what_changed_files_ask_for_and_stops_runs_when_it_is
         slow='notebook = "slow.ipynb"\nafter = "watch"',
     )
     process = serving(file)
+    assert process.stdout is not None
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text("1")
     running = until(lambda: [r for r in table.latest(5, "slow") if r.status is Status.RUNNING])
+    assert json.loads(process.stdout.readline()) == {"pipelines": ["watch", "slow"], "folder": str(table.folder)}
     again = subprocess.run(
         [
             *process.args,
@@ -253,6 +257,24 @@ def test_backfill_runs_each_day_once(tmp_path: Path, table: RunTable) -> None:
     assert done.returncode == 0, done.stderr
     days = [r["metrics"]["day"] for r in json.loads(done.stdout)["runs"]]
     assert days == ["2024-02-28", "2024-02-29"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("2024-02-28T01:00", "2024-02-28T23:00", "are less than a day apart: --end is the first day left out"),
+        ("2024-02-28", "2024-02-28", "has to be before"),
+        ("0001-01-01", "2024-02-28", "'0001-01-01' is no instant that anything is run for"),
+        ("0001-01-01T00:00+01:00", "2024-02-28", "is no instant"),
+    ],
+)
+def test_a_backfill_of_no_days_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], start: str, end: str, said: str
+) -> None:
+    notebook(tmp_path / "ok.ipynb", *OK)
+    file = schedule(tmp_path, ok='notebook = "ok.ipynb"')
+    assert main(["pipeline", "backfill", str(file), "ok", "--start", start, "--end", end, "--json"]) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_the_concurrency_of_a_pipeline_holds_between_processes(table: RunTable) -> None:

@@ -263,6 +263,33 @@ def test_only_exact_versions_are_served(honest: Promotion) -> None:
         resolve("folow")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("promote", "--name", "folow"),
+        ("promote", "--name", "folow", "--rollback"),
+        ("promote", "--name", "folow", "--champion", "x"),
+        ("promote", "--name", "folow", "--export", "x.bento"),
+        ("compare", "folow"),
+    ],
+)
+def test_a_name_that_nothing_was_promoted_as_is_refused(
+    honest: Promotion, capsys: pytest.CaptureFixture[str], asked: tuple[str, ...]
+) -> None:
+    assert main([*asked, "--json"]) == 1
+    assert "unknown promoted strategy 'folow': did you mean 'follow'?" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_built(
+    honest: Promotion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["promote", "--name", "follow", "--export", str(tmp_path / "no" / "x.bento"), "--json"]) == 1
+    assert "name a file in a folder that is there" in capsys.readouterr().err
+    (tmp_path / "run.journal").touch()
+    assert main(["compare", str(tmp_path / "run.journal")]) == 1
+    assert "is a journal: say who is to be shown it" in capsys.readouterr().err
+
+
 def test_a_changed_file_is_refused(honest: Promotion, tmp_path: Path) -> None:
     import shutil
 

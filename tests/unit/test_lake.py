@@ -320,6 +320,7 @@ def test_sql_takes_parameters_and_frames_and_explains_mistakes(filled: Lake) -> 
         ("select * from trade", "SQL: Catalog Error"),
         ("select * from parts", "SQL: Catalog Error"),  # a variable of ours is no table
         ("select px from trades where venue = $venue", "SQL: "),
+        ("-- a comment", "SQL: this asks for nothing: write a SELECT"),
     ):
         with pytest.raises(InputError, match=message):
             filled.sql(query)

@@ -40,6 +40,8 @@ def export_bento(tag: str, to: str | Path) -> Path:
     if not (root / "serving" / "strategy_service.py").is_file():
         raise InputError("the services are not installed with the package: build from the source tree")
     to = Path(to).absolute()
+    if to.is_dir() or not to.parent.is_dir():
+        raise InputError(f"{to} cannot be written: name a file in a folder that is there")
     with tempfile.TemporaryDirectory(prefix="quantai-bento-") as folder:
         context = Path(folder)
         for part in ("quantai", "serving"):

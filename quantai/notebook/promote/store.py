@@ -57,16 +57,20 @@ def versions(name: str) -> list[str]:
 def resolve(wanted: str) -> str:
     """Return the exact tag of "name:version", "name:champion", "name:challenger" or "name" (its champion)."""
     name, _, version = wanted.partition(":")
-    check_name(name)
-    if not versions(name):
-        stored = sorted({p.parent.parent.name for p in _models().glob(f"*/*/{MANIFEST}")})
-        raise UnknownName("promoted strategy", name, stored)
+    check_stored(name)
     if version in ("", *ALIASES):
         alias: Any = version or "champion"
         if (tag := alias_of(name, alias)) is None:
             raise InputError(f"{name} has no {alias}: name a version, one of {', '.join(versions(name)[-3:])}")
         return tag
     return get(wanted).tag
+
+
+def check_stored(name: str) -> None:
+    """Raise UnknownName unless a version of a name is stored."""
+    if not versions(name):
+        stored = sorted({p.parent.parent.name for p in _models().glob(f"*/*/{MANIFEST}")})
+        raise UnknownName("promoted strategy", name, stored)
 
 
 def runs_of(name: str) -> Path:
