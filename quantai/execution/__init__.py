@@ -37,7 +37,7 @@ Trading:
 - `plan`: what is traded where, by which strategies, under which limits
 - `options`: the options of a run as people write them, made a plan
 - `loop`: the trade loop: one task that decides the order of rows
-- `inbox`: what waits for it
+- `inbox`: what waits for it; `hearing`: what venues say, taken at once
 - `reception`: what people and programs tell a run while it trades
 - `alarms`: what is wrong with a run now, by names that stay the same
 - `tallies`: what a loop counts

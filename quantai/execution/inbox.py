@@ -66,6 +66,7 @@ class Inbox:
         self._waiting: deque[Item] = deque()
         self._more, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
+        self.is_awaited = False  # whoever takes things out does nothing but wait
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -91,10 +92,14 @@ class Inbox:
 
     async def wait(self, seconds: float) -> None:
         """Return once something waits, or after `seconds`."""
-        if self._waiting:
-            await asyncio.sleep(0)  # whoever brings things must come to it, however much there is to do
-            return
-        waker = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._more.set)
-        await self._more.wait()
-        waker.cancel()
-        self._more.clear()
+        self.is_awaited = True
+        try:
+            if self._waiting:
+                await asyncio.sleep(0)  # whoever brings things must come to it, however much there is to do
+                return
+            waker = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._more.set)
+            await self._more.wait()
+            waker.cancel()
+            self._more.clear()
+        finally:
+            self.is_awaited = False

@@ -24,6 +24,7 @@ from quantai.execution.controls import ALL, Control, control, ended
 from quantai.execution.fees import read_fee
 from quantai.execution.floor import ROUNDS, Floor
 from quantai.execution.gate import NEVER
+from quantai.execution.hearing import Hearing
 from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
 from quantai.execution.outgoing import LOCAL
 from quantai.execution.payments import funding_rows
@@ -71,6 +72,7 @@ class Loop:
     ) -> None:
         self.session, self.floor, self.oms = session, floor, session.oms
         self.venues, self.inbox, self.counts = dict(venues), Inbox(), Counts()
+        self._hearing = Hearing(self.inbox, self._process)
         self._bars, self._watchers = bars, list(watchers)
         self._pace, self._clock = pace or Pace(), clock
         self._next_beat = self._next_snapshot = self._next_check = 0
@@ -283,6 +285,7 @@ class Loop:
                 await self._look_after()
             await self.keep()
         finally:
+            self._hearing.leave()
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -291,15 +294,8 @@ class Loop:
             raise self.failure
 
     def listen(self) -> list[asyncio.Task[None]]:
-        """Put what the venues say into the inbox from now on; returns the tasks that do, to be canceled."""
-        return [asyncio.create_task(self._listen(name, venue)) for name, venue in self.venues.items()]
-
-    async def _listen(self, name: str, venue: Venue) -> None:
-        try:
-            async for answer in venue.answers():
-                self.inbox.put(Heard(name, answer))
-        except VenueError as error:
-            self.inbox.put(Ended(name, error))
+        """Hear what the venues say from now on; returns the tasks that do, to be canceled."""
+        return self._hearing.listen(self.venues)
 
     @property
     def next_due(self) -> int:
@@ -309,6 +305,7 @@ class Loop:
 
     async def process(self) -> None:
         """Take everything out of the inbox."""
+        await self._hearing.finished()
         await self._process(self.inbox.take())
 
     async def _process(self, items: list[Item]) -> None:

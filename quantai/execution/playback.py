@@ -60,7 +60,7 @@ async def _take(loop: Loop, clock: RowClock, rows: Rows, bars: Rows) -> None:
 async def answered(loop: Loop) -> None:
     """Process what venues say to what was just sent, until they say no more."""
     while True:
-        for _ in range(3):  # an answer passes two tasks before it is in the inbox
+        for _ in range(3):  # an answer may pass two tasks before it is in the inbox
             await asyncio.sleep(0)
         if not len(loop.inbox):
             return

@@ -5,7 +5,7 @@ has reached them. The same rows and the same requests make the same executions a
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -111,9 +111,9 @@ class Paper:
         if not self._exchange.post(_row(request)):
             raise VenueError(f"{self.name} has too many requests on their way: {request.client_id} was not sent")
 
-    def answers(self) -> AsyncIterator[Answer]:
+    def answers(self) -> AnswerQueue:
         """Say what became of orders, as far as the rows seen have come."""
-        return self._answers.read()
+        return self._answers
 
     async def balances(self) -> dict[str, Decimal]:
         """Return the balances by currency."""

@@ -4,7 +4,7 @@ A request goes out with `send` and is never repeated. What a venue has to say ar
 which it said it; an execution always comes from a stream of executions, with its own id, never as a difference of sums.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
@@ -128,8 +128,11 @@ class Venue(Sends, Protocol):
         """Learn the markets and follow our orders from now on; raise VenueError that says why not."""
         ...
 
-    def answers(self) -> AsyncIterator[Answer]:
-        """Say what the venue says until `close`; raise VenueError when that cannot go on. One reader at a time."""
+    def answers(self) -> AsyncIterable[Answer]:
+        """Say what the venue says until `close`; raise VenueError when that cannot go on. One reader at a time.
+
+        What an `AnswerQueue` says reaches a loop sooner: it is taken while it is being put.
+        """
         ...
 
     async def balances(self) -> dict[str, Decimal]:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -148,9 +148,9 @@ class CcxtVenue:
             self._turns[request.order_id] = turn
             turn.add_done_callback(lambda task: self._end_turn(request.order_id, task))
 
-    def answers(self) -> AsyncIterator[Answer]:
+    def answers(self) -> AnswerQueue:
         """Say what the exchange says until `close`."""
-        return self._answers.read()
+        return self._answers
 
     async def balances(self) -> dict[str, Decimal]:
         """Return the cash by currency, without the zeros and without unrealised profit."""
@@ -275,8 +275,7 @@ class CcxtVenue:
     # inside
 
     def _say(self, answers: list[Answer]) -> None:
-        for answer in answers:
-            self._answers.put(answer)
+        self._answers.put(*answers)
 
     def _lost(self, why: str) -> None:
         _log.warning("%s: the stream of orders is lost: %s", self.name, self._keys.redact(why))
