@@ -1,5 +1,6 @@
 """A run that goes on: what its journal says of how it was, and whether the plan of now fits it."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,13 @@ from quantai.core.errors import InputError
 from quantai.core.rows import Kind, Rows
 from quantai.execution.controls import Control, paused_before
 from quantai.execution.floor import Floor
+from quantai.execution.loop import Loop
 from quantai.execution.plan import Plan
 from quantai.execution.retrace import SEATS, manifest_of, seats_of, stand, walk
 from quantai.journal import StoreReader, Stream
 from quantai.journal import recover as mend
+
+_log = logging.getLogger(__name__)
 
 
 def continued(plan: Plan) -> dict[str, Any]:
@@ -39,6 +43,20 @@ def recovered(plan: Plan, manifest: dict[str, Any]) -> tuple[Floor, list[Rows]]:
         seats = seats_of(manifest, [type(s) for s, _ in plan.strategies])
         done = walk(reader, stand(reader, seats))
     return done.floor, done.left
+
+
+async def take_limits(loop: Loop, plan: Plan) -> None:
+    """Let a run go on under the limits of its plan, where its journal has others; raises InputError for a symbol.
+
+    Whoever starts it says them anew, so they may be looser, too: what is, is a line of the log. A plan without limits
+    leaves those that are in force.
+    """
+    old = loop.oms.gate.limits
+    if plan.limits is None or plan.limits == old:
+        return
+    for line in old.loosened(plan.limits):
+        _log.warning("a limit is looser than before: %s", line, extra={"event": "limit_loosened"})
+    await loop.control(Control.LIMITS, text=plan.limits.text())
 
 
 def has_begun(journal: Path) -> bool:

@@ -18,7 +18,7 @@ from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Sta
 from quantai.data.lake import Lake
 from quantai.execution.agree import at_work, held, unclosed
 from quantai.execution.bar_maker import BarMaker
-from quantai.execution.continuation import began_at, continued, has_begun, recovered, stopped_by_its_end
+from quantai.execution.continuation import began_at, continued, has_begun, recovered, stopped_by_its_end, take_limits
 from quantai.execution.controls import Control
 from quantai.execution.floor import Floor
 from quantai.execution.loop import NO_BARS, Loop, Pace
@@ -148,6 +148,7 @@ class Trading:
             pace=Pace(snapshot_s=0 if replaying else plan.snapshot_s, reconcile_s=0 if replaying else plan.reconcile_s),
             clock=self.clock if replaying else self._live_clock,
         )  # fmt: skip
+        await take_limits(loop, plan)
         if self._begun:
             loop.funded_from = began_at(plan.journal) or loop.now
             await self._resume(loop, instruments)
