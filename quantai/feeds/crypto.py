@@ -17,7 +17,7 @@ from quantai.core.rows import SEC, Status
 from quantai.feeds.feed import Batch
 from quantai.feeds.health import Delay, Health, State
 from quantai.feeds.messages import Scribe, to_ns
-from quantai.feeds.outlet import Outlet
+from quantai.feeds.outlet import SLICE_S, Outlet
 from quantai.feeds.quarantine import Quarantine
 from quantai.feeds.raw import RawFile
 from quantai.feeds.symbols import Names
@@ -40,7 +40,8 @@ class CryptoFeed:
     first delay when a venue keeps closing connections. `raw` is told of everything that crosses the wire. `seq`
     continues the numbers of an earlier recording, and `resumed` reports the time in between as a gap. A message that
     cannot be read leaves GAP rows and goes into `quarantine`; a book that stays crossed is asked for again. `clock`
-    (ns UTC) stamps the rows, by default the wall clock; a run that trades has one that nobody can set.
+    (ns UTC) stamps the rows, by default the wall clock; a run that trades has one that nobody can set. `slice_s` is how
+    long a burst is read on end: who trades wants its first rows soon, who records wants little work.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class CryptoFeed:
         raw: RawFile | None = None,
         quarantine: Path | None = None,
         clock: Callable[[], int] | None = None,
+        slice_s: float = SLICE_S,
     ) -> None:
         self._class, self._venue = exchange(venue), venue
         offer = describe(venue)
@@ -67,6 +69,7 @@ class CryptoFeed:
         self._options = {"sandbox": sandbox, "candle_interval": candle_interval}
         self._numbered: bool = offer["numbered"]
         self._redirect, self._pace_s, self._seq, self._raw = redirect, pace_s, seq, raw
+        self._slice_s = slice_s
         self._clock, self._is_wall_clock = clock or time.time_ns, clock is None
         self.quarantine = Quarantine(venue, quarantine)
         self._watch = Watch(stale_s, resumed=resumed)
@@ -164,6 +167,7 @@ class CryptoFeed:
             self._received_ns,
             lambda connection: carried(self._feed, names, connection),
             numbered=self._numbered,
+            slice_s=self._slice_s,
         )
         self._outlet = outlet
         tasks = [asyncio.create_task(self._run(outlet)), asyncio.create_task(self._supervise(outlet))]

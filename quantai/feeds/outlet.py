@@ -28,7 +28,8 @@ class Outlet:
 
     `clock` turns cryptofeed's receipt stamp (float seconds) into nanoseconds; `symbols` names the symbols a
     connection carries; `numbered` says that the venue numbers its book updates. The first `skip` batches are counted
-    and thrown away: an earlier recording has them. Reading pauses while `limit` rows wait for the consumer.
+    and thrown away: an earlier recording has them. Reading pauses while `limit` rows wait for the consumer, and lets it
+    have its turn after `slice_s` of a burst.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class Outlet:
         numbered: bool,
         skip: int = 0,
         limit: int = 20_000,
+        slice_s: float = SLICE_S,
     ) -> None:
         self._scribe, self._watch, self._clock, self._symbols = scribe, watch, clock, symbols
-        self._numbered, self._skip, self._limit = numbered, skip, limit
+        self._numbered, self._skip, self._limit, self._slice_s = numbered, skip, limit, slice_s
         self.gaps = self.reconnects = 0
         self._books: set[str] = set()
         self._expected: set[str] = set()
@@ -91,7 +93,7 @@ class Outlet:
                 self._heard_s = time.monotonic()
                 yield payload
                 await self._room.wait()  # after the handler: before it, another connection could overtake
-                if clock() - since > SLICE_S:
+                if clock() - since > self._slice_s:
                     for _ in range(_TURNS):
                         await asyncio.sleep(0)
                     since = clock()

@@ -7,7 +7,8 @@ order_*_us      from the decision to when the request has been handed to the ope
 sync_*_us       what of that the journal took to be on the disk
 disk_*_us       what the disk takes to sync as many bytes when nothing but that is done, after the run
 overhead_vs_ccxt_us  what our path, from the request to the order management's knowledge of the venue's answer, adds to
-                a bare createOrder of ccxt in the same process and at the same time, with an account of its own; medians
+                a bare createOrder of ccxt in the same process and at the same time; medians. The bare account is one of
+                its own, with a user stream that ccxt.pro watches, as ours has: the exchange tells both of their orders
 venue_*_us      from the venue's own stamp, whole milliseconds, to the end of the step: its side and sockets included
 rows_lost       rows that were shown to strategies and are not in the journal, or the other way round
 cpu_us_per_message  processor time of the trader, everything included
@@ -222,8 +223,10 @@ class _Measure:
     async def _bare(self) -> None:
         """Place and cancel through ccxt alone, five times a second."""
         api = exchange(profile("BINANCE"), Keys(*BARE), _Deaf(), endpoint=self.endpoint)
+        watching: asyncio.Task[None] | None = None
         try:
             await api.load_markets()
+            watching = asyncio.create_task(_watch(api))
             while True:
                 await asyncio.sleep(0.2)
                 begin = time.perf_counter_ns()
@@ -233,7 +236,16 @@ class _Measure:
                 with suppress(ccxt.OrderNotFound):  # a market that falls as far has taken it
                     await api.cancel_order(made["id"], "BTC/USDT")
         finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             await api.close()
+
+
+async def _watch(api: Any) -> None:
+    """Follow the orders of an account, as anybody who trades has to."""
+    while True:
+        await api.watch_orders()
 
 
 class _Deaf:
