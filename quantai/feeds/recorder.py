@@ -24,7 +24,7 @@ from quantai.data.writer import Writer
 from quantai.feeds.capture import CaptureFeed, fingerprint
 from quantai.feeds.columns import TABLES, columns, joined
 from quantai.feeds.crypto import CryptoFeed
-from quantai.feeds.feed import Batch, Feed
+from quantai.feeds.feed import STATUS, Batch, Feed
 from quantai.feeds.raw import SUFFIX, RawFile
 from quantai.feeds.tally import Latency, Tally
 from quantai.feeds.venues import check_channels
@@ -218,14 +218,17 @@ class Recording:
 
     async def _take_all(self, feed: Feed, limit: int | None, stop: asyncio.Event) -> None:
         """Take what the feed hands out until it ends; `stop` it after `limit` messages of the source."""
+        left = None if limit is None else limit - sum(self.tally.messages.values())
         async with contextlib.aclosing(cast(AsyncGenerator[Batch], feed.batches())) as batches:
             async for batch in batches:
                 self._waiting_rows += self.tally.take(batch)
                 self._waiting.setdefault((batch.channel, batch.symbol), []).append(batch)
                 if self._waiting_rows >= _MOST_ROWS:
                     await self._flush()
-                if limit is not None and sum(self.tally.messages.values()) >= limit:
-                    stop.set()
+                if left is not None:
+                    left -= batch.channel != STATUS
+                    if left <= 0:
+                        stop.set()
 
     async def _flush_regularly(self, stop: asyncio.Event) -> None:
         try:
