@@ -180,7 +180,7 @@ class Desk:
             self._say(self._ledger.stay(order))
             return
         self._say(answers)
-        done = sum(max(leg.filled, leg.said_filled) for leg in order.legs)
+        done = sum(leg.done for leg in order.legs)
         left = request.qty_lots - done
         if left <= 0:  # executed in the meantime: it is as large as it can be
             self._say(self._ledger.replaced(order, replace(request, qty_lots=done)) + self._ledger.stay(order))
@@ -205,25 +205,35 @@ class Desk:
         while fact is not None and fact.status == "canceled" and not self._profile.amends:
             leg = self._ledger.next_leg(order)  # of an earlier life, perhaps
             later = await self._questions.order(order, leg)
-            if later is None:
-                order.legs.remove(leg)
+            if later is None or leg.client_id in [known.client_id for known in order.legs]:  # a change made it just now
                 break
+            order.legs.append(leg)
+            self._say(self._ledger.hear_order(fact, is_asked=True))
             fact = later
         if fact is None and len(order.legs) > 1:
-            await self._miss(order)
+            self._miss(order)
             return
-        for leg in order.legs:
-            if fact is not None and leg is order.leg:
+        for leg in [leg for leg in order.legs[:-1] if not leg.venue_id]:  # of an earlier life: its id finds its trades
+            earlier = await self._questions.order(order, leg)
+            if earlier is not None:
+                self._say(self._ledger.hear_order(earlier, is_asked=True))
+        for leg in list(order.legs):
+            if fact is not None and leg.client_id == fact.client_id:
                 self._say(self._ledger.hear_order(fact, is_asked=True))
             for trade in await self._questions.trades(order, leg):
                 self._say(self._ledger.hear_trade(trade, again=True))
+        if fact is not None and order.is_moving and (order.leg.is_known or fact.client_id != order.leg.client_id):
+            return  # its leg makes room for the next one: what came of that is said by the change
         self._say([self._ledger.status(order, fact)])
 
-    async def _miss(self, order: Order) -> None:
+    def _miss(self, order: Order) -> None:
         """Count how often the leg that was to take another's place was not found; give it up in the end."""
-        misses = self._misses[order.order_id] = self._misses.get(order.order_id, 0) + 1
         change = order.pending.get(order.leg.request)
-        if misses < MISSES or change is None:
+        if change is None:
+            self._say([self._ledger.status(order, None)])
+            return
+        misses = self._misses[order.order_id] = self._misses.get(order.order_id, 0) + 1
+        if misses < MISSES:
             return
         del self._misses[order.order_id]
         self._say(self._ledger.give_up_move(order, change, "canceled, and not placed again: it was never found"))

@@ -46,6 +46,11 @@ class Leg:
     end: str = ""  # its last word, held until the executions before it are told
     trades: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
+    @property
+    def done(self) -> int:
+        """Lots executed: told, or as the exchange counts where not all are told yet."""
+        return max(self.filled, self.said_filled)
+
 
 @dataclass(slots=True)
 class Order:
@@ -114,10 +119,8 @@ class Ledger:
         return leg
 
     def next_leg(self, order: Order) -> Leg:
-        """Start a leg that may be there from an earlier life; take it off `order.legs` when it is not."""
-        leg = Leg(leg_id(order.order_id, len(order.legs)), order.total, order.px_ticks, is_known=True)
-        order.legs.append(leg)
-        return leg
+        """Return the leg that may be there from an earlier life: it is one of `order.legs` once it is found."""
+        return Leg(leg_id(order.order_id, len(order.legs)), order.total, order.px_ticks, is_known=True)
 
     def rename(self, order: Order, leg: Leg, venue_id: str) -> None:
         """Take over another id of the exchange for a leg."""
@@ -228,8 +231,7 @@ class Ledger:
         if found is not None:
             executed = order.filled or found.filled
             code = _STATUS.get(found.status, OrdStatus.PARTIALLY_FILLED if executed else OrdStatus.NEW)
-        earlier = sum(leg.filled for leg in order.legs[:-1])
-        counted = earlier + max(order.leg.filled, order.leg.said_filled)
+        counted = sum(leg.done for leg in order.legs)
         terms = {"code": code, "ref": counted, "qty_lots": order.total}
         return self._say(order, Kind.ORDER_STATUS, self._venue_id(order.leg), **terms)
 
@@ -290,15 +292,19 @@ class Ledger:
         lots = order.instrument.lots(fact.qty) if fact.qty else leg.lots
         limited = order.asked is None or order.asked.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
         px_ticks = (_limit_ticks(order.instrument, fact) if limited else None) or leg.px_ticks
-        if lots == leg.lots and px_ticks == leg.px_ticks:
-            return []
-        earlier = sum(other.filled for other in order.legs[:-1])
-        for request in [r for r in order.pending.values() if r.ask is Ask.REPLACE]:
+        is_last, before = leg is order.leg, order.legs[:-1]
+        earlier = sum(other.done for other in before)
+        is_same = lots == leg.lots and px_ticks == leg.px_ticks
+        for request in [r for r in order.pending.values() if r.ask is Ask.REPLACE and is_last and not is_same]:
             if lots == request.qty_lots - earlier and px_ticks == request.px_ticks:
                 return self.replaced(order, request)
         if not is_believed:
             return []
         leg.lots, leg.px_ticks = lots, px_ticks
+        if not is_last or not all(other.venue_id for other in before):
+            return []  # an order has the terms of its last leg, and what all before it have executed
+        if (earlier + lots, px_ticks) == (order.total, order.px_ticks):
+            return []
         order.total, order.px_ticks = earlier + lots, px_ticks
         flags = PRICED if limited else 0
         return [self._say(order, Kind.RESTATED, qty_lots=order.total, px_ticks=px_ticks, flags=flags)]
