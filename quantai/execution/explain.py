@@ -104,7 +104,8 @@ async def _simulate(reader: StoreReader, oms: OMS, paper: Paper) -> Rows:
 
 
 def _once(fills: Rows) -> Rows:
-    """Leave out executions that were told twice."""
+    """Leave out executions that were told twice, and those that a venue told under no order of ours (0)."""
+    fills = fills[fills["order"] > 0]
     _, first = np.unique(fills[["order", "exec"]], return_index=True)
     return fills[np.sort(first)]
 

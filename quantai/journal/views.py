@@ -25,7 +25,7 @@ _ENUMS: tuple[type[IntEnum], ...] = (Kind, Action, OrderType, TIF)
 _FILLS = f"""
 CREATE VIEW fills AS
 WITH RECURSIVE said AS (
-    SELECT * FROM report WHERE kind IN ({Kind.FILL}, {Kind.TRADE_CORRECT})
+    SELECT * FROM report WHERE kind IN ({Kind.FILL}, {Kind.TRADE_CORRECT}) AND "order" > 0  -- 0: of no order of ours
     QUALIFY row_number() OVER (PARTITION BY "order", exec, CASE exec WHEN 0 THEN seq END ORDER BY seq) = 1
 ), chain AS (  -- an execution, what corrected it, what corrected that …; a correction of nothing we hold is one, too
     SELECT "order", seq AS root, seq, exec, ref, kind, px_ticks, qty_lots FROM said s

@@ -114,6 +114,16 @@ def test_orders_with_what_became_of_them(journal: Path) -> None:
     assert (two["last_report"], two["avg_px"]) == ("CANCELED", None)
 
 
+def test_an_execution_of_no_order_of_ours_is_no_fill(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "run.journal")
+    desk.ask(order=1, side=BUY, type=OrderType.LIMIT, qty_lots=4, px_ticks=100, instrument=4)
+    desk.hear(Kind.FILL, 1, px=1.0, qty=0.4, qty_lots=4, px_ticks=100, exec=71)
+    desk.hear(Kind.FILL, 0, qty_lots=4, px_ticks=100, exec=71)  # told again after a restart, without its order
+    desk.store.close()
+    with Views(tmp_path / "run.journal") as views:
+        assert [(f["order"], f["exec"], f["lots"]) for f in views.fills().to_pylist()] == [(1, 71, 4)]
+
+
 def test_raw_rows_and_texts_are_tables(journal: Path) -> None:
     with Views(journal) as views:
         kinds = views.sql(
