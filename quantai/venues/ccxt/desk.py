@@ -1,9 +1,10 @@
 """What a request leads to at an exchange: placing, canceling, changing and asking, and what is made of the answers.
 
-Nothing is sent twice. What is not certainly refused stays silent: whoever sent it asks by client id when its patience
-ends.
+Nothing is sent twice but a cancel that cannot have arrived. What is not certainly refused stays silent: whoever sent it
+asks by client id when its patience ends.
 """
 
+import asyncio
 import logging
 import re
 from collections import Counter
@@ -22,7 +23,7 @@ from quantai.venues.ccxt.ledger import Ledger, Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.profiles import Profile
 from quantai.venues.ccxt.questions import Call, Questions
-from quantai.venues.ccxt.verdicts import Verdict, check_done, verdict, words
+from quantai.venues.ccxt.verdicts import Verdict, check_done, doubted, new_verdict, verdict, words
 from quantai.venues.venue import Answer, Ask, Request
 
 MISSES = 3
@@ -30,6 +31,12 @@ MISSES = 3
 
 MOST_WORDS = 1000
 """Different refusals that are counted; then counting begins anew."""
+
+NOT_ARRIVED = (Verdict.TOO_MANY, Verdict.STALE_CLOCK, Verdict.UNREACHED)
+"""Verdicts after which a cancel is sent again."""
+
+FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.25, 5.0
+"""How long a cancel waits before it is sent again."""
 
 _CROSSES = re.compile(r"immediately match|could not be executed as maker", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -75,11 +82,14 @@ class Desk:
             self._fail(request, order, error)
 
     def _fail(self, request: Request, order: Order, error: Exception) -> None:
-        found = verdict(error)
+        found = self._verdict(error, is_new=request.ask is Ask.NEW)
         if found is Verdict.UNKNOWN or request.ask is Ask.QUERY:
             self._doubt(request, error)
             return
         self._refuse(request, order, error, self._redact(words(error)))
+
+    def _verdict(self, error: Exception, *, is_new: bool) -> Verdict:
+        return (new_verdict if is_new else doubted)(error, self._profile.doubts)
 
     def _refuse(self, request: Request, order: Order, error: Exception, why: str) -> None:
         """Say that a request is refused: to the run each time, to people at first and ever more rarely.
@@ -132,7 +142,22 @@ class Desk:
         self.confirmed(order)
 
     async def _cancel(self, request: Request, order: Order) -> None:
-        self._say(await self._cancel_leg(order))
+        """Cancel, again and again where it certainly did not arrive: that can do no harm, and must not be lost."""
+        wait_s = FIRST_AGAIN_S
+        while True:
+            try:
+                self._say(await self._cancel_leg(order))
+                break
+            except Exception as error:
+                found = verdict(error)
+                if isinstance(error, InputError) or found not in NOT_ARRIVED or order.is_over:
+                    raise
+                _log.warning(
+                    "%s: CANCEL %s did not arrive, and is sent again: %s",
+                    self._profile.name, request.client_id, self._redact(words(error)),
+                )  # fmt: skip
+            await asyncio.sleep(wait_s)  # behind it the rate limit pauses, where that was the reason
+            wait_s = min(2 * wait_s, LONGEST_AGAIN_S)
         self.confirmed(order)
 
     async def _cancel_leg(self, order: Order) -> list[Answer]:
@@ -189,7 +214,8 @@ class Desk:
         try:
             await self._place(request, order, leg, Priority.ORDER)
         except Exception as error:  # noqa: BLE001 -- ccxt raises anything, and each has a verdict
-            if verdict(error) is Verdict.UNKNOWN and not isinstance(error, InputError):
+            is_ours = isinstance(error, InputError) and not isinstance(error, DataError)  # nothing went out
+            if not is_ours and self._verdict(error, is_new=True) is Verdict.UNKNOWN:
                 self._doubt(request, error)
                 return
             why = f"canceled, and not placed again: {self._redact(words(error))}"

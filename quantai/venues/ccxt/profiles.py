@@ -28,7 +28,7 @@ class Profile:
     the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none. `dead_man`: "all"
     where one call cancels everything after a silence, "symbol" per market, "" where there is none. `wallet`: where a
     raw balance has cash without unrealised profit (path of the list, name, amount), None where ccxt's totals are just
-    that.
+    that. `doubts`: codes by which ccxt says that a request was refused, although nobody knows.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Profile:
     sandbox: str = ""
     dead_man: str = ""
     wallet: tuple[str, str, str] | None = None
+    doubts: frozenset[str] = frozenset()
 
     def weight(self, call: str) -> float:
         """Return what a call costs of the budget: new, cancel, amend, query, open, trades, balance, markets."""
@@ -65,6 +66,9 @@ class Profile:
 
 _BINANCE_SPOT = {"new": 1.0, "cancel": 1.0, "query": 4.0, "open": 6.0, "trades": 20.0, "balance": 20.0, "markets": 20.0}
 _BINANCE_USDM = {"new": 1.0, "cancel": 1.0, "query": 1.0, "open": 1.0, "trades": 5.0, "balance": 5.0}
+
+_BYBIT_DOUBTS = frozenset({"10000", "10016", "170001", "170007", "170032", "170146", "110072"})
+"""Time-outs and errors of its servers; 110072: an order of this id is there, perhaps this one."""
 
 _KRAKEN = {"new": 0.2, "cancel": 0.2, "amend": 0.2, "trades": 2.0}  # orders have a limit of their own
 
@@ -90,6 +94,7 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="BYBIT", ccxt_id="bybit", reduce_only=True, cancel_param="orderLinkId", query="",
             list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet", dead_man="all",
+            doubts=_BYBIT_DOUBTS,
         ),
         Profile(
             name="COINBASE", ccxt_id="coinbase", types=frozenset({OrderType.LIMIT}),

@@ -6,7 +6,7 @@ time stamp a NetworkError. What is not certainly refused is UNKNOWN: it is asked
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 from typing import Any
 
@@ -45,6 +45,30 @@ def verdict(error: BaseException) -> Verdict:
     if isinstance(error, ccxt.OrderNotFound):
         return Verdict.NO_ORDER
     return Verdict.REFUSED if isinstance(error, ccxt.ExchangeError) else Verdict.UNKNOWN
+
+
+def new_verdict(error: BaseException, doubts: Collection[str] = ()) -> Verdict:
+    """Return what an exception of a call for a new order means; `doubts` are codes by which nobody knows.
+
+    ccxt raises an ExchangeError, and no kind of it, for codes that it does not know, server errors among them.
+
+    >>> new_verdict(ccxt.ExchangeError("bybit {}")), new_verdict(ccxt.InvalidOrder("bybit {}"))
+    (<Verdict.UNKNOWN: 6>, <Verdict.REFUSED: 1>)
+    """
+    found = doubted(error, doubts)
+    return Verdict.UNKNOWN if found is Verdict.REFUSED and type(error) is ccxt.ExchangeError else found
+
+
+def doubted(error: BaseException, doubts: Collection[str]) -> Verdict:
+    """Return the verdict on an exception; UNKNOWN for a refusal with a code among `doubts`.
+
+    >>> doubted(ccxt.InvalidOrder('bybit {"retCode":170146,"retMsg":"Order creation timeout."}'), {"170146"})
+    <Verdict.UNKNOWN: 6>
+    """
+    found = verdict(error)
+    if found is Verdict.REFUSED and doubts and (code := _CODE.search(str(error))) and code[1] in doubts:
+        return Verdict.UNKNOWN
+    return found
 
 
 def check_done(said: Mapping[str, Any]) -> None:
@@ -86,6 +110,7 @@ _SAID = tuple(
         ),
     )
 )
+_CODE = re.compile(r'"(?:retCode|code)"\s*:\s*"?(-?\w+)')
 _OF_CCXT = re.compile(r"^[a-z0-9]+ (?=[A-Z])")  # the name that ccxt puts before what an exchange said
 
 

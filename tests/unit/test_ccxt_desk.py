@@ -1,0 +1,119 @@
+"""What the desk makes of what an exchange answers, with an exchange object that answers as told."""
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import ccxt
+import pytest
+
+from quantai.core.instruments import Instrument
+from quantai.core.rows import BUY, TIF, Kind, OrderType
+from quantai.venues.ccxt import profile
+from quantai.venues.ccxt.desk import Desk
+from quantai.venues.ccxt.facts import OrderFact
+from quantai.venues.ccxt.ledger import Ledger, Order
+from quantai.venues.ccxt.limiter import Priority
+from quantai.venues.venue import Answer, Ask, Request
+
+SYMBOL = "BTC/USDT"
+PAIR = Instrument.parse("BTC-USDT", tick="0.1", lot="0.001")
+OPEN = {"id": "9", "symbol": SYMBOL, "status": "open", "amount": "0.1", "price": "100"}
+
+
+class Api:
+    """Answers each call with the next of `said`, raising what is an error, and keeps what it was asked."""
+
+    has = {"fetchOrderTrades": True}  # noqa: RUF012
+
+    def __init__(self, *said: Any) -> None:
+        self.said, self.calls = list(said), list[tuple[str, tuple[Any, ...]]]()
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def answer(*args: Any) -> Any:
+            self.calls.append((name, args))
+            said = self.said.pop(0)
+            if isinstance(said, Exception):
+                raise said
+            return said
+
+        return answer
+
+
+async def _at_once(weight: str, priority: Priority, call: Callable[[], Awaitable[Any]]) -> Any:
+    return await call()
+
+
+class Setting:
+    """A desk with one order: what is asked of it, and what it said."""
+
+    def __init__(self, name: str, *said: Any, flags: int = 0) -> None:
+        self.api, self.answers, self.flags = Api(*said), list[Answer](), flags
+        self.ledger = Ledger({SYMBOL: PAIR})
+        self.desk = Desk(
+            self.api, profile(name), self.ledger, call=_at_once, say=self.answers.extend, redact=lambda text: text
+        )
+
+    def request(self, ask: Ask, number: int = 0, **terms: int) -> tuple[Request, Order]:
+        fields = {"instrument": 0, "side": BUY, "type": int(OrderType.LIMIT), "tif": int(TIF.GTC), "flags": self.flags,
+                  "qty_lots": 100, "px_ticks": 1000, "trigger_ticks": 0, "expire_ts": 0} | terms  # fmt: skip
+        request = Request(ask=ask, order=1, request=number, client_id=f"r-1-{number}", order_id="r-1-0", **fields)
+        return request, self.ledger.follow(request, SYMBOL, PAIR)
+
+    def work(self) -> None:
+        """Let the order be one that the exchange has."""
+        self.request(Ask.NEW)
+        terms: Any = {"qty": Decimal("0.1"), "filled": Decimal(0), "px": Decimal(100)}
+        self.ledger.hear_order(
+            OrderFact(venue_id="9", client_id="r-1-0", symbol=SYMBOL, side=BUY, status="open", **terms)
+        )
+
+    async def ask(self, ask: Ask, number: int = 0, **terms: int) -> list[Kind]:
+        """Serve a request; return the kinds of what was said."""
+        request, order = self.request(ask, number, **terms)
+        await self.desk.serve(request, order)
+        return [Kind(int(answer.reports["kind"][0])) for answer in self.answers]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("BYBIT", ccxt.ExchangeError('bybit {"retCode":10016,"retMsg":"Internal System Error."}')),
+        ("BYBIT", ccxt.InvalidOrder('bybit {"retCode":170146,"retMsg":"Order creation timeout."}')),
+        ("BYBIT", ccxt.InvalidOrder('bybit {"retCode":110072,"retMsg":"OrderLinkedID is duplicate"}')),
+        ("OKX", ccxt.ExchangeError('okx {"code":"59999","msg":"a code that is new"}')),
+    ],
+)
+async def test_an_order_of_which_nobody_knows_whether_it_arrived_is_not_refused(name: str, error: Exception) -> None:
+    setting = Setting(name, error)
+    assert await setting.ask(Ask.NEW) == []
+    assert setting.desk.unknown == 1
+
+
+async def test_an_order_that_breaks_a_rule_is_refused() -> None:
+    error = ccxt.InvalidOrder('bybit {"retCode":170137,"retMsg":"Order volume decimal too long"}')
+    assert await Setting("BYBIT", error).ask(Ask.NEW) == [Kind.REJECT]
+
+
+@pytest.mark.parametrize("error", [ccxt.RateLimitExceeded("429"), ccxt.InvalidNonce("-1021")])
+async def test_a_cancel_that_did_not_arrive_is_sent_again(error: Exception) -> None:
+    setting = Setting("BINANCE", error, error, OPEN | {"status": "canceled", "filled": "0"})
+    setting.work()
+    assert await setting.ask(Ask.CANCEL, 1) == [Kind.CANCELED]
+    assert [name for name, _ in setting.api.calls] == ["cancel_order"] * 3
+
+
+async def test_a_cancel_that_may_have_arrived_is_not_sent_again() -> None:
+    setting = Setting("BINANCE", ccxt.RequestTimeout("late"))
+    setting.work()
+    assert await setting.ask(Ask.CANCEL, 1) == []
+    assert len(setting.api.calls) == 1
+
+
+@pytest.mark.parametrize("said", [{"symbol": SYMBOL}, ccxt.RequestTimeout("late"), ccxt.ExchangeError("binance {}")])
+async def test_a_moved_order_whose_new_leg_may_be_there_has_not_ended(said: Any) -> None:
+    setting = Setting("BINANCE", OPEN | {"status": "canceled", "filled": "0.04"}, said)
+    setting.work()
+    assert await setting.ask(Ask.REPLACE, 1, px_ticks=1010) == []
+    assert setting.desk.unknown == 1
+    assert not setting.request(Ask.QUERY)[1].is_over
