@@ -18,14 +18,14 @@ from quantai.core.compiled import uncounted
 from quantai.core.instruments import Instruments
 from quantai.core.rows import EVENT, INTENT, ORDER, Rows, zeros
 from quantai.report.running import FINISHED, finish_all, records
-from quantai.report.running_many import ABREAST, update_many
+from quantai.report.running_many import ABREAST, ROWS, update_many
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
 from quantai.strategy.handlers import has_on_timer
 
 TILE = 8192
 """Bars of a tile: half a megabyte."""
-SPELL = 256
+SPELL = 512
 """Bars that lanes side by side pass before their statistics are taken: these and their equities stay in the cache."""
 SLOWLY = 16
 """Bars that lanes go on one by one once they have to."""
@@ -120,7 +120,7 @@ class Lanes:
         self._match: Rows = np.zeros(size, MATCH)
         self._stats: Rows = records(size)
         # a spell ends late when many bars share an instant, but they share a row, too
-        self._curves, self._sums = np.zeros((SPELL + 1) * ABREAST), np.zeros(7 * ABREAST)
+        self._curves, self._sums = np.zeros((SPELL + 1 + ROWS) * ABREAST), np.zeros(7 * ABREAST)
         self._progress: Rows = np.zeros(size, PROGRESS)
         self._rules = np.zeros(1, RULES)
         self._rules["slip_bps"], self._rules["limit_touch"] = settings.slip_bps, settings.limit_touch
@@ -138,7 +138,7 @@ class Lanes:
         cash = self._world.ctx["cash"][0]
         self._stats[:] = records(1, cash)  # as `Result.stats`, from the cash before any bar
         # those side by side share the room, one after another
-        self._progress["log_size"] = len(self._curves) - ABREAST
+        self._progress["log_size"] = SPELL * ABREAST
         columns = ABREAST + np.arange(len(self._progress), dtype="u8") % ABREAST
         self._progress["at_equity"] = self._curves.ctypes.data + self._curves.itemsize * columns
         self._ctx[:] = self._world.ctx[0]

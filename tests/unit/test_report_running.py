@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantai.report import drawdown, returns, running
+from quantai.report.running_many import ABREAST, ROWS, STRETCH, update_many
 
 YEAR = 252.0
 
@@ -96,6 +97,22 @@ def test_blocks_of_returns_between_flat_spells(bars: int) -> None:
     moves = np.where(rng.random(bars) < 0.5, rng.normal(0.0, 1e-3, bars), 0.0)
     curve = 1e5 * np.cumprod(1 + moves)
     assert finished(curve) == pytest.approx(from_arrays(curve), rel=1e-11, nan_ok=True)
+
+
+@pytest.mark.parametrize("scale", [1e5, 1e-160, 1e160])
+@pytest.mark.parametrize("values", [1, ROWS - 1, ROWS + 1, 2 * STRETCH + 3])
+def test_curves_side_by_side_give_what_each_gives(values: int, scale: float) -> None:
+    rng, n = np.random.default_rng(values), ABREAST - 3
+    moves = np.where(rng.random((values, ABREAST)) < 0.5, rng.normal(0.0, 1e-3, (values, ABREAST)), 0.0)
+    curves = np.zeros((1 + values + ROWS, ABREAST))
+    curves[1 : 1 + values] = scale * np.cumprod(1 + moves, axis=0)
+    stats = running.records(n, scale)
+    update_many(stats, n, curves.ravel(), values, np.zeros(7 * ABREAST))
+    for k in range(n):
+        alone = running.records(1, scale)
+        feed(alone[0], curves[1 : 1 + values, k])
+        exact = running.finish(alone[0], YEAR)
+        assert running.finish(stats[k], YEAR) == pytest.approx(exact, rel=1e-9, abs=1e-12, nan_ok=True)
 
 
 def test_a_steady_curve_has_no_sharpe_ratio() -> None:
