@@ -22,16 +22,13 @@ from bentoml.models import BentoModel
 
 from quantai.notebook.promote.store import get
 from serving import pinned
-from serving.bound import end_with_starter
+from serving.bound import end_with_starter, stand_back
 from serving.deployment import ENV, Deployment
 from serving.guard import QUIET, Guard
 from serving.keys import Keys
 from serving.pinned import PINNED, WORKERS, tag
 from serving.rest import PAGE, Desk, application
 from serving.supervisor import ShadowSupervisor, Supervisor
-
-NICE = 5
-"""How far a worker that answers HTTP stands back where it shares processors with the process that trades."""
 
 
 @cache
@@ -90,7 +87,7 @@ class StrategyService:
     async def start(self) -> None:
         """Be bound to the parent, and stand back behind the process that trades."""
         die_with_parent()
-        os.nice(NICE)
+        stand_back()
         gc.collect()
         gc.freeze()  # what is there now stays: to look through it again and again would hold up answers
 
