@@ -19,6 +19,7 @@ from quantai.execution.client_ids import client_id
 from quantai.venues.ccxt import CcxtVenue, Keys, Profile, profile
 from quantai.venues.ccxt.calls import new_order
 from quantai.venues.ccxt.client import exchange
+from quantai.venues.ccxt.facts import OrderFact, TradeFact
 from quantai.venues.ccxt.ledger import Ledger
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
 from quantai.venues.ccxt.order_ids import ALNUM_32, HEX_32, PACKED, PLAIN, T_28, leg_id, order_of, pack, unpack
@@ -275,3 +276,35 @@ def test_reports_are_stamped_by_the_clock_of_the_run() -> None:
     request = _request()
     (answer,) = ledger.refuse(ledger.follow(request, "BTC/USDT", pair), request, Refusal.OTHER, "")
     assert answer.reports["ts"].tolist() == [7]
+
+
+def _fill(n: int, qty: str, px: str = "100") -> TradeFact:
+    return TradeFact(
+        trade_id=f"t{n}", venue_id="9", client_id="run-1-0", symbol="BTC/USDT", qty=Decimal(qty), px=Decimal(px),
+        is_maker=True, fee=None, fee_currency="", raw={},
+    )  # fmt: skip
+
+
+def test_executions_off_our_grid_are_booked_in_whole_lots_and_said_aloud(caplog: pytest.LogCaptureFixture) -> None:
+    pair = Instrument.parse("BTC-USDT", venue="BINANCE", tick="0.5", lot="0.01")
+    ledger = Ledger({"BTC/USDT": pair})
+    ledger.follow(_request(qty_lots=3, px_ticks=200), "BTC/USDT", pair)
+    fills = [_fill(1, "0.004"), _fill(2, "0.011", "99.7"), _fill(3, "0.015")]
+    said = [[row for answer in ledger.hear_trade(f) for row in answer.reports.tolist()] for f in fills]
+    assert [len(rows) for rows in said] == [0, 1, 1], "no lot is complete with the first"
+    told = [a.reports for f in fills for a in ledger.hear_trade(f, again=True)]
+    assert [(int(r["qty_lots"][0]), int(r["px_ticks"][0])) for r in told] == [(1, 199), (2, 200)]
+    fact = OrderFact(
+        venue_id="9", client_id="run-1-0", symbol="BTC/USDT", side=BUY, status="closed", qty=Decimal("0.03"),
+        filled=Decimal("0.03"), px=Decimal(100),
+    )  # fmt: skip
+    ledger.hear_order(fact)
+    assert not ledger.unfinished()
+    assert caplog.text.count("is not on our grid") == 3
+
+
+def test_an_execution_of_a_stranger_off_our_grid_stops_nothing() -> None:
+    ledger = Ledger({"BTC/USDT": Instrument.parse("BTC-USDT", venue="BINANCE", tick="0.5", lot="0.01")})
+    for fact in (_fill(1, "0.004"), _fill(2, "0.025", "99.7")):
+        ledger.hear_trade(fact)
+    assert [int(answer.reports["qty_lots"][0]) for answer in ledger.strangers()] == [2]

@@ -6,16 +6,19 @@ Without any I/O: facts in, answers out.
 """
 
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 from quantai.core.errors import DataError
 from quantai.core.instruments import Instrument
 from quantai.core.reports import PRICED, REPORT, OrdStatus, Refusal, exec_number
 from quantai.core.rows import MAKER, POST_ONLY, TIF, Kind, OrderType, Reason, Rows, zeros
 from quantai.venues.ccxt.facts import OrderFact, TradeFact
+from quantai.venues.ccxt.grid import is_on_grid, nearest_ticks, whole_lots
 from quantai.venues.ccxt.order_ids import leg_id, order_of
 from quantai.venues.venue import CLIENT_ID, EXEC_ID, FEE, RAW, REASON, VENUE_ID, Answer, Ask, Request
 
@@ -28,6 +31,7 @@ ORPHANS = 1_000
 _ENDS = {"canceled": Kind.CANCELED, "expired": Kind.EXPIRED, "rejected": Kind.REJECT}
 _STATUS = {"closed": OrdStatus.FILLED, "canceled": OrdStatus.CANCELED, "expired": OrdStatus.EXPIRED,
            "rejected": OrdStatus.REJECTED}  # fmt: skip
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -44,7 +48,8 @@ class Leg:
     filled: int = 0
     said_filled: int = 0  # what the exchange counts
     end: str = ""  # its last word, held until the executions before it are told
-    trades: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    executed: Decimal = Decimal(0)  # units of the executions told: a part of a lot waits for the rest of it
+    trades: dict[str, list[Answer]] = field(default_factory=dict[str, list[Answer]])
 
     @property
     def done(self) -> int:
@@ -168,7 +173,7 @@ class Ledger:
             answers += self._compare(order, leg, fact, change, is_believed=is_new or is_asked)
         answers += self._adopt_orphans(order, leg)
         if fact.filled is not None:
-            leg.said_filled = max(leg.said_filled, order.instrument.lots(fact.filled))
+            leg.said_filled = max(leg.said_filled, whole_lots(order.instrument, fact.filled))
         elif fact.status == "closed":
             leg.said_filled = max(leg.said_filled, leg.lots)
         if not leg.is_over and (fact.status in _ENDS or fact.status == "closed"):
@@ -185,10 +190,9 @@ class Ledger:
         order, leg = found
         known = leg.trades.get(fact.trade_id)
         if known is not None:
-            return [known] if again else []
-        answer = self._execution(order, leg, fact)
-        leg.trades[fact.trade_id] = answer
-        return [answer, *self._settle(order, leg)]
+            return list(known) if again else []
+        told = leg.trades[fact.trade_id] = self._execution(order, leg, fact)
+        return [*told, *self._settle(order, leg)]
 
     def refuse(self, order: Order, request: Request, code: int, why: str) -> list[Answer]:
         """Say that a request was refused."""
@@ -245,10 +249,10 @@ class Ledger:
         while self._orphans:
             fact = self._orphans.popleft()
             instrument = self._instruments.get(fact.symbol)
-            if instrument is not None:
+            if instrument is not None and (lots := _lots_of(instrument, fact, Decimal(0))):
                 row = zeros(1, REPORT)
                 row["kind"], row["ts"], row["exec"] = Kind.FILL, self._clock(), exec_number(fact.trade_id)
-                row["qty_lots"], row["px_ticks"] = instrument.lots(fact.qty), instrument.ticks(fact.px)
+                row["qty_lots"], row["px_ticks"] = lots, nearest_ticks(instrument, fact.px)
                 named = ((CLIENT_ID, fact.client_id),) if fact.client_id else ()
                 answers.append(Answer(reports=row, texts=((VENUE_ID, fact.venue_id), *named, *_texts(fact))))
         return answers
@@ -261,7 +265,7 @@ class Ledger:
             return None
         order = self._by_order.get(order_id)
         if order is None:
-            total = instrument.lots(fact.qty) if fact.qty else 0
+            total = whole_lots(instrument, fact.qty) if fact.qty else 0
             px_ticks = _limit_ticks(instrument, fact) or 0
             order = Order(order_id, fact.symbol, instrument, 0, None, total, px_ticks, [])
             self._by_order[order_id] = order
@@ -289,7 +293,7 @@ class Ledger:
         """Notice other terms than we asked for: those of a change that is under way, or the exchange's own."""
         if change is not None:
             return self.replaced(order, change)
-        lots = order.instrument.lots(fact.qty) if fact.qty else leg.lots
+        lots = whole_lots(order.instrument, fact.qty) if fact.qty else leg.lots
         limited = order.asked is None or order.asked.type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
         px_ticks = (_limit_ticks(order.instrument, fact) if limited else None) or leg.px_ticks
         is_last, before = leg is order.leg, order.legs[:-1]
@@ -319,14 +323,19 @@ class Ledger:
             answers += self.hear_trade(fact)
         return answers
 
-    def _execution(self, order: Order, leg: Leg, fact: TradeFact) -> Answer:
-        lots, px_ticks = order.instrument.lots(fact.qty), order.instrument.ticks(fact.px)
-        if lots <= 0:
+    def _execution(self, order: Order, leg: Leg, fact: TradeFact) -> list[Answer]:
+        """Book an execution; nothing is said of one that completes no lot: it is part of the one that does."""
+        if fact.qty <= 0:
             raise DataError(f"{order.order_id}: execution {fact.trade_id} of {fact.qty} is less than nothing")
+        lots = _lots_of(order.instrument, fact, leg.executed)
+        leg.executed += fact.qty
         leg.filled += lots
         leg.said_filled = max(leg.said_filled, leg.filled)
-        fields = {"exec": exec_number(fact.trade_id), "qty_lots": lots, "px_ticks": px_ticks}
-        return self._say(order, Kind.FILL, _texts(fact), flags=MAKER if fact.is_maker else 0, **fields)
+        if not lots:
+            return []
+        fields = {"exec": exec_number(fact.trade_id), "qty_lots": lots}
+        fields |= {"px_ticks": nearest_ticks(order.instrument, fact.px), "flags": MAKER if fact.is_maker else 0}
+        return [self._say(order, Kind.FILL, _texts(fact), **fields)]
 
     def _settle(self, order: Order, leg: Leg) -> list[Answer]:
         """Tell the end of a leg once every execution before it is told."""
@@ -369,6 +378,17 @@ class Ledger:
         if order.number == 0:
             texts = ((CLIENT_ID, order.order_id), *texts)
         return Answer(reports=row, texts=texts)
+
+
+def _lots_of(instrument: Instrument, fact: TradeFact, before: Decimal) -> int:
+    """Return the lots that an execution completes, `before` (units) being executed already."""
+    if not is_on_grid(instrument, fact.qty, fact.px):
+        grid = f"lots of {instrument.lot:f} and ticks of {instrument.tick:f}"
+        _log.error(
+            "%s: execution %s of %s at %s is not on our grid of %s: booked at the nearest tick, in whole lots",
+            instrument.symbol, fact.trade_id, fact.qty, fact.px, grid,
+        )  # fmt: skip
+    return whole_lots(instrument, before + fact.qty) - whole_lots(instrument, before)
 
 
 def _texts(fact: TradeFact) -> tuple[tuple[str, str], ...]:
