@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import aiohttp
@@ -20,10 +21,12 @@ from quantai.venues.ccxt import CcxtVenue, Keys, Profile, profile
 from quantai.venues.ccxt.calls import new_order
 from quantai.venues.ccxt.client import exchange
 from quantai.venues.ccxt.facts import OrderFact, TradeFact
+from quantai.venues.ccxt.funding import FundingWatch
 from quantai.venues.ccxt.ledger import Ledger
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
 from quantai.venues.ccxt.order_ids import ALNUM_32, HEX_32, PACKED, PLAIN, T_28, leg_id, order_of, pack, unpack
 from quantai.venues.ccxt.profiles import PROFILES
+from quantai.venues.ccxt.stream import UserStream
 from quantai.venues.ccxt.verdicts import Verdict, verdict, words
 from quantai.venues.loopback import KEY, LoopbackExchange
 from quantai.venues.venue import Ask, Request
@@ -308,3 +311,50 @@ def test_an_execution_of_a_stranger_off_our_grid_stops_nothing() -> None:
     for fact in (_fill(1, "0.004"), _fill(2, "0.025", "99.7")):
         ledger.hear_trade(fact)
     assert [int(answer.reports["qty_lots"][0]) for answer in ledger.strangers()] == [2]
+
+
+SIGNED = "binance GET https://fapi/v1/openOrders?timestamp=1&signature=deadbeef wss://fstream/ws?listenKey=pqia91ma"
+
+
+def _no_secret(text: str) -> None:
+    assert "***" in text
+    assert not [secret for secret in ("deadbeef", "pqia91ma", "a-key-of-ours") if secret in text]
+
+
+def test_an_error_in_words_has_no_signature() -> None:
+    _no_secret(words(ccxt.RequestTimeout(SIGNED)))
+
+
+class Failing:
+    """An exchange object to which nothing can be asked."""
+
+    has = {"fetchFundingHistory": True}  # noqa: RUF012
+    clients: dict[str, object] = {}  # noqa: RUF012
+
+    async def watch_orders(self) -> None:
+        raise ccxt.AuthenticationError(f"{SIGNED} a-key-of-ours")
+
+    watch_my_trades = watch_orders
+
+    async def fetch_funding_history(self, symbol: str, since: int) -> None:
+        raise ccxt.AuthenticationError(f"{SIGNED} a-key-of-ours")
+
+
+async def test_a_stream_and_funding_that_fail_say_so_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    async def at_once(weight: str, priority: Priority, call: Callable[[], Awaitable[object]]) -> object:
+        return await call()
+
+    async def found() -> None:
+        raise AssertionError("there is no stream")
+
+    def lost(why: str) -> None:
+        raise AssertionError(why)
+
+    redact = Keys("a-key-of-ours").redact
+    stream = UserStream(Failing(), profile("BINANCE_FUTURES"), lost=lost, found=found, redact=redact)
+    with pytest.raises(VenueError, match="does not open a stream of orders") as refused:
+        await stream.open(60.0)
+    await stream.close()
+    _no_secret(str(refused.value))
+    assert await FundingWatch(Failing(), {"BTC/USDT:USDT": PERP}, at_once, "X", redact).look() == ()
+    _no_secret(caplog.text)

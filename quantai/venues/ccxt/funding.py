@@ -21,10 +21,12 @@ _log = logging.getLogger(__name__)
 class FundingWatch:
     """Asks for the funding of the perpetuals among `instruments`, which are by the exchange's symbol."""
 
-    def __init__(self, api: Any, instruments: dict[str, Instrument], call: Call, name: str) -> None:
+    def __init__(
+        self, api: Any, instruments: dict[str, Instrument], call: Call, name: str, redact: Callable[[str], str]
+    ) -> None:
         able = bool(api.has.get("fetchFundingHistory"))
         self._mine = {s: i for s, i in instruments.items() if able and i.contract is Contract.PERPETUAL}
-        self._api, self._call, self._name = api, call, name
+        self._api, self._call, self._name, self._redact = api, call, name, redact
         self._since = dict.fromkeys(self._mine, int((time.time() - BACK_S) * 1000))
         self._told: set[tuple[str, int]] = set()
 
@@ -38,7 +40,8 @@ class FundingWatch:
                     "balance", Priority.QUERY, lambda s=symbol, t=since: self._api.fetch_funding_history(s, t)
                 )
             except Exception as error:  # noqa: BLE001 -- said, and asked again
-                _log.warning("%s: the funding of %s is not known: %s", self._name, instrument.symbol, words(error))
+                why = self._redact(words(error))
+                _log.warning("%s: the funding of %s is not known: %s", self._name, instrument.symbol, why)
                 continue
             for one in said:
                 ms, amount = int(one["timestamp"]), decimal(one.get("amount"))

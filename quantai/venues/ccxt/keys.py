@@ -13,6 +13,8 @@ from quantai.ops.secrets import find_secret, variable
 
 _SIGNED = re.compile(r"((?:signature|sign|apiKey|listenKey)[\"']?\s*[=:]\s*[\"']?)[^&\s\"',}]+", re.IGNORECASE)
 
+_LISTENING = re.compile(r"(wss?://[^\s?]*/)[A-Za-z0-9]{32,}")  # a listen key as the last part of a path
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keys:
@@ -53,4 +55,15 @@ class Keys:
         for value in (self.key, self.secret, self.password):
             if len(value) >= 4:  # shorter ones are words of tests, and would blacken every text
                 text = text.replace(value, "***")
-        return _SIGNED.sub(r"\1***", text)
+        return unsigned(text)
+
+
+def unsigned(text: str) -> str:
+    """Return a text without the signatures, keys and listen keys that an address or a body names.
+
+    >>> unsigned("wss://host/private/ws?listenKey=a1B2&x=1")
+    'wss://host/private/ws?listenKey=***&x=1'
+    >>> unsigned("wss://host/ws/" + "a1B2" * 16)
+    'wss://host/ws/***'
+    """
+    return _LISTENING.sub(r"\1***", _SIGNED.sub(r"\1***", text))

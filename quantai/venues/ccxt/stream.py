@@ -15,7 +15,7 @@ import ccxt
 
 from quantai.core.errors import VenueError
 from quantai.venues.ccxt.profiles import Profile
-from quantai.venues.ccxt.verdicts import Verdict, verdict
+from quantai.venues.ccxt.verdicts import Verdict, verdict, words
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 30.0
 CALM_S = 30.0
@@ -32,9 +32,16 @@ class UserStream:
     """
 
     def __init__(
-        self, api: Any, profile: Profile, *, lost: Callable[[str], None], found: Callable[[], Awaitable[None]]
+        self,
+        api: Any,
+        profile: Profile,
+        *,
+        lost: Callable[[str], None],
+        found: Callable[[], Awaitable[None]],
+        redact: Callable[[str], str],
     ) -> None:
         self._api, self._profile, self._lost, self._found = api, profile, lost, found
+        self._redact = redact
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
@@ -55,9 +62,9 @@ class UserStream:
         deadline = time.monotonic() + patience_s
         while not self._is_ready():
             if self._error is not None and verdict(self._error) is not Verdict.UNKNOWN:
-                raise VenueError(f"{self._profile.name} does not open a stream of orders: {self._error}")
+                raise VenueError(f"{self._profile.name} does not open a stream of orders: {self._why()}")
             if time.monotonic() > deadline:
-                why = self._error or "no answer to the subscription"
+                why = self._why() or "no answer to the subscription"
                 raise VenueError(f"{self._profile.name} opened no stream of orders within {patience_s:g} s: {why}")
             await self._wait(0.05)
         self._up()
@@ -141,11 +148,14 @@ class UserStream:
             try:
                 await self._found()
             except Exception as error:  # noqa: BLE001 the stream is there, but what was missed cannot be asked for yet
-                _log.warning("%s: what was missed is not known yet: %s", self._profile.name, error)
+                _log.warning("%s: what was missed is not known yet: %s", self._profile.name, self._redact(words(error)))
                 await asyncio.sleep(FIRST_WAIT_S * 4)
                 continue
             if self._is_ready():
                 self._up()
+
+    def _why(self) -> str:
+        return self._redact(words(self._error)) if self._error is not None else ""
 
     def _up(self) -> None:
         self.is_up, self._error, self._up_since = True, None, time.monotonic()

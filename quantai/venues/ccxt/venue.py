@@ -123,12 +123,12 @@ class CcxtVenue:
         by_symbol = {self._symbols[n]: i for n, i in self._mine.items()}
         self._by_symbol = by_symbol
         self._ledger = Ledger(by_symbol, self.profile.ids.write, self._clock)
-        self._funding = FundingWatch(self._api, by_symbol, self._call, self.name)
+        self._funding = FundingWatch(self._api, by_symbol, self._call, self.name, self._keys.redact)
         self._questions = Questions(self._api, self.profile, self._call)
         self._desk = Desk(
             self._api, self.profile, self._ledger, call=self._call, say=self._say, redact=self._keys.redact
         )
-        self._stream = UserStream(self._api, self.profile, lost=self._lost, found=self._found)
+        self._stream = UserStream(self._api, self.profile, lost=self._lost, found=self._found, redact=self._keys.redact)
         self._catching_up = CatchingUp(self._questions, self._ledger, list(by_symbol), self._say, self._stream.bounce)
         if not self.profile.streams_fills:
             self._catching_up.grace_s = 0.0

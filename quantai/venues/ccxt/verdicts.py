@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import ccxt
 
+from quantai.venues.ccxt.keys import unsigned
+
 
 class Verdict(Enum):
     """What became of a request."""
@@ -115,7 +117,7 @@ _OF_CCXT = re.compile(r"^[a-z0-9]+ (?=[A-Z])")  # the name that ccxt puts before
 
 
 def words(error: BaseException) -> str:
-    """Return in one line what an exception of a call means, and what the exchange said.
+    """Return in one line what an exception of a call means, and what the exchange said, without signatures.
 
     Some exchanges have one code for many things, told apart by their words alone.
 
@@ -124,7 +126,7 @@ def words(error: BaseException) -> str:
     >>> words(ccxt.BadRequest('binance {"code":-1013,"msg":"Filter failure: LOT_SIZE"}'))
     'it breaks a rule of the exchange: Filter failure: LOT_SIZE (-1013)'
     """
-    said = _said(str(error)) or type(error).__name__
+    said = unsigned(_said(str(error))) or type(error).__name__
     if verdict(error) is Verdict.UNREACHED:
         return f"nobody answers there: {said}"
     meaning = next((meaning for pattern, meaning in _SAID if pattern.search(said)), "")
