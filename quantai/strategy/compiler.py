@@ -46,6 +46,9 @@ class Kernel:
                 raise StrategyError(
                     f"{self.owner.__name__} divided by zero: guard the division in its handlers"
                 ) from None
+            except Exception as e:
+                # whatever else compiled code raises was written there with `raise` or `assert`
+                raise StrategyError(f"{self.owner.__name__} raised {type(e).__name__}: {e}".rstrip(": ")) from e
 
         call.compiled = compiled  # type: ignore[attr-defined]
         return call

@@ -80,6 +80,19 @@ def test_an_index_beyond_an_array_is_an_error_and_writes_nothing():
     assert same(Ring(at=3)).record["after"][0] == 7.0
 
 
+class GivesUp(qa.Strategy):
+    def on_bar(self, ctx, bar):
+        if bar.close > 0.0:
+            raise ValueError("too dear")
+
+
+def test_what_a_handler_raises_names_its_strategy():
+    with pytest.raises(qa.StrategyError, match="GivesUp raised ValueError: too dear"):
+        qa.backtest(GivesUp(), BARS)
+    with pytest.raises(ValueError, match="too dear"):
+        qa.backtest(GivesUp().python(), BARS)
+
+
 class NoSuchInstrument(qa.Strategy):
     def on_bar(self, ctx, bar):
         ctx.target(1.0, instrument=50_000_000)
