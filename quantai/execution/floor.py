@@ -258,11 +258,17 @@ class Floor:
         """Whether any desk holds what could be closed."""
         return any(desk.world.positions["lots"].any() for desk in self.desks)
 
+    def is_stuck(self, d: int) -> bool:
+        """Whether a desk that is to be flat holds what could be closed and has no order out that would close it."""
+        world = self.desks[d].world
+        states = world.orders["state"]
+        return bool(world.positions["lots"].any()) and not ((states > 0) & (states <= OrderState.PARTIAL)).any()
+
     def check(self, what: Control, desk: int, text: str) -> None:
         """Raise InputError for a control that cannot be obeyed, before it is journaled."""
         if what is Control.PARAMETERS:
             params = _params(text)
-            for d in self._concerned(desk):
+            for d in self.concerned(desk):
                 probe = Stepper(self.seats[d].strategy, self.desks[d].instruments)
                 probe.load(self.desks[d].snapshot()).change(params)
 
@@ -272,7 +278,7 @@ class Floor:
         asked: list[Rows] = [zeros(0, INTENT)]
         if what not in OF_A_DESK:
             return asked[0]
-        for d in self._concerned(int(row["px_ticks"])):
+        for d in self.concerned(int(row["px_ticks"])):
             desk = self.desks[d]
             if what is Control.START:
                 asked.append(self._out(d, desk.start(seq=seq, ts=ts, warm=bool(row["flags"] & WARM_UP))))
@@ -287,7 +293,8 @@ class Floor:
                 desk.keep_positions()
         return np.concatenate(asked)
 
-    def _concerned(self, n: int) -> list[int]:
+    def concerned(self, n: int) -> list[int]:
+        """Return the desks that a control of a desk is about."""
         return list(range(len(self.desks))) if n == ALL else [n]
 
     def snapshot(self) -> bytes:

@@ -20,6 +20,7 @@ from quantai.execution.agree import at_work, differing_money, differing_orders, 
 from quantai.execution.alarms import RECONCILED, Alarm
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.claims import claim
+from quantai.execution.closing import AGAIN_NS, GRACE_NS, Closing
 from quantai.execution.controls import ALL, Control, control, ended
 from quantai.execution.fees import read_fee
 from quantai.execution.floor import ROUNDS, Floor
@@ -35,11 +36,6 @@ from quantai.venues.venue import FEE, Venue
 
 _log = logging.getLogger(__name__)
 NO_BARS = zeros(0, BAR)
-GRACE_NS = 15 * SEC
-"""How long the end of a run waits for the venues to say that its orders have ended."""
-
-AGAIN_NS = 2 * SEC
-"""How often that is asked for again meanwhile: a cancel may be lost, a book may have had nothing left to take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +72,7 @@ class Loop:
         self._bars, self._watchers = bars, list(watchers)
         self._pace, self._clock = pace or Pace(), clock
         self._next_beat = self._next_snapshot = self._next_check = 0
-        self._doubts = 0
+        self._doubts, self._closing = 0, Closing()
         self._next_end, self._paused_before = 0, ""
         self._ending = 0  # instant at which waiting for orders to end is given up; 0 = not ending
         self._how: Control | None = Control.STOP
@@ -147,6 +143,11 @@ class Loop:
 
     async def control(self, what: Control, *, desk: int = ALL, text: str = "", flags: int = 0, ts: int = 0) -> int:
         """Let a decision take effect at once and return the number of its row; raises InputError for a bad one."""
+        row = await self._control(what, desk=desk, text=text, flags=flags, ts=ts)
+        self._closing.take(what, self.floor.concerned(ALL if what is Control.KILL else desk), self._clock())
+        return row
+
+    async def _control(self, what: Control, *, desk: int, text: str = "", flags: int = 0, ts: int = 0) -> int:
         self.floor.check(what, desk, text)
         row = control(what, account=desk, ts=ts or self._clock())
         row["flags"] |= flags
@@ -370,6 +371,9 @@ class Loop:
             if self._bars is not None and len(made := self._bars.advance(now)):
                 await self.announce(made, now)
         await self.show(timer_row(due or now, now))
+        for desk in () if self.ending else self._closing.due(now):
+            if self.floor.is_stuck(desk):
+                await self._control(Control.FLATTEN, desk=desk)
 
     async def _look_after(self) -> None:
         now, pace = self._clock(), self._pace

@@ -123,6 +123,35 @@ def test_lifecycle_is_journaled_and_obeyed(tmp_path: Path) -> None:
     assert loop.floor.desks[0].params["offset"] == 2
 
 
+def test_a_running_desk_is_flattened_although_every_attempt_is_denied_at_first(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    held: list[float] = []
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        async def after(seconds: float, seed: int) -> None:
+            await let(loop, clock, seconds, seed=seed)
+            held.append(float(loop.oms.portfolio.books.positions["qty"][0, 0]))
+
+        await let(loop, clock, 3)
+        await tell(loop, Control.RECONCILE)  # only cancels go out
+        await tell(loop, Control.FLATTEN)
+        await after(1, seed=2)
+        assert at_work(loop.oms) == [], "each attempt was denied, none waits"
+        await tell(loop, Control.RECONCILED)
+        await after(0.5, seed=3)
+        await after(4, seed=4)
+
+    drive(path, [Maker()], steps)
+    assert held[0] != 0.0
+    assert held[:2] == [held[0]] * 2, "not before it is asked for again"
+    assert held[2] == pytest.approx(0.0, abs=1e-9)
+    with StoreReader(path) as reader:
+        told = reader.rows(Stream.EVENT, kinds=[Kind.CONTROL])["aux"].tolist()
+    assert told.count(Control.FLATTEN) == 2
+    proof = again(path)
+    assert proof.same, proof.differences
+
+
 def test_two_desks_share_a_venue_and_keep_to_themselves(tmp_path: Path) -> None:
     path = tmp_path / "run.journal"
 
