@@ -1,5 +1,6 @@
 """The order table: every order of every desk, what is tracked of it and what we know besides, found by number or id."""
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ class OrderTable:
         self.tracked: Rows = np.zeros(64, TRACKED)
         self.entries: Rows = np.zeros(64, ENTRY)
         self.executions: Executions = executions()
-        self.asked: list[tuple[int, int, int, int]] = []  # order, seq, request, k
+        self.asked: Rows = np.zeros(64, ASKED_FOR)  # like the entries in the order of their rows
+        self._n_asked = 0
         self._slots: dict[int, int] = {}
-        self._ids: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._children: dict[int, list[int]] = {}
         self._rivals: dict[tuple[int, int, bool], list[int]] = {}
 
@@ -63,13 +64,22 @@ class OrderTable:
 
     def find(self, desk: int, seq: int, k: int) -> tuple[int, int] | None:
         """Return (order number, request number) of what was caused by row `seq` as its k-th."""
-        return self._ids.get((desk, seq, k))
+        for rows, n in ((self.entries, self.n), (self.asked, self._n_asked)):
+            rows_seq = rows["seq"]
+            if not n or rows_seq[n - 1] < seq:
+                continue
+            at = bisect_left(range(n), seq, key=lambda i, seqs=rows_seq: int(seqs[i]))
+            while at < n and rows_seq[at] == seq:
+                row = rows[at]
+                if row["k"] == k and desk_of(row["order"]) == desk:
+                    return int(row["order"]), 0 if rows is self.entries else int(row["request"])
+                at += 1
+        return None
 
     def enter(self, intent: Any, ts: int) -> int:
         """Start an order from an INTENT row and return its row; the number must be new."""
         if self.n == len(self.tracked):
-            self.tracked = np.concatenate([self.tracked, np.zeros(self.n, TRACKED)])
-            self.entries = np.concatenate([self.entries, np.zeros(self.n, ENTRY)])
+            self.tracked, self.entries = _longer(self.tracked, 2 * self.n), _longer(self.entries, 2 * self.n)
         slot, self.n = self.n, self.n + 1
         submit(self.tracked[slot], intent)
         entry = self.entries[slot]
@@ -82,16 +92,17 @@ class OrderTable:
         """Give out the next request number of an order under the client id of (seq, k)."""
         entry = self.entries[slot]
         entry["requests"] += 1
-        number, order = int(entry["requests"]), int(entry["order"])
-        self.asked.append((order, seq, number, k))
-        self._ids[desk_of(order), seq, k] = (order, number)
+        number = int(entry["requests"])
+        if self._n_asked == len(self.asked):
+            self.asked = _longer(self.asked, 2 * self._n_asked)
+        self.asked[self._n_asked] = (int(entry["order"]), seq, number, k, 0)
+        self._n_asked += 1
         return number
 
     def _index(self, slot: int) -> None:
         entry, tracked = self.entries[slot], self.tracked[slot]
         order, desk = int(entry["order"]), desk_of(entry["order"])
         self._slots[order] = slot
-        self._ids[desk, int(entry["seq"]), int(entry["k"])] = (order, 0)
         link, flags = int(tracked["link"]), int(tracked["flags"])
         if flags & CHILD:
             self._children.setdefault(self.parent_number(slot), []).append(slot)
@@ -146,32 +157,32 @@ class OrderTable:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the state as arrays."""
-        asked = np.zeros(len(self.asked), ASKED_FOR)
-        for i, (order, seq, request, k) in enumerate(self.asked):
-            asked[i] = (order, seq, request, k, 0)
         used = int(self.executions.used[0])
         return {
             "tracked": self.tracked[: self.n],
             "entries": self.entries[: self.n],
             "executions": self.executions.rows[:used],
-            "asked": asked,
+            "asked": self.asked[: self._n_asked],
         }
 
     DTYPES = {"tracked": TRACKED, "entries": ENTRY, "executions": EXECUTION, "asked": ASKED_FOR}  # noqa: RUF012
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """Take over the state of `arrays`."""
-        self.n = len(arrays["tracked"])
-        room = max(64, 1 << (self.n - 1).bit_length()) - self.n if self.n else 64
-        self.tracked = np.concatenate([arrays["tracked"], np.zeros(room, TRACKED)])
-        self.entries = np.concatenate([arrays["entries"], np.zeros(room, ENTRY)])
+        self.n, self._n_asked = len(arrays["tracked"]), len(arrays["asked"])
+        room = max(64, 1 << (self.n - 1).bit_length() if self.n else 64)
+        self.tracked, self.entries = _longer(arrays["tracked"], room), _longer(arrays["entries"], room)
+        self.asked = _longer(arrays["asked"], max(64, self._n_asked))
         self.executions = restore(arrays["executions"])
         for slot in range(self.n):
             self._index(slot)
-        for row in arrays["asked"]:
-            order, seq, request, k = (int(row[name]) for name in ("order", "seq", "request", "k"))
-            self.asked.append((order, seq, request, k))
-            self._ids[desk_of(order), seq, k] = (order, request)
+
+
+def _longer(rows: Rows, room: int) -> Rows:
+    """Return a copy with room for more; pages of it that were never written take no memory."""
+    longer: Rows = np.zeros(room, rows.dtype)
+    longer[: len(rows)] = rows
+    return longer
 
 
 def is_finished(tracked: Any) -> bool:
