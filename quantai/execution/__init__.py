@@ -7,6 +7,7 @@ Pure, driven by rows:
 - `order_table`: every order, found by number or client id
 - `groups`: brackets and one-cancels-other groups
 - `targets`: weights of equity as orders
+- `closing`: a flatten is asked for again while a run goes on
 - `client_ids`: ids made of (run, row, index) and nothing else
 - `controls`: decisions of people, as rows
 - `kill_switch`: what canceling everything came to
