@@ -42,17 +42,16 @@ sys.exit(main(["venue", "--port", "0", "--synth", sys.argv[1], "--symbols", "BTC
 
 
 class Chase(qa.Strategy):
-    """Moves an order with every trade, so that every trade leads to a decision."""
+    """Moves an order with every other change of the book, so that each of them leads to a decision."""
 
     qty: float = 0.002
-    trades: int = qa.state(0)
+    changes: int = qa.state(0)
 
-    def on_trade(self, ctx: Any, _: Any) -> None:
+    def on_book(self, ctx: Any, book: Any) -> None:
         """Quote behind the best bid, a tick nearer or farther than the last time."""
-        self.trades += 1
-        book = ctx.book(0)
-        if book.valid:
-            ctx.quote(0, qa.BUY, book.bid_ticks - 20 - self.trades % 2, self.qty)
+        self.changes += 1
+        if book.valid and self.changes % 2 == 0:
+            ctx.quote(0, qa.BUY, book.bid_ticks - 20 - self.changes // 2 % 2, self.qty)
 
 
 def run(seed: int, n: int, *, rate: float, seconds: float, market: float, connections: int) -> dict[str, Any]:
