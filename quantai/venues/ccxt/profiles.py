@@ -28,7 +28,10 @@ class Profile:
     the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none. `dead_man`: "all"
     where one call cancels everything after a silence, "symbol" per market, "" where there is none. `wallet`: where a
     raw balance has cash without unrealised profit (path of the list, name, amount), None where ccxt's totals are just
-    that. `doubts`: codes by which ccxt says that a request was refused, although nobody knows.
+    that. `pages`:
+    how executions that are on several pages of `page` are asked for: "since" the last of one (the oldest come first),
+    by the "cursor" that one names, those "after" (before, in time) its last, from the "ofs" that are known, or by the
+    number of the "page". `doubts`: codes by which ccxt says that a request was refused, although nobody knows.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Profile:
     sandbox: str = ""
     dead_man: str = ""
     wallet: tuple[str, str, str] | None = None
+    pages: str = "since"
+    page: int = 500
     doubts: frozenset[str] = frozenset()
 
     def weight(self, call: str) -> float:
@@ -90,26 +95,28 @@ PROFILES: dict[str, Profile] = {
             name="OKX", ccxt_id="okx", ids=ALNUM_32, password=True, reduce_only=True, budget=50.0, window_s=2.0,
             options={"fetchMarkets": {"types": ["spot", "swap", "future"]}},
             sandbox="testnet", dead_man="all", wallet=("data.0.details", "ccy", "cashBal"),
+            pages="after", page=100,
         ),
         Profile(
             name="BYBIT", ccxt_id="bybit", reduce_only=True, cancel_param="orderLinkId", query="",
             list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet", dead_man="all",
-            doubts=_BYBIT_DOUBTS,
+            pages="cursor", page=100, doubts=_BYBIT_DOUBTS,
         ),
         Profile(
             name="COINBASE", ccxt_id="coinbase", types=frozenset({OrderType.LIMIT}),
             create_param="client_order_id", cancel_param="", query="-", list_param="", trades_param="order_ids",
             names_orders=False, streams_fills=False, beats="heartbeats", budget=25.0, window_s=1.0,
-            options={"fetchBalance": "v3PrivateGetBrokerageAccounts"},
+            options={"fetchBalance": "v3PrivateGetBrokerageAccounts"}, pages="cursor", page=250,
         ),
         Profile(
             name="KRAKEN", ccxt_id="kraken", ids=HEX_32, tifs=frozenset({TIF.GTC, TIF.IOC}), query="",
             trades_by_id=True, names_orders=False, budget=12.0, window_s=24.0, weights=_KRAKEN, dead_man="all",
+            pages="ofs", page=50,
         ),
         Profile(
             name="GATE", ccxt_id="gate", ids=T_28, types=frozenset({OrderType.LIMIT}), budget=100.0, window_s=10.0,
             options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "unifiedAccount": False},
-            trades_param="order_id", sandbox="testnet",
+            trades_param="order_id", sandbox="testnet", pages="page",
         ),
     )
 }  # fmt: skip

@@ -1,6 +1,8 @@
 """Asking an exchange by REST what the stream did not tell: an order, its executions, everything since an instant."""
 
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ccxt
@@ -11,11 +13,14 @@ from quantai.venues.ccxt.ledger import Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.profiles import Profile
 
-PAGE = 500
-"""Executions asked for at once."""
+OPEN_PAGE = 50
+"""Open orders asked for at once, where they come in pages: Bybit gives no more."""
 
 ID_PAGE = 10
 """Executions asked for by their ids at once: of 20, ccxt asks for no more of them in a second call, without an id."""
+
+CURSORS = ("nextPageCursor", "cursor")
+"""Where Bybit and Coinbase say where the next page begins."""
 
 Call = Callable[[str, Priority, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 """(name of its weight, priority, the call itself): made within the rate limit."""
@@ -43,18 +48,19 @@ class Questions:
 
     async def trades(self, order: Order, leg: Leg) -> list[TradeFact]:
         """Return every execution of one leg that the exchange knows by its own id."""
-        profile, api = self._profile, self._api
+        profile, api, params = self._profile, self._api, dict[str, Any]()
         if not leg.venue_id:
             return []
         if profile.trades_param:
-            params = {profile.trades_param: leg.venue_id}
-            found = await self._ask("trades", api.fetch_my_trades, order.symbol, None, None, params)
+            params[profile.trades_param] = leg.venue_id
+            found = await self._every("trades", api.fetch_my_trades, order.symbol, None, profile.page, params)
         elif profile.trades_by_id:
             return await self._trades_by_id(order, leg)
         elif api.has["fetchOrderTrades"]:
-            found = await self._ask("trades", api.fetch_order_trades, leg.venue_id, order.symbol)
+            fetch = partial(api.fetch_order_trades, leg.venue_id)
+            found = await self._every("trades", fetch, order.symbol, None, profile.page, params)
         else:
-            found = await self._ask("trades", api.fetch_my_trades, order.symbol)
+            found = await self._every("trades", api.fetch_my_trades, order.symbol, None, profile.page, params)
         facts = [trade_fact(t, profile.ids) for t in found]
         return [fact for fact in facts if fact.venue_id == leg.venue_id]
 
@@ -73,19 +79,52 @@ class Questions:
 
     async def trades_since(self, symbol: str, since_ms: int) -> list[tuple[int, TradeFact]]:
         """Return all executions in a market since an instant, with theirs (ms since 1970 UTC), the oldest first."""
-        seen: dict[str, tuple[int, TradeFact]] = {}
-        while True:
-            page = await self._ask("trades", self._api.fetch_my_trades, symbol, since_ms, PAGE, priority=Priority.POLL)
-            stamped = [(int(t.get("timestamp") or 0), trade_fact(t, self._profile.ids)) for t in page]
-            fresh = [entry for entry in stamped if entry[1].trade_id not in seen]
-            seen |= {fact.trade_id: (ts, fact) for ts, fact in fresh}
-            if len(page) < PAGE or not fresh:
-                return sorted(seen.values(), key=lambda entry: entry[0])
-            since_ms = max(ts for ts, _ in stamped)
+        profile, fetch = self._profile, self._api.fetch_my_trades
+        # Kraken cannot be asked for one market, and a page of which ccxt leaves out the others is never full
+        asked = None if profile.pages == "ofs" else symbol
+        found = await self._every("trades", fetch, asked, since_ms, profile.page, {}, Priority.POLL)
+        stamped = [
+            (int(t.get("timestamp") or 0), trade_fact(t, profile.ids)) for t in found if t.get("symbol") == symbol
+        ]
+        return sorted(stamped, key=lambda entry: entry[0])
 
     async def open_orders(self, symbol: str, priority: Priority = Priority.POLL) -> list[Mapping[str, Any]]:
         """Return the orders that work in a market, as ccxt says them."""
-        return await self._ask("open", self._api.fetch_open_orders, symbol, priority=priority)
+        limit = OPEN_PAGE if self._profile.pages == "cursor" else None
+        return await self._every("open", self._api.fetch_open_orders, symbol, None, limit, {}, priority)
+
+    async def _every(
+        self,
+        weight: str,
+        fetch: Any,
+        symbol: str | None,
+        since_ms: int | None,
+        limit: int | None,
+        params: dict[str, Any],
+        priority: Priority = Priority.QUERY,
+    ) -> list[Mapping[str, Any]]:
+        """Return what a call has on all of its pages, each thing once; `limit` is how much is on a full page."""
+        seen: dict[str, Mapping[str, Any]] = {}
+        turn: dict[str, Any] = {}
+        pages, since = self._profile.pages, since_ms
+        for number in itertools.count(2):
+            page = await self._ask(weight, fetch, symbol, since, limit, params | turn, priority=priority)
+            fresh = {str(said["id"]): said for said in page if str(said["id"]) not in seen}
+            seen |= fresh
+            cursors = [said["info"].get(name) for said in page for name in CURSORS] if pages == "cursor" else []
+            cursor = next((cursor for cursor in cursors if cursor), None)
+            is_last = cursor is None if pages == "cursor" else limit is None or len(page) < limit
+            if is_last or not fresh or (pages == "since" and since is None):
+                break
+            if pages == "since":
+                since = max(int(said.get("timestamp") or 0) for said in page)
+            elif pages == "cursor":
+                turn = {"cursor": cursor}
+            elif pages == "after":
+                turn = {"after": str(min(int(said["info"]["billId"]) for said in page))}
+            else:
+                turn = {pages: len(seen) if pages == "ofs" else number}
+        return list(seen.values())
 
     async def _search(self, order: Order, leg: Leg, written: str) -> OrderFact | None:
         """Look for an order by its client id in lists: of the open ones, then of those that have ended."""

@@ -125,6 +125,7 @@ class CcxtVenue:
         self._ledger = Ledger(by_symbol, self.profile.ids.write, self._clock)
         self._funding = FundingWatch(self._api, by_symbol, self._call, self.name, self._keys.redact)
         self._questions = Questions(self._api, self.profile, self._call)
+        self._for_people = Questions(self._api, self.profile, self._ask)
         self._desk = Desk(
             self._api, self.profile, self._ledger, call=self._call, say=self._say, redact=self._keys.redact
         )
@@ -174,7 +175,7 @@ class CcxtVenue:
         """Return every order of the account that works in the markets of the run."""
         found: list[OpenOrder] = []
         for symbol, instrument in self._by_symbol.items():
-            for said in await self._ask("open", Priority.QUERY, lambda s=symbol: self._api.fetch_open_orders(s)):
+            for said in await self._for_people.open_orders(symbol, Priority.QUERY):
                 fact = order_fact(said, self.profile.ids)
                 found.append(
                     OpenOrder(
@@ -199,7 +200,7 @@ class CcxtVenue:
                     if not isinstance(error.__cause__, ccxt.OrderNotFound):  # there was none
                         raise
                 continue
-            for said in await self._ask("open", Priority.ORDER, lambda s=symbol: self._api.fetch_open_orders(s)):
+            for said in await self._for_people.open_orders(symbol, Priority.ORDER):
                 await self._ask("cancel", Priority.CANCEL, lambda o=said["id"], s=symbol: self._api.cancel_order(o, s))
 
     async def close(self) -> None:
