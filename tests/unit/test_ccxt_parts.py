@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import Any
 
 import aiohttp
 import ccxt
@@ -173,6 +174,43 @@ async def test_a_question_is_answered_even_while_orders_want_everything() -> Non
     orders = [wait("order", Priority.ORDER) for _ in range(8)]
     await asyncio.wait_for(asyncio.gather(wait("query", Priority.QUERY), *orders), 60)
     assert served.index("query") == 3, "the fourth that had to wait is the oldest"
+
+
+async def test_a_cancel_does_not_wait_for_the_oldest() -> None:
+    limiter = RateLimiter(10.0, 1.0)
+    assert limiter.take(10.0, Priority.ORDER)
+    served: list[str] = []
+
+    async def wait(name: str, weight: float, priority: Priority) -> None:
+        await limiter.wait(weight, priority)
+        served.append(name)
+
+    cancels = [wait("cancel", 0.5, Priority.CANCEL) for _ in range(8)]
+    await asyncio.wait_for(asyncio.gather(wait("poll", 10.0, Priority.POLL), *cancels), 60)
+    assert served == ["cancel"] * 8 + ["poll"]
+
+
+async def test_who_waits_is_served_by_one_timer(clock: Clock) -> None:
+    limiter = RateLimiter(10.0, 10.0, clock=clock)
+    limiter.pause(3_600.0)
+    loop = asyncio.get_running_loop()
+    made: list[asyncio.TimerHandle] = []
+    call_later = loop.call_later
+
+    def counted(*asked: Any, **named: Any) -> asyncio.TimerHandle:
+        made.append(call_later(*asked, **named))
+        return made[-1]
+
+    loop.call_later = counted
+    waiting = [asyncio.create_task(limiter.wait(1.0, Priority.POLL)) for _ in range(20)]
+    await asyncio.sleep(0)
+    loop.call_later = call_later
+    assert len(made) == 20
+    assert sum(not timer.cancelled() for timer in made) == 1
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    made[-1].cancel()
 
 
 async def test_a_pause_stops_everything(clock: Clock) -> None:

@@ -2,7 +2,8 @@
 
 ccxt has one queue for every call of an object, so an order waits behind whatever is polled. Here an order passes at
 once while there is budget, and polling leaves a part of it untouched. Where more is wanted than there is, one call in
-four is the one that has waited longest, whatever it is: questions about orders must be answered even then.
+four is the one that has waited longest, whatever it is: questions about orders must be answered even then. A cancel
+waits for no call but other cancels.
 """
 
 import asyncio
@@ -82,9 +83,11 @@ class RateLimiter:
         return self._reserve if priority >= Priority.QUERY else 0.0
 
     def _serve(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         while self._waiting:
-            is_turn_of_oldest = self._granted % EVERY == EVERY - 1
+            is_turn_of_oldest = self._granted % EVERY == EVERY - 1 and self._waiting[0][0] is not Priority.CANCEL
             entry = min(self._waiting, key=lambda e: e[1]) if is_turn_of_oldest else self._waiting[0]
             priority, _, weight, turn = entry
             floor = 0.0 if is_turn_of_oldest else self._floor(priority)
