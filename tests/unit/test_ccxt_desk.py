@@ -8,7 +8,7 @@ import ccxt
 import pytest
 
 from quantai.core.instruments import Instrument
-from quantai.core.rows import BUY, TIF, Kind, OrderType
+from quantai.core.rows import BUY, POST_ONLY, TIF, Kind, OrderType
 from quantai.venues.ccxt import profile
 from quantai.venues.ccxt.desk import Desk
 from quantai.venues.ccxt.facts import OrderFact
@@ -93,6 +93,14 @@ async def test_an_order_of_which_nobody_knows_whether_it_arrived_is_not_refused(
 async def test_an_order_that_breaks_a_rule_is_refused() -> None:
     error = ccxt.InvalidOrder('bybit {"retCode":170137,"retMsg":"Order volume decimal too long"}')
     assert await Setting("BYBIT", error).ask(Ask.NEW) == [Kind.REJECT]
+
+
+@pytest.mark.parametrize(("name", "params"), [("KRAKEN", {"postOnly": True}), ("OKX", {})])
+async def test_a_changed_post_only_order_stays_post_only(name: str, params: dict[str, Any]) -> None:
+    setting = Setting(name, OPEN | {"price": "101"}, flags=POST_ONLY)
+    setting.work()
+    assert await setting.ask(Ask.REPLACE, 1, px_ticks=1010) == [Kind.REPLACED]
+    assert setting.api.calls[0][1][-1] == params
 
 
 @pytest.mark.parametrize("error", [ccxt.RateLimitExceeded("429"), ccxt.InvalidNonce("-1021")])

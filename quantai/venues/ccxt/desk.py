@@ -16,7 +16,7 @@ import ccxt
 
 from quantai.core.errors import DataError, InputError
 from quantai.core.reports import Refusal
-from quantai.core.rows import OrderType, Reason
+from quantai.core.rows import POST_ONLY, OrderType, Reason
 from quantai.venues.ccxt.calls import SIDES, new_order, text
 from quantai.venues.ccxt.facts import order_fact
 from quantai.venues.ccxt.ledger import Ledger, Leg, Order
@@ -182,10 +182,12 @@ class Desk:
         amount = text(order.instrument.lot * request.qty_lots)
         price = text(order.instrument.tick * request.px_ticks)
         side = SIDES[request.side]
+        is_passive = bool((order.asked or request).flags & POST_ONLY)
+        params = {"postOnly": True} if is_passive and not self._profile.keeps_post_only else {}
         said = await self._call(
             "amend",
             Priority.ORDER,
-            lambda: self._api.edit_order(leg.venue_id, order.symbol, "limit", side, amount, price, {}),
+            lambda: self._api.edit_order(leg.venue_id, order.symbol, "limit", side, amount, price, params),
         )
         check_done(said)
         named = said if self._profile.names_orders else {**said, "id": leg.venue_id}

@@ -18,8 +18,8 @@ class Profile:
     """One exchange as ccxt sees it.
 
     `name` is ours (as recorded data has it), `ccxt_id` the class. `amends`: it can change an order in place; else a
-    change is a cancel and a new leg. `names_orders`: the answer to a change has the id of the order. `query` is the
-    parameter by which `fetch_order` takes a client id, "" where open and closed orders have to be searched by
+    change is a cancel and a new leg. `names_orders`: the answer to a change has the id of the order. `keeps_post_only`:
+    a changed order stays post-only; else the change has to say so. `query` is the parameter by which `fetch_order` takes a client id, "" where open and closed orders have to be searched by
     `list_param`, and "-" where they can only be listed. `cancel_param` is that of `cancel_order`, "" where it needs the
     exchange's own id. `trades_param` is what makes `fetch_my_trades` return those of one order, "" where
     `fetch_order_trades` does, with `trades_by_id` where that wants the ids of executions. `streams_fills`: executions
@@ -51,6 +51,7 @@ class Profile:
     trades_param: str = ""
     trades_by_id: bool = False
     names_orders: bool = True
+    keeps_post_only: bool = True
     streams_fills: bool = True
     beats: str = ""
     budget: float = 100.0
@@ -110,8 +111,8 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             name="KRAKEN", ccxt_id="kraken", ids=HEX_32, tifs=frozenset({TIF.GTC, TIF.IOC}), query="",
-            trades_by_id=True, names_orders=False, budget=12.0, window_s=24.0, weights=_KRAKEN, dead_man="all",
-            pages="ofs", page=50,
+            trades_by_id=True, names_orders=False, keeps_post_only=False, budget=12.0, window_s=24.0,
+            weights=_KRAKEN, dead_man="all", pages="ofs", page=50,
         ),
         Profile(
             name="GATE", ccxt_id="gate", ids=T_28, types=frozenset({OrderType.LIMIT}), budget=100.0, window_s=10.0,
