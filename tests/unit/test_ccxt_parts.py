@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from quantai.core.errors import InputError, UnknownName, VenueError
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.reports import Refusal
-from quantai.core.rows import BUY, POST_ONLY, REDUCE_ONLY, SEC, TIF, OrderType
+from quantai.core.rows import BUY, POST_ONLY, REDUCE_ONLY, SEC, TIF, Kind, OrderType, Reason
 from quantai.execution.client_ids import client_id
 from quantai.venues.ccxt import CcxtVenue, Keys, Profile, profile
 from quantai.venues.ccxt.calls import new_order
 from quantai.venues.ccxt.client import exchange
-from quantai.venues.ccxt.facts import OrderFact, TradeFact
+from quantai.venues.ccxt.facts import OrderFact, TradeFact, order_fact
 from quantai.venues.ccxt.funding import FundingWatch
 from quantai.venues.ccxt.ledger import Ledger
 from quantai.venues.ccxt.limiter import Priority, RateLimiter
@@ -317,6 +317,25 @@ def test_reports_are_stamped_by_the_clock_of_the_run() -> None:
     request = _request()
     (answer,) = ledger.refuse(ledger.follow(request, "BTC/USDT", pair), request, Refusal.OTHER, "")
     assert answer.reports["ts"].tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ({"cancelSource": "31"}, Reason.POST_ONLY),
+        ({"cancelType": "UNKNOWN", "rejectReason": "EC_PostOnlyWillTakeLiquidity"}, Reason.POST_ONLY),
+        ({"reason": "Post only order"}, Reason.POST_ONLY),
+        ({"cancelSource": "1", "rejectReason": "EC_NoError"}, Reason.NONE),
+    ],
+)
+def test_a_post_only_order_that_would_have_traded_says_so(info: dict[str, str], reason: Reason) -> None:
+    pair = Instrument.parse("BTC-USDT", venue="OKX")
+    ledger = Ledger({"BTC/USDT": pair})
+    ledger.follow(_request(flags=POST_ONLY), "BTC/USDT", pair)
+    said = {"id": "9", "clientOrderId": "run-1-0", "symbol": "BTC/USDT", "status": "open", "filled": "0"}
+    ledger.hear_order(order_fact(said, PLAIN))
+    (answer,) = ledger.hear_order(order_fact(said | {"status": "canceled", "info": info}, PLAIN))
+    assert (answer.reports["kind"][0], answer.reports["code"][0]) == (Kind.CANCELED, reason)
 
 
 def _fill(n: int, qty: str, px: str = "100") -> TradeFact:

@@ -3,6 +3,7 @@
 The exchange object is told to keep numbers as text, so nothing passes through a float.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,6 +13,7 @@ from quantai.core.errors import DataError
 from quantai.venues.ccxt.order_ids import IdStyle
 
 _LEFT, _DONE = "leaves_quantity", "cumulative_quantity"  # of Coinbase: ccxt takes the second for the size
+_POST_ONLY = re.compile("post.?only", re.IGNORECASE)
 _CLIENT_IDS = ("clientOrderId", "c", "clOrdId", "orderLinkId", "cl_ord_id", "text", "client_order_id")
 
 
@@ -20,6 +22,7 @@ class OrderFact:
     """One sentence about an order: `status` is ccxt's open, closed, canceled, expired, rejected, or "" for not said.
 
     `client_id` is ours, "" where it is not said or not ours. Quantities in units; None for what is not said.
+    `would_take`: the exchange says that a post-only order has ended because it would have traded.
     """
 
     venue_id: str
@@ -30,6 +33,7 @@ class OrderFact:
     qty: Decimal | None
     filled: Decimal | None
     px: Decimal | None
+    would_take: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,7 @@ def order_fact(said: Mapping[str, Any], ids: IdStyle) -> OrderFact:
         qty=_qty(said),
         filled=decimal(said.get("filled")),
         px=decimal(said.get("price")),
+        would_take=_would_take(said.get("info")),
     )
 
 
@@ -139,6 +144,14 @@ def _client_id(said: Mapping[str, Any], ids: IdStyle) -> str:
             if text:
                 return ids.read(str(text)) or str(text)
     return ""
+
+
+def _would_take(info: object) -> bool:
+    """Say whether a raw order of OKX (cancelSource 31), Bybit or Kraken names that as the reason of its end."""
+    if not isinstance(info, Mapping):
+        return False
+    reason = str(info.get("rejectReason") or info.get("cancel_reason") or info.get("reason") or "")
+    return str(info.get("cancelSource")) == "31" or _POST_ONLY.search(reason) is not None
 
 
 def _side(said: Mapping[str, Any]) -> int:

@@ -47,6 +47,7 @@ class Leg:
     is_over: bool = False
     filled: int = 0
     said_filled: int = 0  # what the exchange counts
+    would_take: bool = False  # which is why it has ended
     end: str = ""  # its last word, held until the executions before it are told
     executed: Decimal = Decimal(0)  # units of the executions told: a part of a lot waits for the rest of it
     trades: dict[str, list[Answer]] = field(default_factory=dict[str, list[Answer]])
@@ -177,7 +178,7 @@ class Ledger:
         elif fact.status == "closed":
             leg.said_filled = max(leg.said_filled, leg.lots)
         if not leg.is_over and (fact.status in _ENDS or fact.status == "closed"):
-            leg.end = fact.status
+            leg.end, leg.would_take = fact.status, fact.would_take
         return answers + self._settle(order, leg)
 
     def hear_trade(self, fact: TradeFact, *, again: bool = False) -> list[Answer]:
@@ -407,6 +408,6 @@ def _reason(order: Order) -> int:
     """Return why an order ended that nobody canceled, as far as its own terms say."""
     if order.asked is None:
         return Reason.NONE
-    if order.leg.end != "canceled" and order.asked.flags & POST_ONLY and order.filled == 0:
+    if order.asked.flags & POST_ONLY and (order.leg.would_take or (order.leg.end != "canceled" and order.filled == 0)):
         return Reason.POST_ONLY
     return {TIF.IOC: Reason.IOC, TIF.FOK: Reason.FOK, TIF.GTD: Reason.GTD}.get(TIF(order.asked.tif), Reason.NONE)

@@ -19,7 +19,8 @@ class Profile:
 
     `name` is ours (as recorded data has it), `ccxt_id` the class. `amends`: it can change an order in place; else a
     change is a cancel and a new leg. `names_orders`: the answer to a change has the id of the order. `keeps_post_only`:
-    a changed order stays post-only; else the change has to say so. `query` is the parameter by which `fetch_order` takes a client id, "" where open and closed orders have to be searched by
+    a changed order stays post-only; else the change has to say so. `query` is the parameter
+    by which `fetch_order` takes a client id, "" where open and closed orders have to be searched by
     `list_param`, and "-" where they can only be listed. `cancel_param` is that of `cancel_order`, "" where it needs the
     exchange's own id. `trades_param` is what makes `fetch_my_trades` return those of one order, "" where
     `fetch_order_trades` does, with `trades_by_id` where that wants the ids of executions. `streams_fills`: executions

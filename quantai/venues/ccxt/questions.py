@@ -145,7 +145,7 @@ class Questions:
             raise InputError(f"{leg.client_id} is order {leg.venue_id}, but the exchange answered for {fact.venue_id}")
         return OrderFact(
             venue_id=fact.venue_id, client_id=leg.client_id, symbol=fact.symbol, side=fact.side, status=fact.status,
-            qty=fact.qty, filled=fact.filled, px=fact.px,
+            qty=fact.qty, filled=fact.filled, px=fact.px, would_take=fact.would_take,
         )  # fmt: skip
 
     async def _ask(self, weight: str, method: Any, *args: Any, priority: Priority = Priority.QUERY) -> Any:
