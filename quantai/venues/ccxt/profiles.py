@@ -19,20 +19,20 @@ class Profile:
 
     `name` is ours (as recorded data has it), `ccxt_id` the class. `amends`: it can change an order in place; else a
     change is a cancel and a new leg. `names_orders`: the answer to a change has the id of the order. `keeps_post_only`:
-    a changed order stays post-only; else the change has to say so. `query` is the parameter
-    by which `fetch_order` takes a client id, "" where open and closed orders have to be searched by
-    `list_param`, and "-" where they can only be listed. `cancel_param` is that of `cancel_order`, "" where it needs the
-    exchange's own id. `trades_param` is what makes `fetch_my_trades` return those of one order, "" where
-    `fetch_order_trades` does, with `trades_by_id` where that wants the ids of executions. `streams_fills`: executions
-    are streamed; else each change of an order is followed by a request for them. `beats` is a channel that keeps a
-    quiet stream from being closed. `budget` units within `window_s` and the `weights` of calls are ours to keep, below
-    the exchange's own. `sandbox` is how ccxt reaches a test market: "testnet", "demo" or "" for none. `dead_man`: "all"
-    where one call cancels everything after a silence, "symbol" per market, "" where there is none. `wallet`: where a
-    raw balance has cash without unrealised profit (path of the list, name, amount), None where ccxt's totals are just
-    that. `pages`:
-    how executions that are on several pages of `page` are asked for: "since" the last of one (the oldest come first),
-    by the "cursor" that one names, those "after" (before, in time) its last, from the "ofs" that are known, or by the
-    number of the "page". `doubts`: codes by which ccxt says that a request was refused, although nobody knows.
+    a changed order stays post-only; else the change has to say so. `query` is the parameter by which `fetch_order`
+    takes a client id, "" where open and closed orders have to be searched by `list_param`, and "-" where they can only
+    be listed. `cancel_param` is that of `cancel_order`, "" where it needs the exchange's own id. `trades_param` is what
+    makes `fetch_my_trades` return those of one order, "" where `fetch_order_trades` does, with `trades_by_id` where
+    that wants the ids of executions. `streams_fills`: executions are streamed; else each change of an order is followed
+    by a request for them. `beats` is a channel that keeps a quiet stream from being closed. `budget` units within
+    `window_s` and the `weights` of calls are ours to keep, below the exchange's own. `sandbox` is how ccxt reaches a
+    test market: "testnet", "demo" or "" for none. `dead_man`: "all" where one call cancels everything after a silence,
+    "symbol" per market, "" where there is none, or none that ccxt can arm for these markets (Bybit's works with a
+    subscription of its own). `wallet`: where a raw balance has cash without unrealised profit (path of the list, name,
+    amount), None where ccxt's totals are just that. `pages`: how executions that are on several pages of `page` are
+    asked for: "since" the last of one (the oldest come first), by the "cursor" that one names, those "after" (before,
+    in time) its last, from the "ofs" that are known, or by the number of the "page". `doubts`: codes by which ccxt says
+    that a request was refused, although nobody knows.
     """
 
     name: str
@@ -101,7 +101,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             name="BYBIT", ccxt_id="bybit", reduce_only=True, cancel_param="orderLinkId", query="",
-            list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet", dead_man="all",
+            list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet",
             pages="cursor", page=100, doubts=_BYBIT_DOUBTS,
         ),
         Profile(
