@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from quantai.core.errors import InputError, UnknownName
+from quantai.core.rows import OrderType
 from quantai.execution.limits import Limits
 from quantai.strategy import Strategy
 from quantai.strategy.handlers import HANDLERS
@@ -115,6 +116,8 @@ class Plan:
                 raise InputError("a live run sends real orders: say --i-understand, once you do")
             if self.limits is None:
                 raise InputError("a live run needs limits: --limits FILE, docs/risk.md has an example to start from")
+            if self.at_end == "flatten":
+                self._check_closing()
         if self.mode == "replay" and self.past is None:
             raise InputError("a replay needs rows of the past: --lake DIR, with --start and --end")
         if self.desks and len(self.desks) != len(self.strategies):
@@ -133,6 +136,16 @@ class Plan:
             if desk.router not in get_args(Router):
                 raise UnknownName("router", desk.router, get_args(Router))
             self.listings(n)
+
+    def _check_closing(self) -> None:
+        """Raise InputError where positions, which are closed at the market, cannot be."""
+        from quantai.venues.ccxt import PROFILES
+
+        for name in self.venues:
+            if name in PROFILES and OrderType.MARKET not in PROFILES[name].types:
+                raise InputError(
+                    f"{name} takes no market orders, with which a run flattens: say --at-end cancel or keep"
+                )
 
     def desk(self, n: int) -> DeskPlan:
         """Return what the strategy of number `n` trades."""

@@ -54,6 +54,17 @@ def test_unknown_words_are_named() -> None:
         plan(at_end="hold").check()
 
 
+@pytest.mark.parametrize("venue", ["COINBASE", "GATE"])
+def test_a_run_that_could_not_flatten_is_refused(venue: str) -> None:
+    live: dict[str, Any] = {"mode": "live", "understood": True, "limits": paper_limits()}
+    venues = {"BINANCE": ["BTC-USDT"], venue: ["ETH-USDT"]}
+    with pytest.raises(InputError, match=f"{venue} takes no market orders.*--at-end cancel or keep"):
+        plan(**live, venues=venues, at_end="flatten").check()
+    plan(**live, venues=venues).check()
+    plan(**live, at_end="flatten").check()
+    plan(venues=venues, at_end="flatten").check()  # on paper they are
+
+
 def test_a_plan_that_may_run_passes() -> None:
     plan().check()
     plan(mode="live", understood=True, limits=paper_limits()).check()
