@@ -1,10 +1,12 @@
 """A run that goes on: what its journal says of how it was, and whether the plan of now fits it."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import InputError
+from quantai.core.plain import plain
 from quantai.core.rows import Kind, Rows
 from quantai.execution.controls import Control, paused_before
 from quantai.execution.floor import Floor
@@ -31,9 +33,20 @@ def continued(plan: Plan) -> dict[str, Any]:
             raise InputError(
                 f"{type(strategy).__name__} is not what it was when {plan.journal} began: use a new journal"
             )
+        if changed := [n for n, v in strategy.params.items() if _plain(v) != _plain(said["parameters"].get(n))]:
+            was, now = (" ".join(f"{n}={p.get(n)}" for n in changed) for p in (said["parameters"], strategy.params))
+            raise InputError(
+                f"{plan.journal} began with {was}, not {now}: leave that as it was and, once it runs, say quantai"
+                f" control {plan.journal} set {now}; or use a new journal"
+            )
     if len(names) != len(manifest[SEATS]):
         raise InputError(f"{plan.journal} has {len(manifest[SEATS])} strategies, this run {len(names)}: use a new one")
     return manifest
+
+
+def _plain(value: Any) -> str:
+    """Return a parameter as JSON has it, as the manifest does; NaN is then equal to itself."""
+    return json.dumps(plain(value))
 
 
 def recovered(plan: Plan, manifest: dict[str, Any]) -> tuple[Floor, list[Rows]]:
