@@ -39,7 +39,10 @@ Trading:
 - `options`: the options of a run as people write them, made a plan
 - `loop`: the trade loop: one task that decides the order of rows
 - `inbox`: what waits for it; `hearing`: what venues say, taken at once
+- `timer_rows`: time that passes, as rows
+- `last_cancels`: what goes out when an error ends a run
 - `reception`: what people and programs tell a run while it trades
+- `links`: which venues' reports reach us
 - `alarms`: what is wrong with a run now, by names that stay the same
 - `tallies`: what a loop counts
 - `monitor`: logs, metrics, status and scene of a run

@@ -1,6 +1,6 @@
 """Whether we and a venue agree: orders at work, holdings and money, compared in words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 
 import numpy as np
@@ -69,8 +69,11 @@ def differing_positions(oms: OMS, venue: str, theirs: Mapping[str, Decimal]) -> 
     return found
 
 
-def differing_money(oms: OMS, theirs: Mapping[str, Decimal]) -> list[str]:
-    """Say where money differs, by currency: paid in, traded, paid in fees, and what spot holdings are."""
+def differing_money(oms: OMS, theirs: Mapping[str, Decimal], left_out: Collection[str] = ()) -> list[str]:
+    """Say where money differs, by currency: paid in, traded, paid in fees, and what spot holdings are.
+
+    Currencies that are `left_out` are not looked at.
+    """
     books, mine = oms.portfolio.books, dict[str, float]()
     for account in oms.portfolio.accounts:
         for name, amount in oms.portfolio.cash(account).items():
@@ -79,7 +82,7 @@ def differing_money(oms: OMS, theirs: Mapping[str, Decimal]) -> list[str]:
         if instrument.contract is Contract.SPOT:
             mine[instrument.base] = mine.get(instrument.base, 0.0) + float(books.positions["qty"][:, i].sum())
     found: list[str] = []
-    for name in oms.portfolio.currencies:
+    for name in [c for c in oms.portfolio.currencies if c not in left_out]:
         here, there = mine.get(name, 0.0), float(theirs.get(name, Decimal(0)))
         if abs(here - there) > CASH_TOLERANCE * max(1.0, abs(here), abs(there)):
             found.append(f"{name} is {there:.10g} there and {here:.10g} here")

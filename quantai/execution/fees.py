@@ -22,3 +22,17 @@ def read_fee(said: str, currencies: Sequence[str]) -> tuple[float, int] | str:
     except ValueError:
         qty = math.nan
     return (qty, currencies.index(currency)) if math.isfinite(qty) else f"a fee of {said!r} is no amount"
+
+
+def in_doubt(said: str, currencies: Sequence[str]) -> list[str]:
+    """Return the currencies whose balance can differ by a fee that `read_fee` could not read, for once and for all.
+
+    A fee in a currency that the portfolio does not know moves none of those it does; one that names none, any of them.
+
+    >>> [in_doubt(said, ["USD", "USDT"]) for said in ("0.00012 BNB", "? USDT", "0.5")]
+    [[], ['USDT'], ['USD', 'USDT']]
+    """
+    currency = said.partition(" ")[2]
+    if currency in currencies:
+        return [currency]
+    return [] if currency else list(currencies)

@@ -15,23 +15,26 @@ from typing import Any
 import numpy as np
 
 from quantai.core.errors import InputError, QuantaiError, VenueError
-from quantai.core.rows import BAR, DERIVED, EVENT, LAST, SEC, Kind, Rows, Status, zeros
+from quantai.core.rows import BAR, SEC, Kind, Rows, Status, zeros
 from quantai.execution.agree import at_work, differing_money, differing_orders, differing_positions, unresolved
 from quantai.execution.alarms import RECONCILED, Alarm
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.claims import claim
 from quantai.execution.closing import AGAIN_NS, GRACE_NS, Closing
 from quantai.execution.controls import ALL, Control, control, ended
-from quantai.execution.fees import read_fee
+from quantai.execution.fees import in_doubt, read_fee
 from quantai.execution.floor import ROUNDS, Floor
 from quantai.execution.gate import NEVER
 from quantai.execution.hearing import Hearing
-from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market
+from quantai.execution.inbox import Command, Ended, Heard, Inbox, Item, Market, merged
+from quantai.execution.last_cancels import cancel_all
+from quantai.execution.links import Links
 from quantai.execution.outgoing import LOCAL
 from quantai.execution.payments import funding_rows
 from quantai.execution.retrace import FLOOR
 from quantai.execution.session import Session
 from quantai.execution.tallies import Counts
+from quantai.execution.timer_rows import timer_row
 from quantai.venues.venue import FEE, Venue
 
 _log = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class Loop:
     ) -> None:
         self.session, self.floor, self.oms = session, floor, session.oms
         self.venues, self.inbox, self.counts = dict(venues), Inbox(), Counts()
-        self._hearing = Hearing(self.inbox, self._process)
+        self._hearing, self._links = Hearing(self.inbox, self._process), Links()
         self._bars, self._watchers = bars, list(watchers)
         self._pace, self._clock = pace or Pace(), clock
         self._next_beat = self._next_snapshot = self._next_check = 0
@@ -77,6 +80,7 @@ class Loop:
         self._ending = 0  # instant at which waiting for orders to end is given up; 0 = not ending
         self._how: Control | None = Control.STOP
         self.failure: QuantaiError | None = None
+        self._in_doubt = set[str]()  # currencies in which a fee could not be booked
         self.funded_from = 0  # funding up to this instant (ns UTC) is none of ours
         self.reconciled = False
 
@@ -195,11 +199,14 @@ class Loop:
         trouble = read_fee(said, self.oms.portfolio.currencies) if said else ""
         if isinstance(trouble, str) and trouble:
             self.counts.fees_left_out += 1
+            self._in_doubt.update(in_doubt(said, self.oms.portfolio.currencies))
             _log.warning("%s", trouble, extra={"event": "fee_left_out"})
 
     async def _link(self, venue: str, status: Status) -> None:
+        self._links.take(venue, status)
         if status is Status.DISCONNECTED:
-            self.counts.alarms.sound(Alarm.REPORTS_LOST, f"{venue}: its reports do not reach us", venue=venue)
+            for alarm, line in self._links.lost(venue):
+                self.counts.alarms.sound(alarm, line, venue=venue)
             self.reconciled = False
             await self.control(Control.RECONCILE)
         elif status in (Status.CONNECTED, Status.RESUMED):
@@ -215,12 +222,10 @@ class Loop:
         self.reconciled = False
         await self.control(Control.RECONCILE)
         until = self._clock() + int(self._pace.patience_s * SEC)
-        await self._until(lambda: not unresolved(self.oms) or self._is_late(), until)
-        left = unresolved(self.oms)
-        found = [(Alarm.ORDER_UNKNOWN, f"{name}: no answer about it") for name in left] or await self._differences()
-        while found and not left and self._clock() < until and not self._is_late():
+        found = await self._disagreements(until)
+        while found and not self._links.lost() and self._clock() < until and not self._is_late():
             await self._until(lambda: False, self._clock() + SEC // 4)  # what is on its way may explain it
-            found = await self._differences()
+            found = await self._disagreements(until)
         if found:
             for alarm, line in found:
                 self.counts.alarms.sound(alarm, line)
@@ -231,6 +236,16 @@ class Loop:
         self.reconciled = True
         self._doubts = 0
         return True
+
+    async def _disagreements(self, until: int) -> list[tuple[Alarm, str]]:
+        """Wait for answers until `until` (ns) and compare; not while a link is down, whose return asks for it again."""
+        links = self._links
+        await self._until(lambda: not unresolved(self.oms) or bool(links.lost()) or self._is_late(), until)
+        if found := links.lost() or [(Alarm.ORDER_UNKNOWN, f"{n}: no answer about it") for n in unresolved(self.oms)]:
+            return found
+        before = links.changes
+        found = await self._differences()
+        return found if links.changes == before else links.lost() or [(Alarm.REPORTS_LOST, "a link came and went")]
 
     async def _differences(self) -> list[tuple[Alarm, str]]:
         """Compare with every venue; what arrives meanwhile is processed meanwhile."""
@@ -246,8 +261,7 @@ class Loop:
                     money[currency] = money.get(currency, 0) + amount
         except VenueError as error:
             return [(Alarm.VENUE_SILENT, str(error))]
-        if not self.counts.fees_left_out:
-            found += [(Alarm.MONEY_DIFFERS, line) for line in differing_money(self.oms, money)]
+        found += [(Alarm.MONEY_DIFFERS, line) for line in differing_money(self.oms, money, self._in_doubt)]
         return found
 
     async def _meanwhile[T](self, question: Awaitable[T]) -> T:
@@ -269,7 +283,7 @@ class Loop:
         """Trade until a source ends, `end` was called, or for some seconds; raises what made it impossible.
 
         `how` says what becomes of orders and positions then: STOP cancels orders, FLATTEN also closes positions, None
-        leaves all as it is.
+        leaves all as it is. Where an error ends the run orders are canceled unless `how` is None, journal or not.
         """
         self._how = how
         tasks = self.listen()
@@ -285,6 +299,10 @@ class Loop:
                 await self.beat()
                 await self._look_after()
             await self.keep()
+        except Exception:
+            if how is not None:
+                await cancel_all(self.session, self.venues, self._clock, self._watchers)
+            raise
         finally:
             self._hearing.leave()
             for task in tasks:
@@ -317,7 +335,8 @@ class Loop:
                 end = at + 1
                 while end < len(items) and isinstance(items[end], Market):
                     end += 1
-                await self._merged([i for i in items[at:end] if isinstance(i, Market)])
+                piece = merged([i for i in items[at:end] if isinstance(i, Market)])
+                await self.market(piece.rows, piece.bars)
                 at = end
                 continue
             at += 1
@@ -327,21 +346,6 @@ class Loop:
                 await self._obey(item)
             else:
                 await self._ended(item)
-
-    async def _merged(self, items: list[Market]) -> None:
-        """Take what waits as one piece; rows that point into bars keep their order with the others."""
-        if len(items) == 1:
-            await self.market(items[0].rows, items[0].bars)
-            return
-        bars, rows = [NO_BARS], list[Rows]()
-        for item in items:
-            part = item.rows
-            if len(item.bars):
-                part = part.copy()
-                part["aux"][part["kind"] == Kind.BAR] += sum(map(len, bars))
-                bars.append(item.bars)
-            rows.append(part)
-        await self.market(joined(rows, EVENT), joined(bars, BAR))
 
     async def _obey(self, command: Command) -> None:
         try:
@@ -427,20 +431,3 @@ class Loop:
         """Keep the state of orders and strategies in the journal, so that a recovery is quick."""
         self.session.snapshot()
         self.session.store.snapshot(FLOOR, self.floor.snapshot())
-
-
-def joined(parts: list[Rows], dtype: np.dtype[Any]) -> Rows:
-    """Return rows of one dtype as one array: NumPy's own takes ten times as long over rows with fields.
-
-    >>> len(joined([zeros(2, EVENT), zeros(1, EVENT)], EVENT))
-    3
-    """
-    return np.frombuffer(bytearray().join(part.tobytes() for part in parts), dtype)
-
-
-def timer_row(due: int, now: int) -> Rows:
-    """Return the TIMER row (shape (1,)) of the instant `due`, noticed at `now` (both ns UTC)."""
-    row = zeros(1, EVENT)
-    row["kind"], row["flags"], row["aux"] = Kind.TIMER, LAST | DERIVED, due
-    row["ts_exch"] = row["ts_recv"] = now
-    return row
