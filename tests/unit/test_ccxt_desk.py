@@ -90,6 +90,12 @@ async def test_an_order_of_which_nobody_knows_whether_it_arrived_is_not_refused(
     assert setting.desk.unknown == 1
 
 
+async def test_a_code_that_is_new_is_a_refusal_where_the_status_tells_what_nobody_knows() -> None:
+    setting = Setting("BINANCE", ccxt.ExchangeError('binance {"code":-2019,"msg":"Margin is insufficient."}'))
+    assert await setting.ask(Ask.NEW) == [Kind.REJECT]
+    assert setting.desk.unknown == 0
+
+
 async def test_an_order_that_breaks_a_rule_is_refused() -> None:
     error = ccxt.InvalidOrder('bybit {"retCode":170137,"retMsg":"Order volume decimal too long"}')
     assert await Setting("BYBIT", error).ask(Ask.NEW) == [Kind.REJECT]

@@ -1,5 +1,6 @@
 """Bybit through real ccxt passes the suite of every venue, against a fake of its documented protocol."""
 
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -21,6 +22,7 @@ class TestBybit(VenueSuite):
 
 
 async def test_a_switch_that_is_wanted_and_not_there_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "quantai")
     fake = FakeBybit()
     instruments = Instruments([Instrument.parse("BTC-USDT", venue="BYBIT", tick=TICK, lot=LOT)])
     venue = CcxtVenue("BYBIT", instruments, KEYS, endpoint=await fake.open(), dead_man_s=30.0)

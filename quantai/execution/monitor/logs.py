@@ -48,6 +48,8 @@ class Event(StrEnum):
     MESSAGE_QUARANTINED = "message_quarantined"  # a venue sent what cannot be read
     REPORT_LEFT_OUT = "report_left_out"  # a venue said of an order what cannot be
     FEE_LEFT_OUT = "fee_left_out"  # a fee in a currency that the run does not know
+    LIMIT_LOOSENED = "limit_loosened"  # a run goes on with a limit that is looser than before
+    LAST_CANCELS = "last_cancels"  # an error ends the run: its orders are being canceled
     TOLD = "told"  # a person or a program gave the run a decision
     REFUSED = "refused"  # one that cannot be obeyed
     NOT_SENT = "not_sent"  # a request may not have arrived: the venue is asked what became of it

@@ -89,7 +89,10 @@ class Desk:
         self._refuse(request, order, error, self._redact(words(error)))
 
     def _verdict(self, error: Exception, *, is_new: bool) -> Verdict:
-        return (new_verdict if is_new else doubted)(error, self._profile.doubts)
+        profile = self._profile
+        if not is_new:
+            return doubted(error, profile.doubts)
+        return new_verdict(error, profile.doubts, tells_by_status=profile.tells_by_status)
 
     def _refuse(self, request: Request, order: Order, error: Exception, why: str) -> None:
         """Say that a request is refused: to the run each time, to people at first and ever more rarely.

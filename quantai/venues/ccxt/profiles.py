@@ -32,7 +32,8 @@ class Profile:
     amount), None where ccxt's totals are just that. `pages`: how executions that are on several pages of `page` are
     asked for: "since" the last of one (the oldest come first), by the "cursor" that one names, those "after" (before,
     in time) its last, from the "ofs" that are known, or by the number of the "page". `doubts`: codes by which ccxt says
-    that a request was refused, although nobody knows.
+    that a request was refused, although nobody knows. `tells_by_status`: what is not certainly refused comes with an
+    HTTP status of its own, so a code that ccxt does not know is a refusal too.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Profile:
     pages: str = "since"
     page: int = 500
     doubts: frozenset[str] = frozenset()
+    tells_by_status: bool = False
 
     def weight(self, call: str) -> float:
         """Return what a call costs of the budget: new, cancel, amend, query, open, trades, balance, markets."""
@@ -85,13 +87,13 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="BINANCE", ccxt_id="binance", types=STOPS, amends=False, trades_param="orderId", ping_ms=10_000,
             options={"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}, "fetchMargins": False},
-            budget=900.0, window_s=10.0, weights=_BINANCE_SPOT, sandbox="testnet",
+            budget=900.0, window_s=10.0, weights=_BINANCE_SPOT, sandbox="testnet", tells_by_status=True,
         ),
         Profile(
             name="BINANCE_FUTURES", ccxt_id="binanceusdm", tifs=UNTIL_CANCELED | {TIF.GTD}, reduce_only=True,
             trades_param="orderId", ping_ms=10_000, budget=350.0, window_s=10.0, weights=_BINANCE_USDM,
             options={"fetchMarkets": {"types": ["linear"]}}, sandbox="demo", dead_man="symbol",
-            wallet=("assets", "asset", "walletBalance"),
+            wallet=("assets", "asset", "walletBalance"), tells_by_status=True,
         ),
         Profile(
             name="OKX", ccxt_id="okx", ids=ALNUM_32, password=True, reduce_only=True, budget=50.0, window_s=2.0,

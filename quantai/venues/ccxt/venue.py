@@ -108,7 +108,7 @@ class CcxtVenue:
         if self._dead_man_s and self.profile.dead_man:
             self._spawn(self._stay_alive())
         elif self._dead_man_s:
-            _log.warning("%s has no dead-man switch: orders stay there when it hears no more of us", self.name)
+            _log.info("%s has no dead-man switch: orders stay there when it hears no more of us", self.name)
 
     async def _learn(self) -> None:
         markets = await self._ask("markets", Priority.QUERY, self._api.load_markets)

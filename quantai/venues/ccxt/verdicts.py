@@ -49,16 +49,21 @@ def verdict(error: BaseException) -> Verdict:
     return Verdict.REFUSED if isinstance(error, ccxt.ExchangeError) else Verdict.UNKNOWN
 
 
-def new_verdict(error: BaseException, doubts: Collection[str] = ()) -> Verdict:
+def new_verdict(error: BaseException, doubts: Collection[str] = (), *, tells_by_status: bool = False) -> Verdict:
     """Return what an exception of a call for a new order means; `doubts` are codes by which nobody knows.
 
-    ccxt raises an ExchangeError, and no kind of it, for codes that it does not know, server errors among them.
+    ccxt raises an ExchangeError, and no kind of it, for codes that it does not know, server errors among them. With
+    `tells_by_status` those have an HTTP status of their own, and a code is a refusal whatever it is.
 
     >>> new_verdict(ccxt.ExchangeError("bybit {}")), new_verdict(ccxt.InvalidOrder("bybit {}"))
     (<Verdict.UNKNOWN: 6>, <Verdict.REFUSED: 1>)
+    >>> new_verdict(ccxt.ExchangeError('binance {"code":-2019,"msg":"Margin is insufficient."}'), tells_by_status=True)
+    <Verdict.REFUSED: 1>
     """
     found = doubted(error, doubts)
-    return Verdict.UNKNOWN if found is Verdict.REFUSED and type(error) is ccxt.ExchangeError else found
+    if found is not Verdict.REFUSED or type(error) is not ccxt.ExchangeError:
+        return found
+    return found if tells_by_status and _CODE.search(str(error)) else Verdict.UNKNOWN
 
 
 def doubted(error: BaseException, doubts: Collection[str]) -> Verdict:
