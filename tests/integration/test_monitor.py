@@ -70,9 +70,11 @@ async def _watched(found: Watched, log: Path) -> None:
         url = _served_at(log)
         await _until_scraped(url, lambda text: _value(text, "quantai_fills_total") > 2)
         logging.getLogger("quantai.test").warning("told never-in-a-log and signature=abcdef&x=1")
-        found.scene = (await control.tell("scene"))["scene"]
+        async with asyncio.timeout(PATIENCE_S):
+            while not found.scene.get("orders"):  # for a moment, between a fill and the next quote, there is none
+                found.scene = (await control.tell("scene"))["scene"]
         found.asked = (await control.tell("metrics"))["metrics"]
-        found.scraped = await asyncio.to_thread(_scrape, url)
+        found.scraped = await _until_scraped(url, lambda text: _value(text, "quantai_orders_working") > 0)
         await exchange.fault("silence")
         found.silent = await _until_scraped(url, lambda text: _value(text, 'quantai_alarm{alarm="feed_silent"}') == 1)
         found.alarms = (await control.status()).alarms
