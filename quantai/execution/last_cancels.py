@@ -30,9 +30,10 @@ async def cancel_all(
     """Pull the kill switch if any order works, and return the client ids of those that venues still have at the end.
 
     `clock` (ns UTC) stamps its row, which the journal takes if it can. `watchers` are shown that time passes while the
-    venues are waited for. Raises nothing: an error is under way already.
+    venues are waited for. Where the session's fence lets nothing out, nothing is done: another trades by now. Raises
+    nothing: an error is under way already.
     """
-    if not at_work(session.oms):
+    if not at_work(session.oms) or not _may_send(session):
         return []
     _log.critical("an error ends the run: its orders are being canceled", extra={"event": "last_cancels"})
     try:
@@ -53,6 +54,16 @@ async def cancel_all(
     if left:
         _log.critical("these orders may still work, look at them at the venue: %s", ", ".join(left))
     return left
+
+
+def _may_send(session: Session) -> bool:
+    """Say whether orders are still ours to cancel: who lost the lease leaves them, and the journal, to its holder."""
+    try:
+        if session.fence is not None:
+            session.fence()
+    except QuantaiError:
+        return False
+    return True
 
 
 async def _left(oms: OMS, name: str, venue: Venue, pass_time: Callable[[], None]) -> set[str]:

@@ -102,6 +102,23 @@ def test_what_fails_by_itself_leaves_no_order_and_says_so_in_the_journal(tmp_pat
     assert recover(path, from_start=True).gate.accounts["state"].all(), "halted until a person says otherwise"
 
 
+def fenced(loop: Loop) -> None:
+    """Let another have taken the lease meanwhile: nothing goes out any more."""
+
+    def lost() -> None:
+        raise StorageError("the lease is lost")
+
+    loop.session.fence = lost
+
+
+def test_who_lost_the_lease_leaves_the_orders_and_the_journal_to_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    _, asked, left, error = ended_by(path, fenced, Control.STOP)
+    assert error == "the lease is lost"
+    assert (asked, left) == ([], 2)
+    assert not recover(path, from_start=True).gate.accounts["state"].any(), "the holder is not halted"
+
+
 def test_orders_that_are_to_stay_do(tmp_path: Path) -> None:
     _, asked, left, _ = ended_by(tmp_path / "run.journal", full, None)
     assert ("CANCEL" in asked, left) == (False, 2)
