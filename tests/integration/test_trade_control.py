@@ -23,7 +23,7 @@ from quantai.journal import StoreReader, Stream
 from quantai.venues.loopback import LoopbackExchange
 from tests.integration.trading import Maker
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0  # the first to trade waits for the compiler, on a slow machine for minutes
 
 
 async def steered(journal: Path, steps: Callable[[RunControl], Awaitable[None]], **fields: Any) -> Traded:

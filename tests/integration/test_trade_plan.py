@@ -23,7 +23,7 @@ from quantai.portfolio.desks import desk_of
 from quantai.venues.loopback import KEY, SECRET
 from tests.chaos.live import Market
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0  # the first to trade waits for the compiler, on a slow machine for minutes
 PLAN = """
 mode = "{mode}"
 journal = "run.journal"
