@@ -77,7 +77,9 @@ async def _watched(found: Watched, log: Path) -> None:
         found.scraped = await _until_scraped(url, lambda text: _value(text, "quantai_orders_working") > 0)
         await exchange.fault("silence")
         found.silent = await _until_scraped(url, lambda text: _value(text, 'quantai_alarm{alarm="feed_silent"}') == 1)
-        found.alarms = (await control.status()).alarms
+        async with asyncio.timeout(PATIENCE_S):
+            while not found.alarms:  # a feed that is opened again counts as up for a moment
+                found.alarms = (await control.status()).alarms
         exchange.heal()
         await _until_scraped(url, lambda text: _value(text, 'quantai_alarm{alarm="feed_silent"}') == 0)
         await control.pause()
