@@ -18,6 +18,7 @@ from quantai.feeds.feed import Batch
 from quantai.feeds.messages import Scribe, to_ns
 from quantai.feeds.outlet import Outlet
 from quantai.feeds.symbols import Names
+from quantai.feeds.venues import CONSECUTIVE
 from quantai.feeds.watch import Watch
 
 
@@ -90,6 +91,7 @@ class CaptureFeed:
             self._clock,
             lambda connection: carried(self._feed, names, connection),
             numbered=self._feed.provides_sequence_number,
+            consecutive=self.venue in CONSECUTIVE,
             skip=self._skip,
         )
         for channel, callback in outlet.callbacks().items():

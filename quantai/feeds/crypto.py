@@ -21,7 +21,7 @@ from quantai.feeds.outlet import SLICE_S, Outlet
 from quantai.feeds.quarantine import Quarantine
 from quantai.feeds.raw import RawFile
 from quantai.feeds.symbols import Names
-from quantai.feeds.venues import check_channels, describe, exchange
+from quantai.feeds.venues import CONSECUTIVE, check_channels, describe, exchange
 from quantai.feeds.watch import Pace, Watch
 
 _RETRIES = 5  # cryptofeed doubles its delay each time without a bound: after a minute of failures it is started anew
@@ -158,7 +158,7 @@ class CryptoFeed:
         """Yield what arrives until `close`; raises VenueError when the venue cannot be used any more."""
         if self._scribe is None or not self._subscription:
             raise InputError(f"{self._venue}: connect() and subscribe() come before batches()")
-        from quantai.feeds.internals import carried
+        from quantai.feeds.internals import carried, open_again
 
         names = self._scribe.names
         outlet = Outlet(
@@ -167,6 +167,8 @@ class CryptoFeed:
             self._received_ns,
             lambda connection: carried(self._feed, names, connection),
             numbered=self._numbered,
+            consecutive=self._venue in CONSECUTIVE,
+            torn=open_again,
             slice_s=self._slice_s,
         )
         self._outlet = outlet

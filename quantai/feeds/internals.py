@@ -7,7 +7,7 @@ when one of them goes away.
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from quantai.feeds.symbols import Names
 
@@ -56,6 +56,13 @@ def guard(feed: Any, passed: Callable[[], None], refused: Callable[[Any, Any, Ex
             passed()
 
     feed.message_handler = guarded
+
+
+def open_again(why: str) -> NoReturn:
+    """Raise, inside a callback, what makes cryptofeed open the connection again that the message came over."""
+    from cryptofeed.exceptions import MissingSequenceNumber
+
+    raise MissingSequenceNumber(why)
 
 
 def _is_json(message: Any) -> bool:

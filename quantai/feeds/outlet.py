@@ -27,9 +27,11 @@ class Outlet:
     """The backlog of one feed.
 
     `clock` turns cryptofeed's receipt stamp (float seconds) into nanoseconds; `symbols` names the symbols a
-    connection carries; `numbered` says that the venue numbers its book updates. The first `skip` batches are counted
-    and thrown away: an earlier recording has them. Reading pauses while `limit` rows wait for the consumer, and lets it
-    have its turn after `slice_s` of a burst.
+    connection carries; `numbered` says that the venue numbers its book updates, `consecutive` that each number is one
+    above the last and nobody has compared them: after a hole updates of that book are left out until its next snapshot,
+    and `torn` is called with what is wrong; it may raise what has the connection opened again. The first `skip` batches
+    are counted and thrown away: an earlier recording has them. Reading pauses while `limit` rows wait for the consumer,
+    and lets it have its turn after `slice_s` of a burst.
     """
 
     def __init__(
@@ -40,12 +42,16 @@ class Outlet:
         symbols: Callable[[Any], list[str]],
         *,
         numbered: bool,
+        consecutive: bool = False,
+        torn: Callable[[str], None] = lambda what: None,
         skip: int = 0,
         limit: int = 20_000,
         slice_s: float = SLICE_S,
     ) -> None:
         self._scribe, self._watch, self._clock, self._symbols = scribe, watch, clock, symbols
         self._numbered, self._skip, self._limit, self._slice_s = numbered, skip, limit, slice_s
+        self._consecutive, self._torn = consecutive, torn
+        self._numbers: dict[str, int] = {}  # of the last update of each book that is whole
         self.gaps = self.reconnects = 0
         self._books: set[str] = set()
         self._expected: set[str] = set()
@@ -131,6 +137,8 @@ class Outlet:
         async def callback(message: Any, receipt: float) -> None:
             recv_ns = self._clock(receipt)
             self.report(self._watch.reopened(), recv_ns)
+            if is_book and self._consecutive and not self._continues(message, recv_ns):
+                return
             if is_book and (message.delta is None or self._expected):
                 self._follow(self._scribe.names.ours(message.symbol), message.delta is None, recv_ns)
             if self._skip > 0:
@@ -140,6 +148,20 @@ class Outlet:
                 self._add(self._scribe.batch(channel, message, receipt, recv_ns))
 
         return callback
+
+    def _continues(self, book: Any, recv_ns: int) -> bool:
+        """Say whether an update continues a book; the first one that does not is reported."""
+        number, last = book.sequence_number, self._numbers.get(book.symbol)
+        if book.delta is None or (last is not None and number == last + 1):
+            self._numbers[book.symbol] = number
+            return True
+        if last is not None:
+            del self._numbers[book.symbol]
+            symbol, what = self._scribe.names.ours(book.symbol), f"book update missing: {number} came after {last}"
+            self._expected.add(symbol)
+            self._status(Kind.GAP, symbol, recv_ns, 0, what)
+            self._torn(f"{self._scribe.venue} {symbol}: {what}")
+        return False
 
     def _follow(self, symbol: str, snapshot: bool, recv_ns: int) -> None:
         # where books are numbered, a snapshot in the middle of a connection means that an update was lost; elsewhere

@@ -7,6 +7,13 @@ from typing import Any
 from quantai.core.errors import InputError, MissingExtra, UnknownName
 from quantai.feeds.feed import CHANNELS
 
+CONSECUTIVE = frozenset({"BYBIT"})
+"""Venues whose book updates are numbered one by one, and whose numbers cryptofeed hands on without comparing them.
+
+Bybit: "always in sequence" (bybit-exchange.github.io/doc-v3-offline/copy-trade/ws-public/orderbook), "the next u should
+be the previous u + 1" except in a snapshot (bybit-exchange.github.io/docs/v5/sbe/level-50/sbe-level-50).
+"""
+
 
 @cache
 def _classes() -> dict[str, Any]:
@@ -84,5 +91,5 @@ def describe(venue: str) -> dict[str, Any]:
         "needs_keys": False,
         "book": cls.book_delivery,
         "numbered": cls.provides_sequence_number,
-        "checked": cls.validates_sequence_number or venue.startswith("BINANCE"),
+        "checked": cls.validates_sequence_number or venue.startswith("BINANCE") or venue in CONSECUTIVE,
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quantai.core.errors import InputError, UnknownName, VenueError
-from quantai.core.rows import SEC, Kind, Status
+from quantai.core.rows import BUY, SEC, Kind, Status
 from quantai.data import Lake
 from quantai.feeds.crypto import CryptoFeed
 from quantai.feeds.feed import Batch
@@ -17,6 +17,7 @@ from quantai.feeds.health import Health
 from quantai.feeds.recorder import Report, record_capture, record_live
 from quantai.ops.clock import SteadyClock
 from tests.integration.loopback_binance import Fault, Venue
+from tests.integration.loopback_bybit import BybitBook, frame
 
 pytest.importorskip("cryptofeed", reason="needs the extra quantai[record]")
 
@@ -205,6 +206,41 @@ async def test_a_lost_book_update_is_a_gap_of_that_book_only(tmp_path: Path) -> 
     assert (venue.connections, report.new.reconnects, report.new.gaps) == (1, 0, 1)
     assert told(lake, "ETH-USDT") == [CONNECTED, GAP, LOST]
     assert told(lake, "BTC-USDT") == [CONNECTED, LOST]
+
+
+async def test_a_lost_update_of_a_book_that_only_we_number_opens_the_connection_again(tmp_path: Path) -> None:
+    whole = [frame("snapshot", 1, [["99", "1"]]), frame("delta", 2, [["98", "2"]])]
+    again = [
+        frame("snapshot", 9, [["97", "3"]]),
+        frame("delta", 10, [["96", "4"]]),
+        frame("snapshot", 1, [["95", "5"]]),
+    ]
+    after = [frame("delta", 2, [["94", "6"]])]  # a service that starts anew counts from 1
+    lake = Lake(tmp_path / "lake")
+    torn = [*whole, frame("delta", 7, [["95", "9"]]), frame("delta", 8, [["94", "9"]])]
+    async with BybitBook(torn, [*again, *after]) as venue:
+        report = await asyncio.wait_for(
+            record_live(
+                "BYBIT", ["BTC-USDT-PERP"], ["l2_book"], lake, redirect=(venue.ws, venue.http), messages=6, raw=True
+            ),
+            timeout=60,
+        )
+        assert venue.connections == 2
+    rows = lake.events("BYBIT", "BTC-USDT-PERP")
+    # the hole, the connection that was opened again, and a snapshot nobody asked for
+    kinds = list(zip(rows["kind"].to_pylist(), rows["aux"].to_pylist(), strict=True))
+    assert kinds == [CONNECTED, GAP, LOST, AGAIN, GAP, GAP, LOST]
+    assert rows["detail"].to_pylist()[1] == "book update missing: 7 came after 2"
+    levels = lake.levels("BYBIT", "BTC-USDT-PERP").to_pandas()
+    bids = levels[levels["side"] == BUY]
+    assert bids["px"].tolist() == [99.0, 98.0, 97.0, 96.0, 95.0, 94.0]
+    assert bids["qty"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]  # nothing was made of what came behind the hole
+    assert report.raw is not None
+    replayed = Lake(tmp_path / "again")
+    await record_capture(report.raw, replayed)
+    found = replayed.levels("BYBIT", "BTC-USDT-PERP").to_pandas()
+    ours = ["ts_recv", "seq"]  # of the clock, and of rows that a replay has no cause for
+    assert found.drop(columns=ours).equals(levels.drop(columns=ours))
 
 
 async def test_a_venue_that_only_closes_is_given_up_before_it_bans(tmp_path: Path) -> None:
