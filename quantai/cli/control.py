@@ -19,12 +19,13 @@ quantai control live.journal kill
 
 What = Annotated[str, typer.Argument(help="status, pause, resume, reduce, stop, flatten, kill, set, note or end.")]
 Values = Annotated[list[str] | None, typer.Argument(help="For set and note: PARAM=VALUE, again for more.")]
+_TAKING = {"set": "set fast=5", "note": "note checked=yes"}
 DeskNumber = Annotated[int, typer.Option("--desk", help="The number of a strategy of the run; -1 is all of them.")]
 
 
 def control(
     run: Annotated[Path, typer.Argument(help="The journal of a run that trades now.")],
-    what: What,
+    what: What = "",
     values: Values = None,
     desk: DeskNumber = -1,
     json: Json = False,
@@ -36,10 +37,16 @@ def control(
     """
     from quantai.execution.remote import VERBS, RunControl
 
+    if str(run) in VERBS and what not in VERBS:
+        raise typer.BadParameter(f"the journal comes first: quantai control {what or 'RUN.journal'} {run}")
+    if not what:
+        raise typer.BadParameter(f"say what {run} is to do: {', '.join(VERBS)}")
     if what not in VERBS:
         raise UnknownName("command", what, VERBS)
-    if values and what not in ("set", "note"):
+    if values and what not in _TAKING:
         raise InputError(f"{what} takes no {values[0]!r}: parameters belong to set and note")
+    if not values and what in _TAKING:
+        raise InputError(f"{what} needs at least one PARAM=VALUE, such as: quantai control {run} {_TAKING[what]}")
     answer = asyncio.run(RunControl(run).tell(what, desk, _parameters(values or [])))
     emit(answer.get("status") or {"run": str(run), "did": what, **answer}, json)
 

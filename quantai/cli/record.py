@@ -77,6 +77,8 @@ def record(
     venues_own = {"--symbols": symbols, "--raw": raw, "--sandbox": sandbox, "--endpoint": endpoint, "--source": source}
     if capture is not None and (given := [name for name, value in venues_own.items() if value]):
         raise InputError(f"{given[0]} is for a venue: a capture replays what was recorded, as it was recorded")
+    if venue is not None and not _listed(symbols):
+        raise InputError("say what to record: --symbols BTC-USDT, several with commas between them")
     from quantai.data.lake import Lake
     from quantai.feeds.recorder import record_capture, record_live
 

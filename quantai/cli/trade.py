@@ -104,6 +104,7 @@ def trade(
     it asks the venue what became of every order before anything new goes out. Options given here come before those of
     --plan, docs/trading.md has an example of one.
     """
+    from quantai.execution.monitor.exporter import check_address
     from quantai.execution.monitor.logs import json_lines
     from quantai.execution.options import make_plan, read_options
     from quantai.execution.trade import trade as run
@@ -122,6 +123,8 @@ def trade(
             raise InputError("say where the run is kept: --journal FILE")
         made = make_plan(**said)
     metrics = None if metrics_port is None else (metrics_address, metrics_port)
+    if metrics is not None:
+        check_address(*metrics)
     with json_lines(log_json), _shown(made, quiet=json or log_json == "-") as on_status:
         done = asyncio.run(run(made, on_status, metrics=metrics))
     emit(done.__dict__, json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quantai.cli.output import Json, emit
-from quantai.core.errors import InputError, MissingExtra
+from quantai.core.errors import DataError, InputError, MissingExtra
 
 if TYPE_CHECKING:
     from quantai.core.instruments import Instruments
@@ -63,6 +63,8 @@ def venue(
         raise MissingExtra("aiohttp", "live") from None
     rows, instruments = (None, None)
     if capture is not None:
+        if capture.is_file() and not capture.stat().st_size:
+            raise DataError(f"{capture} is empty: give a capture (.pcap.zst) or raw frames (.jsonl.zst)")
         rows, instruments = asyncio.run(captured(capture))
     elif tape is not None:
         from quantai.data.tape import Tape

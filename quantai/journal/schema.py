@@ -5,7 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,9 @@ QUARANTINE = "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
 
 READ_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What reading a damaged file can raise; the second when the driver cannot quote a damaged name."""
+
+HOW_MADE = "`quantai trade … --journal FILE` and `quantai backtest … --journal FILE` make one"
+"""What somebody is told who gave something else."""
 
 _TABLES = (
     """CREATE TABLE frames (
@@ -157,11 +160,18 @@ def check_pages(db: sqlite3.Connection) -> None:
 
 def damaged(path: Path, error: Exception) -> DataError:
     """The error that says a journal file cannot be read as it stands, and what to do."""
+    with suppress(OSError), path.open("rb") as file:
+        begins = "".join(file.read(64).decode(errors="replace").split())
+        if begins and begins.isprintable() and "\ufffd" not in begins:  # every SQLite file has a zero byte by then
+            return DataError(f"{path} is a text file, no journal: {HOW_MADE}")
     return DataError(f"{path} is damaged ({error}): quantai.journal.recover(path) saves all that is readable")
 
 
 def check_there(path: Path) -> None:
-    """Raise InputError when there is no such file."""
+    """Raise InputError when there is no such file; for a folder it names a journal in it."""
+    if path.is_dir():
+        inside = min((each for each in path.glob("*.journal") if each.is_file()), default=None)
+        raise InputError(f"{path} is a folder, no journal: " + (f"did you mean {inside}?" if inside else HOW_MADE))
     if not path.is_file():
         raise InputError(f"there is no journal {path}: check the name, or create it")
 

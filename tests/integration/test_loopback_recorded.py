@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ import aiohttp
 import numpy as np
 import pytest
 
+from quantai.cli import main
+from quantai.core.errors import InputError
 from quantai.core.rows import EVENT, LAST, Kind, zeros
 from quantai.data import synth
 from quantai.data.tape import Tape
@@ -147,6 +150,28 @@ async def test_the_command_refuses_what_cannot_be_served(arguments: tuple[str, .
     _, error = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert (process.returncode, said) == (code, None)
     assert words in error.decode()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"symbols": []}, "needs symbols to list, such as BTC-USDT"),
+        ({"speed": math.inf}, "speed of an exchange is a positive number, not inf"),
+        ({"speed": math.nan}, "speed of an exchange is a positive number, not nan"),
+        ({"rate_hz": 0.0}, "rate_hz of an exchange is a positive number, not 0.0"),
+        ({"rate_hz": math.inf}, "rate_hz of an exchange is a positive number, not inf"),
+        ({"depth_ms": -1.0}, "depth_ms of an exchange is a positive number, not -1.0"),
+    ],
+)
+def test_an_exchange_that_would_serve_nothing_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        LoopbackExchange(**settings)
+
+
+def test_an_empty_capture_is_refused_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "nothing.pcap.zst").touch()
+    assert main(["venue", "--port", "0", "--capture", str(tmp_path / "nothing.pcap.zst")]) == 1
+    assert "nothing.pcap.zst is empty: give a capture" in capsys.readouterr().err
 
 
 async def test_a_capture_is_acted_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from quantai.cli import main
 from quantai.core.errors import InputError
 from quantai.core.rows import Kind
 from quantai.execution.alarms import Alarm
-from quantai.execution.monitor.exporter import Exporter
+from quantai.execution.monitor.exporter import Exporter, check_address
 from quantai.execution.monitor.logs import Event, JsonLines, json_lines
 from quantai.execution.monitor.metrics import METRICS, exposition
 from quantai.execution.plan import Plan
@@ -178,7 +179,7 @@ def test_the_scene_has_books_orders_and_positions(seen: Watched) -> None:
     assert seen.scene["positions"][0]["symbol"] == "BTC-USDT"
 
 
-def test_a_port_that_is_taken_is_one_line() -> None:
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     async def twice() -> None:
         first = Exporter(dict, "127.0.0.1", 0)
         await first.start()
@@ -186,11 +187,20 @@ def test_a_port_that_is_taken_is_one_line() -> None:
             port = int(first.url.rpartition(":")[2].partition("/")[0])
             with pytest.raises(InputError, match=f"metrics cannot be served at .*:{port}"):
                 await Exporter(dict, "127.0.0.1", port).start()
+            with pytest.raises(InputError, match=f"metrics cannot be served at .*:{port}/metrics: .*0 for a free one"):
+                check_address("127.0.0.1", port)
+            journal = tmp_path / "run.journal"
+            asked = ["--venue", "BINANCE", "--symbols", "BTC-USDT", "--metrics-port", str(port)]
+            ended = await asyncio.to_thread(
+                main, ["trade", "quantai.strategy.examples:Quote", *asked, "--journal", str(journal)]
+            )
+            assert ended == 1
             assert "quantai_trading 0.0" in await asyncio.to_thread(_scrape, first.url)
         finally:
             await first.stop()
 
     asyncio.run(twice())
+    assert not any(tmp_path.iterdir()), "refused before anything was made"
 
 
 def test_what_a_secret_is_called_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,7 @@ async def test_sigterm_ends_a_live_recording_cleanly(tmp_path: Path) -> None:
     [
         (["BINANC", "--symbols", "BTC-USDT"], "unknown venue 'BINANC': did you mean 'BINANCE'?"),
         (["UPBIT", "--symbols", "BTC-KRW", "--channels", "funding"], "unknown channel of UPBIT 'funding'"),
+        (["BINANCE", "--channels", "trades"], "say what to record: --symbols BTC-USDT"),
         (["BINANCE", "--symbols", "BTC-USDT", "--channels", ","], "no channel to record from BINANCE"),
         (["BINANCE", "--symbols", "X", "--candle-interval", "7m"], "unknown candle interval of BINANCE '7m'"),
         (["UPBIT", "--symbols", "BTC-KRW", "--sandbox"], "UPBIT has no sandbox"),

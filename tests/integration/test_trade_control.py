@@ -141,6 +141,12 @@ def test_the_command_says_what_is_not_there(tmp_path: Path, capsys: pytest.Captu
     assert "is not being traded" in capsys.readouterr().err
     assert main(["control", str(journal), "puase"]) == 1
     assert "did you mean 'pause'" in capsys.readouterr().err
+    assert main(["control", str(journal), "note"]) == 1
+    assert f"quantai control {journal} note checked=yes" in capsys.readouterr().err
+    assert main(["control", "status", str(journal)]) == 2
+    assert f"the journal comes first: quantai control {journal} status" in capsys.readouterr().err
+    assert main(["control", str(journal)]) == 2
+    assert "is to do: status, metrics" in capsys.readouterr().err
     address_file(journal).write_text(json.dumps({"port": 1, "token": "x", "pid": 999_999}))
     assert main(["control", str(journal), "pause"]) == 1
     assert "process 999999" in capsys.readouterr().err

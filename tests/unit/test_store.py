@@ -217,6 +217,11 @@ def test_a_store_is_made_once_and_opened_only_where_it_is(path: Path) -> None:
         EventStore.open(path.with_name("other"), {})
     with pytest.raises(InputError, match="there is no journal"):
         StoreReader(path.with_name("other"))
+    (path.parent / "bare").mkdir()
+    with pytest.raises(InputError, match="bare is a folder, no journal: `quantai trade"):
+        StoreReader(path.parent / "bare")
+    with pytest.raises(InputError, match=r"is a folder, no journal: did you mean .*run\.journal\?"):
+        StoreReader(path.parent)
     with pytest.raises(StorageError, match="is a folder: give the journal a name in it"):
         EventStore.create(path.parent, {})
     with pytest.raises(StorageError, match="choose a writable folder"):

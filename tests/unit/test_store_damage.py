@@ -247,6 +247,12 @@ def test_another_sqlite_file_is_no_journal(tmp_path: Path) -> None:
         StoreReader(tmp_path / "x")
 
 
+def test_a_text_file_is_not_called_a_damaged_journal(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("# Notes\n\nno journal — nor ever was one\n")
+    with pytest.raises(DataError, match=r"notes\.md is a text file, no journal: `quantai trade"):
+        StoreReader(tmp_path / "notes.md")
+
+
 def test_recovery_needs_the_store_to_itself_and_a_store(closed: Path) -> None:
     with EventStore.open(closed, {}):
         assert verify(closed).ok

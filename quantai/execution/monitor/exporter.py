@@ -1,6 +1,7 @@
 """The exporter: the metrics of a run over HTTP, for Prometheus to scrape."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as LateError
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,29 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
 _PATIENCE_S = 10.0
+
+
+def check_address(address: str, port: int) -> None:
+    """Raise what starting an `Exporter` there would, before anything is made that a refusal would leave behind."""
+    try:
+        import prometheus_client  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError:
+        raise MissingExtra("prometheus_client", "live") from None
+    try:
+        family, *_, at = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(at)
+    except OSError as error:
+        raise _taken(_url(address, port), error) from None
+
+
+def _url(address: str, port: int) -> str:
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}/metrics"
+
+
+def _taken(url: str, error: OSError) -> InputError:
+    return InputError(f"metrics cannot be served at {url}: {error.strerror}; another port, or 0 for a free one, may be")
 
 
 class Exporter:
@@ -27,8 +51,7 @@ class Exporter:
     @property
     def url(self) -> str:
         """Where it answers."""
-        host = f"[{self._address}]" if ":" in self._address else self._address
-        return f"http://{host}:{self._port}/metrics"
+        return _url(self._address, self._port)
 
     async def start(self) -> None:
         """Begin to answer; raises InputError when the port cannot be had, MissingExtra without prometheus_client."""
@@ -42,7 +65,7 @@ class Exporter:
         try:
             self._server, _ = start_http_server(self._port, self._address, registry)
         except OSError as error:
-            raise InputError(f"metrics cannot be served at {self.url}: {error.strerror}") from None
+            raise _taken(self.url, error) from None
         self._port = int(self._server.server_port)
 
     async def stop(self) -> None:

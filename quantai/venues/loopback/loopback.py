@@ -60,8 +60,11 @@ class LoopbackExchange:
         depth_ms: float = 100.0,
         limited: bool = False,
     ) -> None:
-        if not speed > 0 or not rate_hz > 0 or not depth_ms > 0:
-            raise InputError(f"speed {speed}, rate_hz {rate_hz} and depth_ms {depth_ms} must be positive")
+        for name, value in (("speed", speed), ("rate_hz", rate_hz), ("depth_ms", depth_ms)):
+            if not 0 < value < float("inf"):  # nor NaN
+                raise InputError(f"{name} of an exchange is a positive number, not {value}")
+        if rows is None and not symbols:
+            raise InputError("a synthetic market needs symbols to list, such as BTC-USDT")
         if (rows is None) != (instruments is None):
             raise InputError("a recorded market needs its rows and its instruments")
         self.key, self.secret = key, secret
