@@ -1,6 +1,13 @@
-"""The file of a journal under its one writer: frames go in, in transactions that are on the disk when they return."""
+"""The file of a journal under its one writer: frames go in, whole transactions at a time.
 
+A transaction that was written is the system's: it outlives this process. One that was synced is on the disk: it
+outlives a power cut too. Writing takes tenths of a millisecond and syncing waits for the disk, so rows are written as
+they come and synced together.
+"""
+
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,18 +20,25 @@ from quantai.journal.backlog import Backlog
 from quantai.journal.frames import Frame, Gap, Stream, unpack_gaps
 from quantai.journal.heads import Heads
 from quantai.journal.lock import WriterLock
+from quantai.ops import durable
+
+FOLD_BYTES = 4 << 20
+"""Bytes in the write-ahead log from which on it is folded into the file, between two intents and not within one."""
 
 
 class FrameFile:
     """An open journal file, and where its streams end; to be used by one thread at a time.
 
-    next_seq and next_bar: numbers of the first EVENT and BAR row that is not on the disk. broken: why it takes no more
-    frames, "" while it does.
+    next_seq and next_bar: numbers of the first EVENT and BAR row that was not written. durable_seq: EVENT rows below
+    are on the disk. synced_at: when that was made so, on the monotonic clock. broken: why it takes no more frames, ""
+    while it does.
     """
 
     def __init__(self, path: Path, lock: WriterLock) -> None:
         self._path, self._lock = path, lock
         self._db = schema.open_writer(path)
+        self._log = -1  # the write-ahead log, to sync it; SQLite has no locks on that, so closing it drops none
+        self._log_bytes, self._synced, self.synced_at = 0, 0, time.monotonic()
         self.broken = ""
         try:
             self._find_ends()
@@ -47,6 +61,8 @@ class FrameFile:
     ) -> None:
         """Write what waits, then `more`, then the frame that `note` makes of a number and an instant: all or nothing.
 
+        It is on the disk after the next `sync`.
+
         Raises StorageError when the disk refuses, DataError when the file turns out to be damaged.
         """
         self.check_open()
@@ -64,18 +80,54 @@ class FrameFile:
             self._fail(error)
         self._next_frame += len(frames)
         self._ts_ns = ts_ns
-        self._lock.mark(self._next_frame - 1)
         for frame in frames:
+            self._log_bytes += len(frame.body)
             if frame.stream == Stream.EVENT:
                 self.next_seq = frame.seq_last + 1
             elif frame.stream == Stream.BAR:
                 self.next_bar = frame.seq_last + 1
 
+    def sync(self) -> None:
+        """Return once everything that was written is on the disk.
+
+        Raises StorageError when the disk refuses: what it kept is then known only by reading it.
+        """
+        self.check_open()
+        if self._synced == self._next_frame - 1:
+            return
+        try:
+            if self._log < 0:
+                self._log = os.open(self._path.with_name(self._path.name + "-wal"), os.O_RDONLY)
+            durable(self._log)
+        except OSError as error:
+            self.broken = str(error)
+            raise StorageError(f"{self._path}: it cannot be written ({error}): open the store again") from None
+        self._note_synced()
+
+    def fold(self) -> None:
+        """Copy the write-ahead log into the file once it is long, so that no writing has to; syncs, too.
+
+        Raises as `write` does.
+        """
+        if self.broken or self._log_bytes < FOLD_BYTES:
+            return
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            self._fail(error)
+        self._log_bytes = 0
+
     def close(self) -> None:
         """Let go of the file."""
         self.broken = "closed"
         self._db.close()
+        if self._log >= 0:
+            os.close(self._log)
         self._lock.release()
+
+    def _note_synced(self) -> None:
+        self._synced, self.synced_at, self.durable_seq = self._next_frame - 1, time.monotonic(), self.next_seq
+        self._lock.mark(self._synced)
 
     def _fail(self, error: sqlite3.Error) -> None:
         code = getattr(error, "sqlite_errorname", "")
@@ -119,6 +171,7 @@ class FrameFile:
                 self.next_seq = max(self.next_seq, gap.last + 1)
             elif gap.stream is Stream.BAR:
                 self.next_bar = max(self.next_bar, gap.last + 1)
+        self.durable_seq = self.next_seq
 
     def _gaps(self, n: int) -> list[Gap]:
         frame = Frame(*self._db.execute(schema.SELECT + " WHERE n = ?", (n,)).fetchone())

@@ -1,8 +1,9 @@
 """The event store: the one writer of a journal.
 
-`append` takes rows into memory and a thread of the store makes them durable together, once per interval;
+`append` takes rows into memory, and a thread of the store writes them as they come and syncs them once per interval;
 `append_intents` returns when its rows, and everything appended before them, are on the disk. What is on the disk is
-therefore always a prefix of what was appended: an intent is never there without the rows that caused it.
+therefore always a prefix of what was appended: an intent is never there without the rows that caused it. Most of what
+an intent has to wait for is written already when it comes.
 """
 
 import threading
@@ -24,7 +25,10 @@ from quantai.journal.lock import WriterLock
 from quantai.journal.wal import read_wal
 
 GROUP_BYTES = 4 << 20
-"""Rows or strings held in memory before they are written without waiting for the interval: 65 536 rows."""
+"""Rows or strings that may wait for the disk before who appends waits for it: 65 536 rows."""
+
+WRITE_BYTES = 16 << 10
+"""Rows or strings held in memory before the thread writes them without waiting for the interval: 256 rows."""
 
 
 class EventStore:
@@ -60,6 +64,7 @@ class EventStore:
         self._file = FrameFile(path, lock)
         self._waiting = Backlog()
         self._late = False  # the last flush by the thread failed: the next append must not grow the backlog
+        self._accepted = self._written = 0  # bytes that are not on the disk; those of them that were written
         self._next_seq, self._next_bar = self._file.next_seq, self._file.next_bar
         if manifest is not None:
             seq = self._next_seq
@@ -67,12 +72,13 @@ class EventStore:
                 self._file.write(
                     self._waiting, note=lambda n, ts_ns: pack_note(n, Stream.MANIFEST, manifest, seq=seq, ts_ns=ts_ns)
                 )
+                self._file.sync()
             except BaseException:
                 self._file.close()
                 raise
-        self._stop = threading.Event()
+        self._stopped, self._wake = False, threading.Event()
         self._thread = threading.Thread(
-            target=self._flush_each, args=(flush_interval_s,), name=f"flush {path.name}", daemon=True
+            target=self._write_along, args=(flush_interval_s,), name=f"flush {path.name}", daemon=True
         )
         self._thread.start()
 
@@ -135,7 +141,7 @@ class EventStore:
     @property
     def durable_seq(self) -> int:
         """EVENT rows numbered below this are on the disk."""
-        return self._file.next_seq
+        return self._file.durable_seq
 
     def append(self, *parts: Rows, texts: Iterable[Text] = (), durable: bool = False) -> None:
         """Append EVENT rows (numbered on from `next_seq`), BAR rows or REPORT rows, as copies, and strings beside them.
@@ -156,11 +162,16 @@ class EventStore:
             return
         with self._mutex:
             self._check(said)
-            if not (durable or self._late or self._waiting.nbytes + size > GROUP_BYTES):
+            if not (durable or self._late or self._accepted + size > GROUP_BYTES):
+                before = self._waiting.nbytes
                 self._waiting.add_texts(words)
                 for stream, rows in said:
                     self._waiting.add_rows(stream, rows)
                     self._count(stream, rows)
+                waiting = self._waiting.nbytes
+                self._accepted += waiting - before
+                if waiting >= WRITE_BYTES:
+                    self._wake.set()
                 return
         more = Backlog()
         more.add_texts(words)
@@ -213,24 +224,16 @@ class EventStore:
         Raises StorageError when the disk refuses; the rows stay in memory and the call may be repeated.
         """
         with self._disk:
-            with self._mutex:
-                waiting, self._waiting = self._waiting, Backlog()
-            try:
-                self._file.write(waiting)
-            except BaseException:
-                with self._mutex:
-                    waiting.put_before(self._waiting)
-                    self._waiting = waiting
-                raise
-            with self._mutex:
-                self._late = False
+            self._write_waiting()
+            self._sync()
 
     def close(self) -> None:
         """Flush, note that the session ended in good order, and let go of the file; a second call does nothing.
 
         Raises StorageError when the last rows cannot be written; the file is let go all the same.
         """
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         self._thread.join()
         with self._disk, self._mutex:
             if self._lock.released:
@@ -289,11 +292,47 @@ class EventStore:
         self._file.write(self._waiting, more, note=note)
         self._waiting.clear()
         self._late = False
+        self._file.sync()
+        self._accepted = self._written = 0
 
-    def _flush_each(self, interval_s: float) -> None:
-        while not self._stop.wait(interval_s):
+    def _write_waiting(self) -> None:
+        """Write what waits, without keeping anybody from appending; the caller holds _disk."""
+        with self._mutex:
+            waiting, self._waiting = self._waiting, Backlog()
+        try:
+            self._file.write(waiting)
+        except BaseException:
+            with self._mutex:
+                waiting.put_before(self._waiting)
+                self._waiting = waiting
+            raise
+        self._written += waiting.nbytes
+
+    def _sync(self) -> None:
+        """Have what was written on the disk, without keeping anybody from appending; the caller holds _disk."""
+        self._file.sync()
+        with self._mutex:
+            self._accepted, self._written, self._late = self._accepted - self._written, 0, False
+
+    def _write_along(self, interval_s: float) -> None:
+        """Write whenever there is enough, and sync once the last sync is an interval ago: what the thread does."""
+        tried = time.monotonic()
+        while True:
+            due = max(tried, self._file.synced_at) + interval_s
+            self._wake.wait(max(0.0, due - time.monotonic()))
+            if self._stopped:
+                return
+            self._wake.clear()
+            is_due = time.monotonic() >= due
+            if is_due:
+                tried = time.monotonic()
             try:
-                if not self._file.broken:
-                    self.flush()
+                with self._disk:
+                    if self._file.broken:
+                        return
+                    self._write_waiting()
+                    if is_due:
+                        self._sync()
+                    self._file.fold()
             except (StorageError, DataError):
-                self._late = True  # nobody can catch it here: the next append tries again and raises
+                self._late |= is_due  # nobody can catch it here: the next append tries again and raises

@@ -16,6 +16,7 @@ from quantai.core.reports import REPORT
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Kind, Rows, zeros
 from quantai.journal import EventStore, Snapshot, StoreReader, Stream, Text, describe_run
 from quantai.journal.export import export_parquet
+from quantai.journal.frame_file import FOLD_BYTES
 
 
 def events(first: int, n: int, *, kind: int = Kind.TRADE, instrument: int = 0) -> Rows:
@@ -109,6 +110,30 @@ def test_a_full_group_is_written_without_waiting(path: Path) -> None:
         assert store.durable_seq == 1
         store.append(events(60_001, 10_000))
         assert store.durable_seq == 70_001
+
+
+def test_many_rows_are_the_systems_before_they_are_the_disks(path: Path) -> None:
+    with EventStore.create(path, {}, flush_interval_s=60) as store, StoreReader(path) as reader:
+        store.append(events(1, 300))
+        deadline = time.monotonic() + 60
+        while reader.last_seq() != 300:  # written, as kill -9 would leave it
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert store.durable_seq == 1
+        store.flush()
+        assert store.durable_seq == 301
+
+
+def test_a_long_log_is_folded_into_the_file_by_the_thread(path: Path) -> None:
+    with EventStore.create(path, {}, flush_interval_s=0.01) as store:
+        store._file._db.execute("PRAGMA wal_autocheckpoint = 0")  # so that SQLite does not
+        deadline = time.monotonic() + 60
+        while path.stat().st_size < FOLD_BYTES:
+            assert time.monotonic() < deadline
+            store.append(events(store.next_seq, 4096))
+            time.sleep(0.005)
+    with StoreReader(path) as reader:
+        assert np.array_equal(reader.rows()["seq"], np.arange(1, store.next_seq))
 
 
 def test_durable_appends_and_flushes_are_on_the_disk_at_return(path: Path) -> None:
