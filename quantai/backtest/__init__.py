@@ -43,6 +43,9 @@ from quantai.backtest.result import Result
 from quantai.backtest.settings import Settings
 from quantai.backtest.sweep import Sweep, sweep
 from quantai.backtest.validate import check_lookahead, check_warmup, data_snooping, verdict, walk_forward
+from quantai.ops.compiling import announced
+
+announced()  # whatever of this room is called first compiles
 
 __all__ = [
     "BarRules",

@@ -20,6 +20,7 @@ from quantai.execution.recovery import MANIFEST, replay
 from quantai.execution.retrace import manifest_of
 from quantai.execution.setup import Setup
 from quantai.journal import StoreReader, Stream
+from quantai.ops.compiling import announced
 from quantai.venues.paper import Paper
 from quantai.venues.rules import SimVenue
 from quantai.venues.venue import Ask
@@ -78,7 +79,9 @@ def _explain(path: str | Path, rules: SimVenue | None) -> Explained:
         manifest = manifest_of(reader)
         setup = Setup.of(manifest[MANIFEST])
         oms = OMS(setup)
-        simulated = asyncio.run(_simulate(reader, oms, Paper(setup.instruments, rules, balances={"": Decimal(1)})))
+        paper = Paper(setup.instruments, rules, balances={"": Decimal(1)})
+        with announced().together("the simulator", "two minutes"):
+            simulated = asyncio.run(_simulate(reader, oms, paper))
         realised = reader.rows(Stream.REPORT, kinds=[Kind.FILL])
     return _compare(manifest["run"], oms, _once(realised), simulated)
 

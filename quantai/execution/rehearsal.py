@@ -20,6 +20,7 @@ from quantai.execution.oms import OMS
 from quantai.execution.seats import Seat
 from quantai.execution.session import feed
 from quantai.execution.setup import Setup
+from quantai.ops.compiling import announced
 from quantai.portfolio.desks import Desk
 from quantai.strategy import Strategy
 from quantai.venues.paper import Paper
@@ -30,14 +31,15 @@ _INSTRUMENT = Instrument.parse("BTC-USDT", tick="0.1", lot="0.001")
 
 def rehearse(strategies: Sequence[Strategy], limits: Limits, *, paper: bool) -> None:
     """Load or compile what these strategies, the order management and, if asked for, the paper venue run on."""
-    table = Instruments([_INSTRUMENT])
-    for n, strategy in enumerate(strategies):
-        setup = Setup(desks=(Desk(f"rehearsal{n}"),), instruments=table, limits=limits, currency="USDT")
-        floor = Floor(OMS(setup), [Seat(strategy=strategy)])
-        _floor(floor)
-    if paper:
-        with asyncio.Runner() as runner:
-            runner.run(_paper(table))
+    with announced().together("the trade loop", "two minutes"):
+        table = Instruments([_INSTRUMENT])
+        for n, strategy in enumerate(strategies):
+            setup = Setup(desks=(Desk(f"rehearsal{n}"),), instruments=table, limits=limits, currency="USDT")
+            floor = Floor(OMS(setup), [Seat(strategy=strategy)])
+            _floor(floor)
+        if paper:
+            with asyncio.Runner() as runner:
+                runner.run(_paper(table))
 
 
 def _floor(floor: Floor) -> None:

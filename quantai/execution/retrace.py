@@ -21,6 +21,7 @@ from quantai.execution.seats import Seat
 from quantai.execution.session import SNAPSHOT, feed
 from quantai.execution.setup import Setup
 from quantai.journal import StoreReader, Stream
+from quantai.ops.compiling import announced
 from quantai.strategy import Strategy
 
 SEATS = "seats"
@@ -234,7 +235,8 @@ def retrace(path: str | Path, strategies: Sequence[type[Strategy]] = ()) -> Proo
         recorded = reader.rows(Stream.INTENT)
         rows = 0
         try:
-            rows = walk(reader, stand(reader, seats, from_start=True)).rows
+            with announced().together("the trade loop", "two minutes"):
+                rows = walk(reader, stand(reader, seats, from_start=True)).rows
         except DataError as error:
             differences.append(str(error))
     names = [seat.name for seat in seats]

@@ -21,7 +21,10 @@ from quantai.ops import make_folder
 from quantai.ops.config import settings
 
 PATIENCE_S = 180.0
-"""How long a start may take, compiling included."""
+"""How long a start may take, besides the compiling."""
+
+_COMPILING_S = 900.0
+_SILENT_S = 5.0
 
 
 @dataclass
@@ -157,8 +160,8 @@ def serve(
 
 def wait_ready(served: Served) -> None:
     """Return once the run trades; raises StorageError when it does not come up."""
-    until = time.monotonic() + PATIENCE_S
-    reason = ""
+    began = time.monotonic()
+    until, told, reason = began + PATIENCE_S, False, ""
     while time.monotonic() < until and served.process.poll() is None:
         try:
             if served.mode == "signal":
@@ -172,6 +175,14 @@ def wait_ready(served: Served) -> None:
                 reason = f"{trades} trades in {served.folder}: stop that service first"
             if said["process"].get("state") == "refused":
                 break
+            if said["process"].get("state") == "checking":  # which compiles
+                now = time.monotonic()
+                until = min(now + PATIENCE_S, began + _COMPILING_S)
+                if not told and now > began + _SILENT_S:
+                    told = True
+                    at = served.folder / "server.log"
+                    sys.stderr.write(f"quantai: {served.tag} is checked and compiled, minutes the first time: {at}\n")
+                    sys.stderr.flush()
         except InputError as error:
             reason = str(error)
         time.sleep(0.1)

@@ -1,6 +1,7 @@
 """Machine code is reused while nothing it was made from has changed, and never after."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,62 @@ print(twice(4))
         check=True,
     )
     assert done.stdout.split() == ["8"]
+
+
+SAYING = """
+import logging, sys
+from quantai.core.compiled import compiled
+from quantai.ops.compiling import announced
+@compiled
+def inner(x):
+    return x + 1
+@compiled
+def outer(x):
+    return 2 * inner(x)
+@compiled
+def other(x):
+    return 3 * x
+told = announced(0)
+with told.together("two of them", "a moment"):
+    outer(1), other(1)
+try:
+    compiled(lambda x: nowhere)(1)
+except Exception as error:
+    print(type(error).__name__)
+outer(1.5)
+handler = logging.StreamHandler(sys.stderr)
+handler.setFormatter(logging.Formatter("{levelname} {message}", style="{"))
+logging.getLogger("quantai").addHandler(handler)
+logging.getLogger("quantai").setLevel(logging.INFO)
+other(1.5)
+"""
+
+
+def test_what_compiles_is_said_once_and_when_it_is_there(tmp_path):
+    program, cache = tmp_path / "program.py", tmp_path / "cache"
+    program.write_text(SAYING)
+
+    def run():
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            env=os.environ | {"QUANTAI_CACHE": str(cache), "PYTHONPATH": str(REPO)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [re.sub(r"\d+ s$", "N s", line) for line in done.stderr.splitlines()], done.stdout
+
+    def pair(what, about, kept=f"; kept in {cache}/kernels", by="quantai: "):
+        return [f"{by}compiling {what}, about {about} the first time{kept}", f"{by}compiled in N s"]
+
+    refused = pair("__main__.<lambda>", "a minute or two")
+    assert run() == (
+        [
+            *pair("two of them", "a moment"),
+            *refused,
+            *pair("__main__.outer", "a minute or two"),
+            *pair("__main__.other", "a minute or two", by="INFO "),
+        ],
+        "TypingError\n",
+    )
+    assert run() == (refused, "TypingError\n"), "what is kept is not compiled again"

@@ -10,6 +10,7 @@ from quantai.core.instruments import Instrument
 from quantai.core.rows import BUY, EVENT, HOUR, SEC, SELL, Kind, Rows, zeros
 from quantai.data.instants import Instant, to_ns
 from quantai.data.synth import flow
+from quantai.ops.compiling import announced
 
 if TYPE_CHECKING:
     from quantai.data.bars import Bars
@@ -114,6 +115,7 @@ def market(
     instrument = (
         symbol if isinstance(symbol, Instrument) else Instrument.parse(symbol, venue=venue, tick="0.1", lot="0.001")
     )
+    announced()
     ts = to_ns(start, "start")
     state = _initial(instrument, price, volatility, arrivals_per_s, ts)
     bid, ask = np.zeros(flow.WIDTH, "i8"), np.zeros(flow.WIDTH, "i8")
