@@ -7,7 +7,6 @@ they come and synced together.
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from quantai.journal.heads import Heads
 from quantai.journal.lock import WriterLock
 from quantai.ops import durable
 
-FOLD_BYTES = 4 << 20
+FOLD_BYTES = 1 << 20
 """Bytes in the write-ahead log from which on it is folded into the file, between two intents and not within one."""
 
 
@@ -30,15 +29,14 @@ class FrameFile:
     """An open journal file, and where its streams end; to be used by one thread at a time.
 
     next_seq and next_bar: numbers of the first EVENT and BAR row that was not written. durable_seq: EVENT rows below
-    are on the disk. synced_at: when that was made so, on the monotonic clock. broken: why it takes no more frames, ""
-    while it does.
+    are on the disk. broken: why it takes no more frames, "" while it does.
     """
 
     def __init__(self, path: Path, lock: WriterLock) -> None:
         self._path, self._lock = path, lock
         self._db = schema.open_writer(path)
         self._log = -1  # the write-ahead log, to sync it; SQLite has no locks on that, so closing it drops none
-        self._log_bytes, self._synced, self.synced_at = 0, 0, time.monotonic()
+        self._log_bytes = self._synced = 0
         self.broken = ""
         try:
             self._find_ends()
@@ -126,7 +124,7 @@ class FrameFile:
         self._lock.release()
 
     def _note_synced(self) -> None:
-        self._synced, self.synced_at, self.durable_seq = self._next_frame - 1, time.monotonic(), self.next_seq
+        self._synced, self.durable_seq = self._next_frame - 1, self.next_seq
         self._lock.mark(self._synced)
 
     def _fail(self, error: sqlite3.Error) -> None:

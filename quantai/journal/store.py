@@ -1,14 +1,15 @@
 """The event store: the one writer of a journal.
 
-`append` takes rows into memory, and a thread of the store writes them as they come and syncs them once per interval;
-`append_intents` returns when its rows, and everything appended before them, are on the disk. What is on the disk is
-therefore always a prefix of what was appended: an intent is never there without the rows that caused it. Most of what
-an intent has to wait for is written already when it comes.
+`append` takes rows into memory and writes them once there are enough; a thread of the store syncs them, once per
+interval. `append_intents` returns when its rows, and everything appended before them, are on the disk. What is on the
+disk is therefore always a prefix of what was appended: an intent is never there without the rows that caused it. And an
+intent finds most of what it has to wait for written.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ GROUP_BYTES = 4 << 20
 """Rows or strings that may wait for the disk before who appends waits for it: 65 536 rows."""
 
 WRITE_BYTES = 16 << 10
-"""Rows or strings held in memory before the thread writes them without waiting for the interval: 256 rows."""
+"""Rows or strings held in memory before they are written, which waits for no disk: 256 rows."""
 
 
 class EventStore:
@@ -76,9 +77,9 @@ class EventStore:
             except BaseException:
                 self._file.close()
                 raise
-        self._stopped, self._wake = False, threading.Event()
+        self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._write_along, args=(flush_interval_s,), name=f"flush {path.name}", daemon=True
+            target=self._flush_each, args=(flush_interval_s,), name=f"flush {path.name}", daemon=True
         )
         self._thread.start()
 
@@ -162,17 +163,13 @@ class EventStore:
             return
         with self._mutex:
             self._check(said)
-            if not (durable or self._late or self._accepted + size > GROUP_BYTES):
-                before = self._waiting.nbytes
-                self._waiting.add_texts(words)
-                for stream, rows in said:
-                    self._waiting.add_rows(stream, rows)
-                    self._count(stream, rows)
-                waiting = self._waiting.nbytes
-                self._accepted += waiting - before
-                if waiting >= WRITE_BYTES:
-                    self._wake.set()
-                return
+            may_wait = not (durable or self._late or self._accepted + size > GROUP_BYTES)
+            if may_wait:
+                self._hold(said, words)
+        if may_wait:
+            if self._waiting.nbytes >= WRITE_BYTES:
+                self._write_ahead()
+            return
         more = Backlog()
         more.add_texts(words)
         for stream, rows in said:
@@ -232,8 +229,7 @@ class EventStore:
 
         Raises StorageError when the last rows cannot be written; the file is let go all the same.
         """
-        self._stopped = True
-        self._wake.set()
+        self._stop.set()
         self._thread.join()
         with self._disk, self._mutex:
             if self._lock.released:
@@ -268,6 +264,14 @@ class EventStore:
             self._next_seq += len(rows)
         elif stream is Stream.BAR:
             self._next_bar += len(rows)
+
+    def _hold(self, said: list[tuple[Stream, Rows]], words: list[Text]) -> None:
+        before = self._waiting.nbytes
+        self._waiting.add_texts(words)
+        for stream, rows in said:
+            self._waiting.add_rows(stream, rows)
+            self._count(stream, rows)
+        self._accepted += self._waiting.nbytes - before
 
     def _check_numbers(self, rows: Rows, next_seq: int) -> None:
         seq = rows["seq"]
@@ -314,25 +318,22 @@ class EventStore:
         with self._mutex:
             self._accepted, self._written, self._late = self._accepted - self._written, 0, False
 
-    def _write_along(self, interval_s: float) -> None:
-        """Write whenever there is enough, and sync once the last sync is an interval ago: what the thread does."""
-        tried = time.monotonic()
-        while True:
-            due = max(tried, self._file.synced_at) + interval_s
-            self._wake.wait(max(0.0, due - time.monotonic()))
-            if self._stopped:
-                return
-            self._wake.clear()
-            is_due = time.monotonic() >= due
-            if is_due:
-                tried = time.monotonic()
+    def _write_ahead(self) -> None:
+        """Write what waits unless the disk is at work; what cannot be written waits on, and the next flush says why."""
+        if not self._disk.acquire(blocking=False):
+            return
+        try:
+            with suppress(StorageError, DataError):
+                self._write_waiting()
+        finally:
+            self._disk.release()
+
+    def _flush_each(self, interval_s: float) -> None:
+        while not self._stop.wait(interval_s):
             try:
-                with self._disk:
-                    if self._file.broken:
-                        return
-                    self._write_waiting()
-                    if is_due:
-                        self._sync()
-                    self._file.fold()
+                if not self._file.broken:
+                    self.flush()
+                    with self._disk:
+                        self._file.fold()
             except (StorageError, DataError):
-                self._late |= is_due  # nobody can catch it here: the next append tries again and raises
+                self._late = True  # nobody can catch it here: the next append tries again and raises
