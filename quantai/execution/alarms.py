@@ -20,6 +20,7 @@ class Alarm(StrEnum):
     SOURCE_ENDED = "source_ended"  # a feed or a venue cannot be used any more: the run ends
     FEED_SILENT = "feed_silent"  # a connection of a feed is open and has sent nothing for too long
     FEED_DOWN = "feed_down"  # a connection of a feed is not open
+    DEAD_MAN_OFF = "dead_man_off"  # a venue would not cancel our orders if it heard no more of us
     JOURNAL_LATE = "journal_late"  # rows wait for the disk: orders wait with them
     INBOX_FULL = "inbox_full"  # rows come faster than they are taken: decisions are about the past
 

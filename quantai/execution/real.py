@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from quantai.core.instruments import Instrument, Instruments
 from quantai.execution.plan import Plan
-from quantai.execution.sources import alike
 from quantai.venues.venue import Venue
 
 
@@ -19,7 +18,7 @@ async def real_venues(
     """
     from quantai.venues.ccxt import CcxtVenue
 
-    known = instruments if fixed else alike(plan, Instruments([await _as_listed(plan, i) for i in instruments]))
+    known = instruments if fixed else Instruments([await _as_listed(plan, i) for i in instruments])
     venues: dict[str, Venue] = {}
     try:
         for name in plan.venues:

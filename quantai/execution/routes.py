@@ -70,7 +70,7 @@ class Route:
                 ):  # fmt: skip
                     raise InputError(
                         f"{first.symbol} is not the same at {first.venue} and {other.venue} (kind, multiplier, currency"
-                        f" or lot, {first.lot} and {other.lot}): name one lot for both with --lot, or do not route it"
+                        f" or lot, {first.lot} and {other.lot}): do not route it; on paper --lot names one for both"
                     )
 
 

@@ -24,7 +24,8 @@ def listed(feed: Feed, symbols: list[str], lots: dict[str, Any]) -> list[Instrum
 def alike(plan: Plan, instruments: Instruments) -> Instruments:
     """Return the instruments with one lot for all listings that a router chooses among: the coarsest.
 
-    It is a multiple of the others, or they stay as they are; a router refuses them then.
+    It is a multiple of the others, or they stay as they are; a router refuses them then. For simulated venues only: a
+    real one executes parts of a lot that is coarser than its own.
     """
     found = list(instruments)
     number = {(i.venue, i.symbol): n for n, i in enumerate(found)}

@@ -1,4 +1,4 @@
-"""A link that goes down while books are compared: nothing is reconciled until its return has asked again."""
+"""A link that goes down while books are compared, a dead-man switch that is not armed: known until they are back."""
 
 import asyncio
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from quantai.core.rows import SEC, Status
 from quantai.execution.alarms import Alarm
 from quantai.execution.loop import Loop
+from quantai.execution.monitor.monitor import Monitor
 from quantai.execution.playback import RowClock
 from quantai.venues.venue import Answer
 from tests.integration.trading import Maker, drive
@@ -54,5 +55,19 @@ def test_a_link_lost_during_the_comparison(tmp_path: Path, *, back: bool) -> Non
         assert not loop.oms.gate.accounts["reconciling"].any()
         assert not loop.counts.alarms
         passing.cancel()
+
+    drive(tmp_path / "run.journal", [Maker()], steps)
+
+
+def test_a_switch_that_is_not_armed_is_an_alarm_until_it_is(tmp_path: Path) -> None:
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        monitor, venue, alarms = Monitor(loop, "live"), loop.venues["X"], loop.counts.alarms
+        seen: list[list[str]] = []
+        for said in ("", "X: the dead-man switch is not armed", "X: the dead-man switch is not armed", ""):
+            venue.unarmed = said  # type: ignore[attr-defined]
+            monitor.look()
+            seen.append(list(alarms))
+        assert seen == [[], ["X: the dead-man switch is not armed"], ["X: the dead-man switch is not armed"], []]
+        assert alarms.raised == {Alarm.DEAD_MAN_OFF: 1}
 
     drive(tmp_path / "run.journal", [Maker()], steps)

@@ -130,7 +130,7 @@ class FakeKraken(ToyServer):
     def _pair(self) -> dict[str, Any]:
         return {
             "altname": "XBTUSDT", "wsname": "XBT/USDT", "aclass_base": "currency", "base": "XXBT", "lot": "unit",
-            "aclass_quote": "currency", "quote": "USDT", "cost_decimals": 5, "pair_decimals": 1, "lot_decimals": 8,
+            "aclass_quote": "currency", "quote": "USDT", "cost_decimals": 5, "pair_decimals": 1, "lot_decimals": 5,
             "lot_multiplier": 1, "leverage_buy": [2, 3], "leverage_sell": [2, 3], "fees": [[0, 0.4]],
             "fees_maker": [[0, 0.25]], "fee_volume_currency": "ZUSD", "margin_call": 80, "margin_stop": 40,
             "ordermin": "0.00005", "costmin": "0.5", "tick_size": "0.1", "status": "online",

@@ -191,6 +191,8 @@ class ToyServer:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         host, _, path = request.path.lstrip("/").partition("/")
+        if "." not in host:  # who asks for markets alone keeps no host in front of the path
+            path = request.path.lstrip("/")
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request)
         body = await request.text()

@@ -87,6 +87,11 @@ class Monitor:
         """Raise and clear what can be seen from outside the loop."""
         for feed in self.feeds:
             self._feed(feed)
+        for name, venue in self.loop.venues.items():
+            if line := getattr(venue, "unarmed", ""):  # only real ones have a switch
+                self.loop.counts.alarms.sound(Alarm.DEAD_MAN_OFF, line, venue=name)
+            else:
+                self.loop.counts.alarms.clear([Alarm.DEAD_MAN_OFF], venue=name)
         late = self._lag.seconds()
         self._sound(Alarm.JOURNAL_LATE, late > LATE_S, f"{self.loop.session.store.path.name}: rows wait for the disk")
         full = len(self.loop.inbox) >= MOST_WAITING

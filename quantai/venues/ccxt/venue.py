@@ -22,6 +22,7 @@ from quantai.venues.answers import AnswerQueue
 from quantai.venues.ccxt.calls import text
 from quantai.venues.ccxt.catching_up import CatchingUp
 from quantai.venues.ccxt.client import exchange
+from quantai.venues.ccxt.dead_man import DeadMan
 from quantai.venues.ccxt.desk import Desk
 from quantai.venues.ccxt.facts import decimal, order_fact, totals, trade_fact
 from quantai.venues.ccxt.funding import FundingWatch
@@ -87,6 +88,7 @@ class CcxtVenue:
         self.unreadable: deque[str] = deque(maxlen=100)
         self.unread = 0
         self._is_connected = False
+        self._dead_man: DeadMan | None = None
 
     async def connect(self) -> None:
         """Learn the markets, check keys and clock, and follow our orders from now on; raises VenueError."""
@@ -105,8 +107,8 @@ class CcxtVenue:
         self._spawn(self._watch_over())
         self._spawn(self._listen())
         self._spawn(self._follow_funding())
-        if self._dead_man_s and self.profile.dead_man:
-            self._spawn(self._stay_alive())
+        if self._dead_man is not None:
+            self._spawn(self._dead_man.stay())
         elif self._dead_man_s:
             _log.info("%s has no dead-man switch: orders stay there when it hears no more of us", self.name)
 
@@ -136,6 +138,10 @@ class CcxtVenue:
         if not self.profile.streams_fills:
             self._catching_up.grace_s = 0.0
         self._desk.confirmed = self._catching_up.expect
+        if self._dead_man_s and self.profile.dead_man:
+            self._dead_man = DeadMan(
+                self._api, self.profile, list(by_symbol), self._dead_man_s, call=self._call, redact=self._keys.redact
+            )
 
     async def send(self, request: Request) -> None:
         """Put one request on its way and return; raises VenueError only when nothing can go out."""
@@ -216,8 +222,8 @@ class CcxtVenue:
         turns = [task for task in self._turns.values() if not task.done()]
         if turns:
             await asyncio.wait(turns, timeout=self._timeout_s)
-        if self._dead_man_s and self.profile.dead_man and not self._ledger.unfinished():
-            await self._arm(0)
+        if self._dead_man is not None and not self._ledger.unfinished():
+            await self._dead_man.arm(0)
         await self._let_go()
         self._answers.close()
 
@@ -239,6 +245,11 @@ class CcxtVenue:
     def losses(self) -> int:
         """How often the stream was lost."""
         return self._stream.losses if hasattr(self, "_stream") else 0
+
+    @property
+    def unarmed(self) -> str:
+        """Say in a line that the dead-man switch, which was asked for and is there, is not armed; "" while it is."""
+        return self._dead_man.trouble if self._dead_man is not None and self._is_connected else ""
 
     # what the exchange object tells, from inside
 
@@ -373,36 +384,20 @@ class CcxtVenue:
             await self._look_for_funding()
             await asyncio.sleep(self._poll_s)
 
-    async def _stay_alive(self) -> None:
-        while True:
-            await self._arm(self._dead_man_s)
-            await asyncio.sleep(self._dead_man_s / 3)
-
-    async def _arm(self, seconds: float) -> None:
-        """Tell the exchange to cancel everything after `seconds` without a word; 0 disarms it."""
-        try:
-            if self.profile.dead_man == "all":
-                ms = int(seconds * 1000)
-                await self._call("cancel", Priority.CANCEL, lambda: self._api.cancel_all_orders_after(ms))
-                return
-            for symbol in self._by_symbol:
-                params = {"symbol": self._api.market(symbol)["id"], "countdownTime": int(seconds * 1000)}
-                call = self._api.fapiPrivatePostCountdownCancelAll
-                await self._call("cancel", Priority.CANCEL, lambda p=params, c=call: c(p))
-        except Exception as error:  # noqa: BLE001 -- said, and tried again
-            _log.warning("%s: the dead-man switch is not set: %s", self.name, self._keys.redact(words(error)))
-
 
 def _check_grid(instrument: Instrument, market: dict[str, Any], name: str) -> None:
-    """Raise VenueError when our grid is finer than the exchange's: it would round, silently."""
+    """Raise VenueError when our grid is not the exchange's, which would round a finer one, silently.
+
+    A coarser one has no place for what it executes: parts of a lot that no books know.
+    """
     for ours, theirs, what in (
         (instrument.tick, market["precision"].get("price"), "tick"),
         (instrument.lot, market["precision"].get("amount"), "lot"),
     ):
         step = decimal(theirs)
-        if step and ours % step:
+        if step and ours != step:
             wrong = f"the {what} is {text(ours)} here and {text(step)} at {name}"
-            raise VenueError(f"{instrument.symbol}: {wrong}: use a multiple")
+            raise VenueError(f"{instrument.symbol}: {wrong}: take the exchange's own, with a new journal")
 
 
 def _pause_s(api: Any) -> float:
