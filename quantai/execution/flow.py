@@ -394,8 +394,12 @@ class Flow:
         for slot in range(len(self.table)):
             entry, tracked = self.table.entries[slot], self.table.tracked[slot]
             alive = tracked["life"] < ENDED and (not is_finished(tracked) or _awaits(tracked))
-            if alive and entry["flags"] & SENT and self.account(slot) in accounts:
+            if not entry["flags"] & SENT or self.account(slot) not in accounts:
+                continue
+            if alive:
                 self.doubt(slot)
+            elif tracked["life"] == Life.LOST:  # nobody found it: it may be there by now
+                self.query(slot)
 
 
 def _figures(tracked: Any) -> tuple[int, int, bool]:

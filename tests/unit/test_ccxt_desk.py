@@ -1,5 +1,6 @@
 """What the desk makes of what an exchange answers, with an exchange object that answers as told."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -8,12 +9,15 @@ import ccxt
 import pytest
 
 from quantai.core.instruments import Instrument
+from quantai.core.reports import OrdStatus, Refusal
 from quantai.core.rows import BUY, POST_ONLY, TIF, Kind, OrderType
-from quantai.venues.ccxt import profile
+from quantai.venues.ccxt import desk, profile
+from quantai.venues.ccxt.catching_up import CatchingUp
 from quantai.venues.ccxt.desk import Desk
 from quantai.venues.ccxt.facts import OrderFact
 from quantai.venues.ccxt.ledger import Ledger, Order
 from quantai.venues.ccxt.limiter import Priority
+from quantai.venues.ccxt.questions import Questions
 from quantai.venues.venue import Answer, Ask, Request
 
 SYMBOL = "BTC/USDT"
@@ -22,7 +26,10 @@ OPEN = {"id": "9", "symbol": SYMBOL, "status": "open", "amount": "0.1", "price":
 
 
 class Api:
-    """Answers each call with the next of `said`, raising what is an error, and keeps what it was asked."""
+    """Answers each call with the next of `said`, raising what is an error, and keeps what it was asked.
+
+    What is a future is waited for: a slow answer.
+    """
 
     has = {"fetchOrderTrades": True}  # noqa: RUF012
 
@@ -33,6 +40,8 @@ class Api:
         async def answer(*args: Any) -> Any:
             self.calls.append((name, args))
             said = self.said.pop(0)
+            if isinstance(said, asyncio.Future):
+                said = await said
             if isinstance(said, Exception):
                 raise said
             return said
@@ -117,11 +126,39 @@ async def test_a_cancel_that_did_not_arrive_is_sent_again(error: Exception) -> N
     assert [name for name, _ in setting.api.calls] == ["cancel_order"] * 3
 
 
-async def test_a_cancel_that_may_have_arrived_is_not_sent_again() -> None:
-    setting = Setting("BINANCE", ccxt.RequestTimeout("late"))
+MAY_HAVE_ARRIVED = [
+    ("BINANCE", ccxt.RequestTimeout("late")),
+    ("BINANCE", ccxt.ExchangeNotAvailable("binance 503")),
+    ("BYBIT", ccxt.ExchangeError('bybit {"retCode":10016,"retMsg":"Internal System Error."}')),
+]
+
+
+@pytest.mark.parametrize(("name", "error"), MAY_HAVE_ARRIVED)
+async def test_a_cancel_that_may_have_arrived_is_sent_again(name: str, error: Exception) -> None:
+    setting = Setting(name, error, OPEN | {"status": "canceled", "filled": "0"})
+    setting.work()
+    assert await setting.ask(Ask.CANCEL, 1) == [Kind.CANCELED]
+    assert [name for name, _ in setting.api.calls] == ["cancel_order"] * 2
+    assert setting.desk.unknown == 0
+
+
+async def test_a_cancel_that_did_arrive_and_is_sent_again_says_that_the_order_is_gone() -> None:
+    setting = Setting("BINANCE", ccxt.RequestTimeout("late"), ccxt.OrderNotFound('binance {"code":-2011}'))
+    setting.work()
+    assert await setting.ask(Ask.CANCEL, 1) == [Kind.CANCEL_REJECT]
+    assert setting.answers[0].reports["code"].tolist() == [Refusal.UNKNOWN_ORDER], "which is asked about at once"
+
+
+@pytest.mark.parametrize(("name", "error"), MAY_HAVE_ARRIVED)
+async def test_a_cancel_of_which_nobody_ever_knows_ends_in_a_question(
+    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "FIRST_AGAIN_S", 0.0)
+    setting = Setting(name, *[error] * 100)
     setting.work()
     assert await setting.ask(Ask.CANCEL, 1) == []
-    assert len(setting.api.calls) == 1
+    assert len(setting.api.calls) == desk.DOUBTED_CANCELS
+    assert setting.desk.unknown == 1
 
 
 @pytest.mark.parametrize("said", [{"symbol": SYMBOL}, ccxt.RequestTimeout("late"), ccxt.ExchangeError("binance {}")])
@@ -131,3 +168,77 @@ async def test_a_moved_order_whose_new_leg_may_be_there_has_not_ended(said: Any)
     assert await setting.ask(Ask.REPLACE, 1, px_ticks=1010) == []
     assert setting.desk.unknown == 1
     assert not setting.request(Ask.QUERY)[1].is_over
+
+
+def _terms(answers: list[Answer]) -> list[tuple[Kind, int, int]]:
+    """Return (kind, code, lots) of what was said."""
+    rows = [answer.reports[0] for answer in answers]
+    return [(Kind(int(row["kind"])), int(row["code"]), int(row["qty_lots"])) for row in rows]
+
+
+async def _turn() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_an_order_that_ends_while_it_is_asked_about_is_not_said_to_work() -> None:
+    trades: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    setting = Setting("BINANCE", OPEN | {"filled": "0"}, trades)
+    setting.work()
+    asking = asyncio.create_task(setting.ask(Ask.QUERY))
+    await _turn()
+    ended = OrderFact(
+        venue_id="9", client_id="r-1-0", symbol=SYMBOL, side=BUY, status="canceled", qty=Decimal("0.1"),
+        filled=Decimal(0), px=Decimal(100),
+    )  # fmt: skip
+    setting.answers += setting.ledger.hear_order(ended)  # the stream is faster
+    trades.set_result([])
+    await asking
+    assert [kind for kind, _, _ in _terms(setting.answers)] == [Kind.CANCELED, Kind.ORDER_STATUS]
+    assert _terms(setting.answers)[1][1] == OrdStatus.CANCELED
+
+
+async def test_an_order_that_gets_another_leg_while_it_is_asked_about_is_not_said_to_be_canceled() -> None:
+    loop = asyncio.get_running_loop()
+    canceled, found = loop.create_future(), loop.create_future()
+    gone, new = OPEN | {"status": "canceled", "filled": "0"}, OPEN | {"id": "10", "price": "101", "filled": "0"}
+    setting = Setting("BINANCE", canceled, found, new, ccxt.OrderNotFound("no third leg"), [], [], new, [], [])
+    setting.work()
+    moving = asyncio.create_task(setting.ask(Ask.REPLACE, 1, px_ticks=1010))
+    await _turn()
+    asking = asyncio.create_task(setting.ask(Ask.QUERY))
+    await _turn()
+    canceled.set_result(gone)
+    await moving
+    found.set_result(gone)
+    await asking
+    kinds = [(kind, code) for kind, code, _ in _terms(setting.answers)]
+    assert kinds == [(Kind.REPLACED, 0), (Kind.ORDER_STATUS, OrdStatus.NEW)]
+    assert setting.api.said == []
+
+
+@pytest.mark.parametrize("asks", ["query", "list"])
+async def test_an_order_that_is_changed_while_it_is_asked_about_keeps_its_new_terms(asks: str) -> None:
+    found: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    changed = OPEN | {"price": "101", "amount": "0.2", "filled": "0"}
+    setting = Setting("BINANCE_FUTURES", found, changed, [])
+    setting.work()
+    questions = Questions(setting.api, profile("BINANCE_FUTURES"), _at_once)
+    listing = CatchingUp(questions, setting.ledger, [SYMBOL], setting.answers.extend, lambda why: None)
+    asking = asyncio.create_task(setting.ask(Ask.QUERY) if asks == "query" else listing.run())
+    await _turn()
+    assert await setting.ask(Ask.REPLACE, 1, px_ticks=1010, qty_lots=200) == [Kind.REPLACED]
+    old = OPEN | {"clientOrderId": "r-1-0", "filled": "0"}
+    found.set_result(old if asks == "query" else [old])
+    await asking
+    after = [(Kind.ORDER_STATUS, int(OrdStatus.NEW), 200)] if asks == "query" else []
+    assert _terms(setting.answers) == [(Kind.REPLACED, 0, 200), *after]
+
+
+async def test_what_is_closed_with_a_rest_is_said_to_be_canceled() -> None:
+    setting = Setting("BINANCE", OPEN | {"status": "closed", "filled": "0"}, [])
+    setting.work()
+    await setting.ask(Ask.QUERY)
+    assert [(kind, code) for kind, code, _ in _terms(setting.answers)] == [
+        (Kind.CANCELED, 0), (Kind.ORDER_STATUS, OrdStatus.CANCELED),
+    ]  # fmt: skip

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from quantai.core.instruments import Instrument
 from quantai.venues.ccxt import profile
+from quantai.venues.ccxt.ledger import Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.profiles import PROFILES
 from quantai.venues.ccxt.questions import Questions
@@ -41,8 +43,23 @@ class Paged:
         page = [row | {"info": info | {"billId": row["id"]}} for row in rows[at : at + limit]]
         return page[::-1]  # ccxt sorts
 
+
+class Orders(Paged):
+    """Open orders, in the same pages."""
+
+    has = {"fetchOpenOrders": True, "fetchClosedOrders": False, "fetchCanceledOrders": False}  # noqa: RUF012
+
     async def fetch_open_orders(self, *asked: Any) -> list[dict[str, Any]]:
-        return await self.fetch_my_trades(*asked)
+        found = await self.fetch_my_trades(*asked)
+        for order in found:
+            order["clientOrderId"], order["status"] = f"run-1-{order['id']}", "open"
+            order["info"].pop("billId", None)  # only entries of the account's bills have one
+        return found
+
+    async def fetch_closed_orders(self, *asked: Any) -> list[dict[str, Any]]:
+        raise AssertionError(asked)
+
+    fetch_canceled_orders = fetch_closed_orders
 
 
 async def _at_once(weight: str, priority: Priority, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -58,8 +75,18 @@ async def test_executions_on_many_pages_are_all_found(name: str) -> None:
     assert [ms for ms, _ in found] == sorted(ms for ms, _ in found)
 
 
-@pytest.mark.parametrize("name", ["BYBIT", "COINBASE"])
-async def test_open_orders_on_many_pages_are_all_found(name: str) -> None:
+@pytest.mark.parametrize(("name", "most"), [("BYBIT", 50), ("COINBASE", 50), ("OKX", 100), ("GATE", 100)])
+async def test_open_orders_on_many_pages_are_all_found(name: str, most: int) -> None:
     of = profile(name)
-    found = await Questions(Paged(of.pages, 50), of, _at_once).open_orders(SYMBOL)
+    found = await Questions(Orders(of.pages, most), of, _at_once).open_orders(SYMBOL)
     assert len(found) == N
+
+
+async def test_an_order_whose_id_is_not_known_is_found_on_any_page() -> None:
+    of = profile("COINBASE")
+    pair, terms = Instrument.parse("BTC-USDT", venue="COINBASE"), {"symbol": SYMBOL, "number": 1, "asked": None}
+    leg = Leg("run-1-7", 1, 1)  # the oldest but seven, and the newest come first
+    order = Order("run-1-7", instrument=pair, total=1, px_ticks=1, legs=[leg], **terms)
+    fact = await Questions(Orders(of.pages, 50), of, _at_once).order(order, leg)
+    assert fact is not None
+    assert fact.venue_id == "7"

@@ -30,7 +30,7 @@ from quantai.venues.ccxt.profiles import PROFILES
 from quantai.venues.ccxt.stream import UserStream
 from quantai.venues.ccxt.verdicts import Verdict, verdict, words
 from quantai.venues.loopback import KEY, LoopbackExchange
-from quantai.venues.venue import Ask, Request
+from quantai.venues.venue import CLIENT_ID, VENUE_ID, Ask, Request
 
 runs = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ -äé", min_size=1, max_size=30)
 ids = st.builds(client_id, runs, st.integers(0, 2**64 - 1), st.integers(0, 2**16 - 1))
@@ -336,6 +336,37 @@ def test_a_post_only_order_that_would_have_traded_says_so(info: dict[str, str], 
     ledger.hear_order(order_fact(said, PLAIN))
     (answer,) = ledger.hear_order(order_fact(said | {"status": "canceled", "info": info}, PLAIN))
     assert (answer.reports["kind"][0], answer.reports["code"][0]) == (Kind.CANCELED, reason)
+
+
+@pytest.mark.parametrize(("leg", "lots"), [(0, 3), (1, 0)])  # what the legs before it executed is not known yet
+def test_an_order_of_an_earlier_life_that_works_is_acknowledged_once(leg: int, lots: int) -> None:
+    ledger = Ledger({"BTC/USDT": Instrument.parse("BTC-USDT", venue="OKX", tick="0.5", lot="0.1")})
+    said = {"id": "9", "clientOrderId": leg_id("run-1-0", leg), "symbol": "BTC/USDT", "status": "open", "amount": "0.3"}
+    ack, terms = ledger.hear_order(order_fact(said | {"price": "50"}, PLAIN), asked_at=0)
+    assert ack.reports["kind"].tolist() == [Kind.ACK]
+    assert dict(ack.texts) == {CLIENT_ID: "run-1-0", VENUE_ID: "9"}
+    assert (terms.reports["kind"].tolist(), terms.reports["qty_lots"].tolist()) == ([Kind.RESTATED], [lots])
+    assert dict(terms.texts) == {CLIENT_ID: "run-1-0"}
+    assert ledger.hear_order(order_fact(said | {"price": "50"}, PLAIN), asked_at=0) == []
+
+
+def test_an_order_of_an_earlier_life_that_has_ended_is_not() -> None:
+    ledger = Ledger({"BTC/USDT": Instrument.parse("BTC-USDT", venue="OKX")})
+    said = {"id": "9", "clientOrderId": "run-1-0", "symbol": "BTC/USDT", "status": "canceled", "filled": "0"}
+    kinds = [answer.reports["kind"].tolist() for answer in ledger.hear_order(order_fact(said, PLAIN))]
+    assert kinds == [[Kind.CANCELED]]
+
+
+def test_an_order_that_was_refused_and_works_is_followed_to_its_end() -> None:
+    pair = Instrument.parse("BTC-USDT", venue="OKX")
+    ledger, request = Ledger({"BTC/USDT": pair}), _request()
+    ledger.refuse(ledger.follow(request, "BTC/USDT", pair), request, Refusal.OTHER, "it said so")
+    said = {"id": "9", "clientOrderId": "run-1-0", "symbol": "BTC/USDT", "status": "open", "filled": "0"}
+    told = [
+        [int(answer.reports["kind"][0]) for answer in ledger.hear_order(order_fact(said | {"status": s}, PLAIN))]
+        for s in ("open", "open", "canceled")
+    ]
+    assert told == [[Kind.ACK, Kind.RESTATED], [], [Kind.CANCELED]]
 
 
 def _fill(n: int, qty: str, px: str = "100") -> TradeFact:

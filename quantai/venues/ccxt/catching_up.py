@@ -99,15 +99,17 @@ class CatchingUp:
         self._since_ms = started_ms
 
     async def _hear_open(self, symbol: str) -> list[dict[str, object]]:
+        at = self.ledger.changes
         said = [dict(order) for order in await self.questions.open_orders(symbol)]
         for order in said:
-            self.say(self.ledger.hear_order(order_fact(order, self.questions.ids), is_asked=True))
+            self.say(self.ledger.hear_order(order_fact(order, self.questions.ids), asked_at=at))
         return said
 
     async def _hear_one(self, order: Order, leg: Leg) -> None:
+        at = self.ledger.changes
         fact = await self.questions.order(order, leg)
         if fact is not None:
-            self.say(self.ledger.hear_order(fact, is_asked=True))
+            self.say(self.ledger.hear_order(fact, asked_at=at))
         if leg.filled < leg.said_filled:
             for trade in await self.questions.trades(order, leg):
                 self.say(self.ledger.hear_trade(trade))

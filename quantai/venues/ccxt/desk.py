@@ -1,7 +1,7 @@
 """What a request leads to at an exchange: placing, canceling, changing and asking, and what is made of the answers.
 
-Nothing is sent twice but a cancel that cannot have arrived. What is not certainly refused stays silent: whoever sent it
-asks by client id when its patience ends.
+Nothing is sent twice but a cancel, which does no harm. What is not certainly refused stays silent: whoever sent it asks
+by client id when its patience ends.
 """
 
 import asyncio
@@ -37,6 +37,9 @@ NOT_ARRIVED = (Verdict.TOO_MANY, Verdict.STALE_CLOCK, Verdict.UNREACHED)
 
 FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.25, 5.0
 """How long a cancel waits before it is sent again."""
+
+DOUBTED_CANCELS = 5
+"""How often a cancel is sent that may have arrived; then whoever sent it asks what became of the order."""
 
 _CROSSES = re.compile(r"immediately match|could not be executed as maker", re.IGNORECASE)
 _log = logging.getLogger(__name__)
@@ -145,19 +148,25 @@ class Desk:
         self.confirmed(order)
 
     async def _cancel(self, request: Request, order: Order) -> None:
-        """Cancel, again and again where it certainly did not arrive: that can do no harm, and must not be lost."""
-        wait_s = FIRST_AGAIN_S
+        """Cancel, again and again where it certainly did not arrive, and a few times where nobody knows.
+
+        That can do no harm, and must not be lost: of an order that has ended meanwhile, the exchange says so.
+        """
+        wait_s, doubts = FIRST_AGAIN_S, 0
         while True:
             try:
                 self._say(await self._cancel_leg(order))
                 break
             except Exception as error:
-                found = verdict(error)
-                if isinstance(error, InputError) or found not in NOT_ARRIVED or order.is_over:
+                found = self._verdict(error, is_new=False)
+                doubts += found is Verdict.UNKNOWN
+                is_to_repeat = found in NOT_ARRIVED or (found is Verdict.UNKNOWN and doubts < DOUBTED_CANCELS)
+                if isinstance(error, InputError) or not is_to_repeat or order.is_over:
                     raise
+                what = "may not have arrived" if found is Verdict.UNKNOWN else "did not arrive"
                 _log.warning(
-                    "%s: CANCEL %s did not arrive, and is sent again: %s",
-                    self._profile.name, request.client_id, self._redact(words(error)),
+                    "%s: CANCEL %s %s, and is sent again: %s",
+                    self._profile.name, request.client_id, what, self._redact(words(error)),
                 )  # fmt: skip
             await asyncio.sleep(wait_s)  # behind it the rate limit pauses, where that was the reason
             wait_s = min(2 * wait_s, LONGEST_AGAIN_S)
@@ -231,7 +240,12 @@ class Desk:
             raise InputError(f"only a limit order can be changed: cancel {request.order_id} instead")
 
     async def _query(self, request: Request, order: Order) -> None:
-        """Ask about an order and all of its executions, and say both."""
+        """Ask about an order and all of its executions, and say both.
+
+        What happens while the exchange answers is newer than the answer: another leg is asked about in its turn, and of
+        changed terms and of an end that is what counts.
+        """
+        at = self._ledger.changes
         fact = await self._questions.order(order, order.leg)
         while fact is not None and fact.status == "canceled" and not self._profile.amends:
             leg = self._ledger.next_leg(order)  # of an earlier life, perhaps
@@ -239,7 +253,7 @@ class Desk:
             if later is None or leg.client_id in [known.client_id for known in order.legs]:  # a change made it just now
                 break
             order.legs.append(leg)
-            self._say(self._ledger.hear_order(fact, is_asked=True))
+            self._say(self._ledger.hear_order(fact, asked_at=at))
             fact = later
         if fact is None and len(order.legs) > 1:
             self._miss(order)
@@ -247,15 +261,19 @@ class Desk:
         for leg in [leg for leg in order.legs[:-1] if not leg.venue_id]:  # of an earlier life: its id finds its trades
             earlier = await self._questions.order(order, leg)
             if earlier is not None:
-                self._say(self._ledger.hear_order(earlier, is_asked=True))
+                self._say(self._ledger.hear_order(earlier, asked_at=at))
         for leg in list(order.legs):
             if fact is not None and leg.client_id == fact.client_id:
-                self._say(self._ledger.hear_order(fact, is_asked=True))
+                self._say(self._ledger.hear_order(fact, asked_at=at))
             for trade in await self._questions.trades(order, leg):
                 self._say(self._ledger.hear_trade(trade, again=True))
-        if fact is not None and order.is_moving and (order.leg.is_known or fact.client_id != order.leg.client_id):
+        is_last = fact is None or fact.client_id == order.leg.client_id
+        if order.is_moving and fact is not None and (order.leg.is_known or not is_last):
             return  # its leg makes room for the next one: what came of that is said by the change
-        self._say([self._ledger.status(order, fact)])
+        if is_last:
+            self._say([self._ledger.status(order, fact)])
+        else:
+            await self._query(request, order)
 
     def _miss(self, order: Order) -> None:
         """Count how often the leg that was to take another's place was not found; give it up in the end."""

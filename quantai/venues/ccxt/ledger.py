@@ -73,6 +73,7 @@ class Order:
     pending: dict[int, Request] = field(default_factory=dict[int, Request])
     is_moving: bool = False  # a leg makes room for the next one: its end is not the end of the order
     is_over: bool = False
+    changed: int = 0  # what the ledger's `changes` was when its terms changed last
 
     @property
     def leg(self) -> Leg:
@@ -97,6 +98,7 @@ class Ledger:
         self._instruments = instruments  # by the exchange's symbol
         self._write = write  # how an id of ours looks at the exchange
         self._clock = clock  # ns UTC: when we heard it
+        self.changes = 0  # of terms, of all orders
         self._written: dict[str, str] = {}
         self._by_order: dict[str, Order] = {}
         self._by_venue: dict[tuple[str, str], tuple[Order, Leg]] = {}
@@ -156,10 +158,13 @@ class Ledger:
                 return replace(fact, symbol=found[0].symbol)
         return fact
 
-    def hear_order(self, fact: OrderFact, change: Request | None = None, *, is_asked: bool = False) -> list[Answer]:
-        """Take what is said of an order; in response to a `change` of it, or when asked how it is.
+    def hear_order(
+        self, fact: OrderFact, change: Request | None = None, *, asked_at: int | None = None
+    ) -> list[Answer]:
+        """Take what is said of an order; in response to a `change` of it, or to a question how it is.
 
-        Terms other than ours are believed when they are new, or asked for: a stream can be behind.
+        Terms other than ours are believed when they are new, or asked for: a stream can be behind. So can an answer:
+        `asked_at` is what `changes` was before the question, and terms that have changed since are not believed.
         """
         found = self.find(fact.symbol, fact.venue_id, fact.client_id) or self._adopt(fact)
         if found is None:
@@ -168,10 +173,15 @@ class Ledger:
         answers: list[Answer] = []
         self._identify(order, leg, fact)
         is_new = bool(fact.status) and fact.status != "rejected" and not leg.is_known
+        comes_back = is_new and (order.is_over or order.asked is None)
         if is_new:
             answers.append(self._accept(order, leg))
         if leg.is_known and not leg.is_over:
-            answers += self._compare(order, leg, fact, change, is_believed=is_new or is_asked)
+            is_answer = asked_at is not None and order.changed <= asked_at
+            differing = self._compare(order, leg, fact, change, is_believed=is_new or is_answer)
+            if comes_back and not differing:  # whoever takes it for ended is to ask
+                differing = [self._say(order, Kind.RESTATED)]
+            answers += differing
         answers += self._adopt_orphans(order, leg)
         if fact.filled is not None:
             leg.said_filled = max(leg.said_filled, whole_lots(order.instrument, fact.filled))
@@ -224,6 +234,8 @@ class Ledger:
         if order.pending.pop(request.request, None) is None:
             return []
         order.total, order.px_ticks = request.qty_lots, request.px_ticks
+        self.changes += 1
+        order.changed = self.changes
         if order.leg.request != request.request:
             order.leg.lots = request.qty_lots - sum(leg.filled for leg in order.legs[:-1])
             order.leg.px_ticks = request.px_ticks
@@ -231,11 +243,16 @@ class Ledger:
         return [self._say(order, Kind.REPLACED, self._venue_id(order.leg), request=request.request, **terms)]
 
     def status(self, order: Order, found: OrderFact | None) -> Answer:
-        """Answer a QUERY with what was found of the leg that works last; None when it was not found."""
-        code = OrdStatus.NOT_FOUND
+        """Answer a QUERY with what was found of the leg that works last; None when it was not found.
+
+        An end that was told meanwhile is newer than what was found. What was closed with a rest was canceled.
+        """
+        leg, code = order.leg, OrdStatus.NOT_FOUND
         if found is not None:
             executed = order.filled or found.filled
-            code = _STATUS.get(found.status, OrdStatus.PARTIALLY_FILLED if executed else OrdStatus.NEW)
+            word = leg.end if leg.is_over and leg.end else found.status
+            word = "canceled" if word == "closed" and leg.done < leg.lots else word
+            code = _STATUS.get(word, OrdStatus.PARTIALLY_FILLED if executed else OrdStatus.NEW)
         counted = sum(leg.done for leg in order.legs)
         terms = {"code": code, "ref": counted, "qty_lots": order.total}
         return self._say(order, Kind.ORDER_STATUS, self._venue_id(order.leg), **terms)
@@ -265,13 +282,15 @@ class Ledger:
         if instrument is None or order_id.count("-") != 2:
             return None
         order = self._by_order.get(order_id)
+        must_say = order is None and fact.status == "open"  # whoever sent it may take it for lost, or for refused
         if order is None:
-            total = whole_lots(instrument, fact.qty) if fact.qty else 0
-            px_ticks = _limit_ticks(instrument, fact) or 0
+            total = whole_lots(instrument, fact.qty) if fact.qty and not must_say else 0
+            px_ticks = 0 if must_say else _limit_ticks(instrument, fact) or 0
             order = Order(order_id, fact.symbol, instrument, 0, None, total, px_ticks, [])
             self._by_order[order_id] = order
         while len(order.legs) <= n:
-            order.legs.append(Leg(leg_id(order_id, len(order.legs)), order.total, order.px_ticks, is_known=True))
+            is_known = not must_say or len(order.legs) < n
+            order.legs.append(Leg(leg_id(order_id, len(order.legs)), order.total, order.px_ticks, is_known=is_known))
             order.is_over = False
         return order, order.legs[n]
 
@@ -281,7 +300,7 @@ class Ledger:
         self._by_venue[fact.symbol, fact.venue_id] = order, leg
 
     def _accept(self, order: Order, leg: Leg) -> Answer:
-        leg.is_known = True
+        leg.is_known, leg.is_over, order.is_over = True, False, False  # what was refused may be there all the same
         request = order.pending.get(leg.request)
         if leg.request and request is not None:
             order.is_moving = False
@@ -311,7 +330,7 @@ class Ledger:
         if (earlier + lots, px_ticks) == (order.total, order.px_ticks):
             return []
         order.total, order.px_ticks = earlier + lots, px_ticks
-        flags = PRICED if limited else 0
+        flags = PRICED if limited and px_ticks else 0
         return [self._say(order, Kind.RESTATED, qty_lots=order.total, px_ticks=px_ticks, flags=flags)]
 
     def _adopt_orphans(self, order: Order, leg: Leg) -> list[Answer]:
@@ -363,6 +382,8 @@ class Ledger:
         self._ended.append((now, order))
         while len(self._ended) > KEPT or now - self._ended[0][0] > KEPT_S:
             _, old = self._ended.popleft()
+            if not old.is_over:
+                continue
             self._by_order.pop(old.order_id, None)
             for leg in old.legs:
                 self._by_venue.pop((old.symbol, leg.venue_id), None)

@@ -13,8 +13,8 @@ from quantai.venues.ccxt.ledger import Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.profiles import Profile
 
-OPEN_PAGE = 50
-"""Open orders asked for at once, where they come in pages: Bybit gives no more."""
+OPEN_PAGES = {"cursor": 50, "after": 100, "page": 100}
+"""Open orders asked for at once, where they come in pages: Bybit, OKX and Gate give no more."""
 
 ID_PAGE = 10
 """Executions asked for by their ids at once: of 20, ccxt asks for no more of them in a second call, without an id."""
@@ -90,7 +90,7 @@ class Questions:
 
     async def open_orders(self, symbol: str, priority: Priority = Priority.POLL) -> list[Mapping[str, Any]]:
         """Return the orders that work in a market, as ccxt says them."""
-        limit = OPEN_PAGE if self._profile.pages == "cursor" else None
+        limit = OPEN_PAGES.get(self._profile.pages)
         return await self._every("open", self._api.fetch_open_orders, symbol, None, limit, {}, priority)
 
     async def _every(
@@ -121,7 +121,7 @@ class Questions:
             elif pages == "cursor":
                 turn = {"cursor": cursor}
             elif pages == "after":
-                turn = {"after": str(min(int(said["info"]["billId"]) for said in page))}
+                turn = {"after": str(min(int(said["info"].get("billId") or said["id"]) for said in page))}
             else:
                 turn = {pages: len(seen) if pages == "ofs" else number}
         return list(seen.values())
@@ -134,7 +134,11 @@ class Questions:
                 continue
             fetch = {"fetchOpenOrders": api.fetch_open_orders, "fetchClosedOrders": api.fetch_closed_orders,
                      "fetchCanceledOrders": api.fetch_canceled_orders}[name]  # fmt: skip
-            for said in await self._ask("query", fetch, order.symbol, None, None, params):
+            if name == "fetchOpenOrders" and not params:
+                found = await self.open_orders(order.symbol, Priority.QUERY)
+            else:
+                found = await self._ask("query", fetch, order.symbol, None, None, params)
+            for said in found:
                 if said.get("clientOrderId") == written or (leg.venue_id and said.get("id") == leg.venue_id):
                     return self._fact(said, leg)
         return None
