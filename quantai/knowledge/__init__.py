@@ -6,7 +6,7 @@
 | `store`, `manifest`, `vectors`, `lexical` | one store: SQLite is the authority, Chroma and BM25 are made from it |
 | `embedding`, `model`, `graph` | texts to vectors: MiniLM offline, or any of LangChain's |
 | `search`, `fusion`, `words`, `evaluate` | ranking, what counts as found, and how good it is |
-| `ingest`, `readers`, `chunks`, `passages` | files, pages and objects to chunks that a citation can open |
+| `ingest`, `sitemaps`, `readers`, `chunks`, `passages` | files, pages and objects to chunks that a citation can open |
 | `web` | the fetcher: what it refuses, how often it asks, what it keeps |
 | `answers` | answers from passages alone or by a chat model, every claim cited |
 """

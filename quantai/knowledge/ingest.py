@@ -20,6 +20,7 @@ from quantai.core.errors import DataError, InputError, QuantaiError
 from quantai.knowledge.manifest import Entry
 from quantai.knowledge.passages import Added, Reading, check_date, path_name, whole
 from quantai.knowledge.readers import KINDS, is_known, read, read_object
+from quantai.knowledge.sitemaps import Sitemaps
 from quantai.knowledge.store import Store, indexed_text
 from quantai.knowledge.web import Fetcher, Page, is_url
 from quantai.knowledge.words import words
@@ -89,6 +90,7 @@ class Ingest:
         self.done = Added()
         rows = store.manifest.rows("SELECT * FROM documents WHERE collection = ?", (labels.collection,))
         self._known: dict[str, Any] = {row["source"]: row for row in rows}
+        self._sitemaps = Sitemaps(store.manifest, labels.collection)
 
     async def add(self, sources: Sequence[Any], advance: Callable[[float], None]) -> Added:
         """Store what `sources` name and return what was done; a source that fails is named in `failed`."""
@@ -145,7 +147,9 @@ class Ingest:
 
     async def _expand(self, source: Any) -> AsyncIterator[Wanted]:
         if isinstance(source, str) and is_url(source):
-            async for url in self.fetcher.pages_of(source):
+            pages = [url async for url in self.fetcher.pages_of(source)]
+            self._forget(self._sitemaps.no_longer(source, pages, whole=source not in self.fetcher.cut))
+            for url in pages:
                 yield Wanted(url, "page")
         elif isinstance(source, str | os.PathLike):
             for each in self._files(Path(path_name(source))):
@@ -176,7 +180,7 @@ class Ingest:
         return [source for source in self._known if source.startswith(f"{folder}{os.sep}")]
 
     def _forget(self, sources: Iterable[str]) -> None:
-        if ids := [self._known[source]["id"] for source in sources]:
+        if ids := [self._known[source]["id"] for source in sources if source in self._known]:
             self.done.removed += self.store.delete(ids)
 
     def _untouched(self, wanted: Wanted) -> bool:
@@ -271,7 +275,7 @@ class Ingest:
             self._stays(source)
             return None
         if not reading.chunks:
-            self._forget({source} & self._known.keys())  # nor may what it held before answer any more
+            self._forget([source])  # nor may what it held before answer any more
             raise DataError(f"{source}: there is no text in it")
         reading, labels = _storable(reading), self.labels
         known = self._known.get(source)

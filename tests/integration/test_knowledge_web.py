@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ class Site(LocalServer):
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.pages: dict[str, bytes] = {}
+        self.maps: dict[str, list[str]] = {}
         self.robots = "User-agent: *\nDisallow: /private/\n"
         super().__init__(Page)
 
@@ -38,6 +39,9 @@ class Page(Handler):
             pass
 
     def page(self) -> None:
+        if (named := self.server.maps.get(self.path)) is not None:
+            self.page_sitemap_xml(named)
+            return
         body = self.server.pages.get(self.path)
         if body is None:
             self.answer(b"", status=404)
@@ -53,8 +57,10 @@ class Page(Handler):
     def page_robots_txt(self) -> None:
         self.answer(self.server.robots.encode(), "text/plain")
 
-    def page_sitemap_xml(self) -> None:
-        urls = "".join(f"<url><loc>{self.server.url(path)}</loc></url>" for path in self.server.pages)
+    def page_sitemap_xml(self, named: Iterable[str] | None = None) -> None:
+        if named is None:
+            named = self.server.maps.get(self.path, self.server.pages)
+        urls = "".join(f"<url><loc>{self.server.url(path)}</loc></url>" for path in named)
         self.answer(
             f"<urlset>{urls}<url><loc>http://elsewhere.example/x</loc></url></urlset>".encode(), "application/xml"
         )
@@ -161,6 +167,35 @@ def test_a_hundred_pages_and_pdfs_come_through_a_sitemap_and_304_costs_nothing(s
         del site.pages["/notes3.html"]
         assert kb.add(site.url("/notes3.html"), quiet=True).removed == 1
         assert len(kb.list()) == 99
+
+
+def test_a_page_that_its_sitemap_names_no_more_is_removed(site: Site, tmp_path: Path) -> None:
+    site.pages |= {f"/{name}.html": html(f"The page {name} is here", name) for name in ("a", "b", "c", "d")}
+    site.maps["/other/sitemap.xml"] = ["/d.html", "/e/sitemap.xml"]
+    site.maps["/e/sitemap.xml"] = ["/e.html"]
+    site.pages["/e.html"] = html("The page e is here", "e")
+
+    def names() -> str:
+        return "".join(sorted(document.title for document in kb.list()))
+
+    with Knowledge(tmp_path / "store", embedding=HashEmbedder(), web=policy(site)) as kb:
+        site.maps["/sitemap.xml"] = ["/a.html", "/b.html", "/c.html", "/d.html"]
+        kb.add(site.url("/sitemap.xml"), site.url("/other/sitemap.xml"), site.url("/c.html"), quiet=True)
+        assert names() == "abcde"
+        site.maps["/sitemap.xml"] = ["/a.html"]
+        assert kb.add(site.url("/a.html"), quiet=True).removed == 0, "the sitemap was not asked"
+        assert kb.add(site.url("/sitemap.xml"), collection="another", quiet=True).removed == 0
+        kb.remove(site.url("/a.html"), "another")
+        done = kb.add(site.url("/sitemap.xml"), quiet=True)
+        assert (done.removed, names()) == (1, "acde"), "c was asked for by itself, d is named by another"
+        assert not any(hit.title == "b" for hit in kb.search("the page b"))
+        for named in (["/e/sitemap.xml"], []):  # a part of it is not there; as a page that says "closed until noon"
+            site.maps |= {"/other/sitemap.xml": named}
+            site.maps.pop("/e/sitemap.xml", None)
+            done = kb.add(site.url("/other/sitemap.xml"), quiet=True)
+            assert (done.removed, names()) == (0, "acde"), "nothing is known to be gone"
+        site.maps["/other/sitemap.xml"] = ["/a.html"]
+        assert (kb.add(site.url("/other/sitemap.xml"), quiet=True).removed, names()) == (2, "ac")
 
 
 def test_redirects_are_followed_and_conditions_sent(site: Site) -> None:

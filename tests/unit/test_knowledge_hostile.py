@@ -3,7 +3,9 @@
 import gzip
 import io
 import signal
+import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +19,12 @@ import pytest
 import quantai as qa
 from quantai.knowledge import Knowledge
 from quantai.knowledge.chunks import split
-from quantai.knowledge.readers import read
+from quantai.knowledge.readers import paper, read
 from quantai.knowledge.readers.kinds import MAX_MARKUP
 from quantai.knowledge.readers.markup import markdown_chunks, sections
 from quantai.knowledge.web.sitemap import locations
 from tests.knowledge_setting import HashEmbedder, write_notes
+from tests.unit.test_knowledge_readers import pdf_file
 
 BLANKS = " " * 200_000
 
@@ -71,6 +74,32 @@ def packed(size: int, name: str = "word/document.xml") -> bytes:
 def test_a_bomb_is_not_unpacked_whatever_stands_before_it(before: bytes) -> None:
     with pytest.raises(qa.DataError, match="unpacks to 33 MB"):
         read(before + packed(MAX_MARKUP + (1 << 20)), "bomb.docx")
+
+
+def hostile_pdf(*streams: tuple[str, str]) -> bytes:
+    """A PDF of one page that shows the first of these forms (entries, content), each of which may show the next."""
+    objects = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [3 0 R] /Count 1 >>"]
+    form = "/Resources << /XObject << /F {} 0 R >> >>"
+    objects.append(f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R {form.format(5)} >>")
+    objects.append("<< /Length 5 >>\nstream\n/F Do\nendstream")
+    for number, (entries, content) in enumerate(streams, 6):
+        shown = f"/Type /XObject /Subtype /Form /BBox [0 0 9 9] {form.format(number)}"
+        objects.append(f"<< {shown} {entries} /Length {len(content)} >>\nstream\n{content}\nendstream")
+    return pdf_file([*objects, "<< /Title (Nobody reads it) >>"])
+
+
+def test_a_pdf_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "MAX_CPU_S", 1)
+    with pytest.raises(qa.DataError, match=r"loop\.pdf: takes more than the 1 s of processor allowed"):
+        read(hostile_pdf(*[("", "/F Do " * 10)] * 15), "loop.pdf")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS bounds no address space")
+def test_a_pdf_that_fills_the_memory_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "MAX_MEMORY", 256 << 20)
+    many = zlib.compress(b"BT /F1 9 Tf (x) Tj ET " * (3 << 20)).decode("latin-1")
+    with pytest.raises(qa.DataError, match=r"bomb\.pdf: .*the 256 MB of memory allowed"):
+        read(hostile_pdf(("/Filter /FlateDecode", many)), "bomb.pdf")
 
 
 def test_columns_of_a_table_are_not_read_whole() -> None:

@@ -58,7 +58,11 @@ def pdf(pages: list[str], title: str = "") -> bytes:
         )
         kids.append(f"{len(objects)} 0 R")
     objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>"
-    objects.append(f"<< /Title ({title}) >>")
+    return pdf_file([*objects, f"<< /Title ({title}) >>"])
+
+
+def pdf_file(objects: list[str]) -> bytes:
+    """A PDF of these objects: the first is its catalog, the last says what it is called."""
     out, offsets = "%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
         offsets.append(len(out))
@@ -67,7 +71,7 @@ def pdf(pages: list[str], title: str = "") -> bytes:
     start = len(out)
     out += f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}"
     out += f"trailer << /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R >>\nstartxref\n{start}\n%%EOF\n"
-    return out.encode()
+    return out.encode("latin-1")
 
 
 def test_markdown_is_cut_at_its_headings() -> None:

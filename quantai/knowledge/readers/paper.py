@@ -1,8 +1,12 @@
 """PDF by page, Word documents by heading, PowerPoint by slide."""
 
 import io
-import threading
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from quantai.core.errors import DataError
@@ -13,34 +17,45 @@ from quantai.knowledge.readers.markup import markdown_chunks
 
 MAX_PAGES = 10_000
 
-_pdfium = threading.Lock()  # the library keeps global state: one call at a time
+MAX_CPU_S, MAX_MEMORY = 120, 2 << 30
+"""Seconds of processor and bytes of memory that reading one PDF may take; a thousand pages take some seconds."""
+
+_PATIENCE_S = 1_800.0  # where others have the processors
+_PROCESS = Path(__file__).with_name("pdf_process.py")
 
 
 def read_pdf(data: bytes, name: str) -> Reading:
-    """Read a PDF by page. One that holds pictures of text only has no chunks, and is refused as such."""
-    import pypdfium2
+    """Read a PDF by page, in a process of its own that may take `MAX_CPU_S` and `MAX_MEMORY`.
 
+    One that holds pictures of text only has no chunks, and is refused as such.
+    """
+    found = _pages(data, name)
     chunks: list[Chunk] = []
-    with _pdfium:
-        try:
-            document = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            raise DataError(f"{name}: not a readable PDF ({error})") from error
-        try:
-            title = document.get_metadata_value("Title").strip()
-            count = len(document)
-            if count > MAX_PAGES:
-                raise DataError(f"{name}: {count} pages, more than the {MAX_PAGES} allowed")
-            for number in range(count):
-                page = document[number]
-                text = page.get_textpage().get_text_bounded().replace("\r\n", "\n").replace("\ufffe", "")
-                page.close()
-                chunks += split(text, page=number + 1)
-        finally:
-            document.close()
-    if count and not chunks:
+    for number, text in enumerate(found["pages"], 1):
+        chunks += split(text.replace("\r\n", "\n").replace("\ufffe", ""), page=number)
+    if found["pages"] and not chunks:
+        count = len(found["pages"])
         raise DataError(f"{name}: its {count} pages hold no text, only pictures: run a text recognition over it first")
-    return Reading(title or title_from(name), "pdf", tuple(chunks))
+    return Reading(found["title"].strip() or title_from(name), "pdf", tuple(chunks))
+
+
+def _pages(data: bytes, name: str) -> dict[str, Any]:
+    # -P: beside the program lie modules of ours, one of which is called like one of Python's or may be
+    command = [sys.executable, "-P", str(_PROCESS), str(MAX_CPU_S), str(MAX_MEMORY), str(MAX_PAGES)]
+    try:
+        ran = subprocess.run(command, input=data, capture_output=True, timeout=_PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{name}: takes longer than {_PATIENCE_S / 60:g} minutes to read") from None
+    if ran.returncode == -signal.SIGXCPU:
+        raise DataError(f"{name}: takes more than the {MAX_CPU_S} s of processor allowed to read")
+    if ran.returncode == 1:
+        raise DataError(f"{name}: cannot be read ({' '.join(ran.stderr.decode(errors='replace').split()[-30:])})")
+    if ran.returncode:
+        raise DataError(f"{name}: damaged, or needs more than the {MAX_MEMORY >> 20} MB of memory allowed to read")
+    found = json.loads(ran.stdout)
+    if "error" in found:
+        raise DataError(f"{name}: {found['error']}")
+    return found
 
 
 def read_docx(data: bytes, name: str) -> Reading:

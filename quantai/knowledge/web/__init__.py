@@ -10,5 +10,6 @@
 
 from quantai.knowledge.web.fetch import Fetcher, Page
 from quantai.knowledge.web.guard import WebPolicy, check_url, is_url
+from quantai.knowledge.web.sitemap import is_sitemap
 
-__all__ = ["Fetcher", "Page", "WebPolicy", "check_url", "is_url"]
+__all__ = ["Fetcher", "Page", "WebPolicy", "check_url", "is_sitemap", "is_url"]

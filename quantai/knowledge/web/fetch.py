@@ -47,12 +47,13 @@ class Page:
 class Fetcher:
     """Fetches pages within one event loop: `async with Fetcher(policy) as fetcher: await fetcher.get(url)`.
 
-    `notes` say what of a sitemap was left out.
+    `notes` say what of a sitemap was left out, `cut` holds the sitemaps of which something was.
     """
 
     def __init__(self, policy: WebPolicy | None = None) -> None:
         self.policy = policy = policy or WebPolicy()
         self.notes: list[str] = []
+        self.cut: set[str] = set()
         self._client: Any = None
         self._manners = Manners(policy.user_agent, policy.pause_s, self._robots)
         self._addresses: dict[tuple[str, int], list[IPv4Address | IPv6Address]] = {}
@@ -97,6 +98,7 @@ class Fetcher:
         waiting, seen, pages, read = [start], {start}, 0, 0
         while waiting:
             if read == MAX_SITEMAPS:
+                self.cut.add(url)
                 self.notes.append(f"{url}: stands for more than {MAX_SITEMAPS} sitemaps, the rest was left out")
                 return
             at, read = waiting.pop(0), read + 1
@@ -105,8 +107,12 @@ class Fetcher:
             except QuantaiError as error:
                 if at == start:
                     raise
+                self.cut.add(url)
                 self.notes.append(str(error))
                 continue
+            if not found:  # a page that says "closed until noon" looks like that, too
+                self.cut.add(url)
+                self.notes.append(f"{at}: names no page of its own host")
             for each in found:
                 if each in seen:
                     continue
@@ -114,6 +120,7 @@ class Fetcher:
                 if is_sitemap(each):
                     waiting.append(each)
                 elif pages == self.policy.max_pages:
+                    self.cut.add(url)
                     self.notes.append(f"{url}: names more than {pages} pages, the rest was left out")
                     return
                 else:
