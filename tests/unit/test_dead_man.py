@@ -70,6 +70,9 @@ async def test_a_switch_that_is_armed_no_more_in_time_is_known_until_it_is() -> 
     assert switch.trouble == "OKX: the dead-man switch is not armed"
     await switch.arm(30.0)
     assert switch.trouble == ""
+    await switch.arm(0)
+    clock.now += 3_600.0
+    assert switch.trouble == "", "it was disarmed on purpose"
 
 
 async def test_one_market_that_is_refused_leaves_the_others_armed() -> None:

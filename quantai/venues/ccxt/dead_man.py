@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,9 @@ from quantai.venues.ccxt.verdicts import words
 
 RENEWALS = 3
 """How often a switch is armed anew within the time after which it would strike."""
+
+AGAIN_S = 2.0
+"""How long it is left as it is, at most, after it could not be armed."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +52,8 @@ class DeadMan:
         """Arm it again and again, until canceled."""
         while True:
             await self.arm(self._after_s)
-            await asyncio.sleep(self._after_s / RENEWALS)
+            pause_s = self._after_s / RENEWALS
+            await asyncio.sleep(min(pause_s, AGAIN_S) if self._why else pause_s)
 
     async def arm(self, after_s: float) -> None:
         """Tell the exchange to cancel everything after so many seconds without a word; 0 disarms it."""
@@ -61,7 +66,7 @@ class DeadMan:
                 _log.warning("%s: the dead-man switch is not set: %s", self._profile.name, why)
         self._why = why
         if not why:
-            self._armed_until = begun + after_s
+            self._armed_until = begun + after_s if after_s else math.inf  # disarmed on purpose
 
     def _calls(self, ms: int) -> list[Callable[[], Awaitable[Any]]]:
         api = self._api
