@@ -29,14 +29,14 @@ class FrameFile:
     """An open journal file, and where its streams end; to be used by one thread at a time.
 
     next_seq and next_bar: numbers of the first EVENT and BAR row that was not written. durable_seq: EVENT rows below
-    are on the disk. broken: why it takes no more frames, "" while it does.
+    are on the disk, and so are the frames up to number `synced`. broken: why it takes no more frames, "" while it does.
     """
 
     def __init__(self, path: Path, lock: WriterLock) -> None:
         self._path, self._lock = path, lock
         self._db = schema.open_writer(path)
         self._log = -1  # the write-ahead log, to sync it; SQLite has no locks on that, so closing it drops none
-        self._log_bytes = self._synced = 0
+        self._log_bytes = self.synced = 0
         self.broken = ""
         try:
             self._find_ends()
@@ -91,7 +91,7 @@ class FrameFile:
         Raises StorageError when the disk refuses: what it kept is then known only by reading it.
         """
         self.check_open()
-        if self._synced == self._next_frame - 1:
+        if self.synced == self._next_frame - 1:
             return
         try:
             if self._log < 0:
@@ -124,8 +124,8 @@ class FrameFile:
         self._lock.release()
 
     def _note_synced(self) -> None:
-        self._synced, self.durable_seq = self._next_frame - 1, self.next_seq
-        self._lock.mark(self._synced)
+        self.synced, self.durable_seq = self._next_frame - 1, self.next_seq
+        self._lock.mark(self.synced)
 
     def _fail(self, error: sqlite3.Error) -> None:
         code = getattr(error, "sqlite_errorname", "")

@@ -329,11 +329,17 @@ class EventStore:
             self._disk.release()
 
     def _flush_each(self, interval_s: float) -> None:
-        while not self._stop.wait(interval_s):
+        synced = -1
+        while not self._stop.wait(interval_s / 2):  # twice: what came just after a sync is on the disk in time, too
             try:
-                if not self._file.broken:
+                if self._file.broken:
+                    return
+                if self._file.synced == synced:  # by nobody since the last look
                     self.flush()
-                    with self._disk:
-                        self._file.fold()
+                    synced = -1
+                else:
+                    synced = self._file.synced
+                with self._disk:
+                    self._file.fold()
             except (StorageError, DataError):
                 self._late = True  # nobody can catch it here: the next append tries again and raises
