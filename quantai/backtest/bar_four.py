@@ -13,8 +13,8 @@ from quantai.backtest.bar_log import curve_of
 from quantai.backtest.bar_loop import BAD_QTY, NO_CASH, size_target
 from quantai.core.compiled import inlined, uncounted
 from quantai.core.hints import usually
-from quantai.core.memory import kept, put_back
-from quantai.core.rows import Action
+from quantai.core.memory import kept, prefetch, put_back
+from quantai.core.rows import BAR, Action
 from quantai.report.running_many import ABREAST
 from quantai.strategy.account import book_fill, unit_value
 from quantai.strategy.context import intents_of
@@ -23,6 +23,9 @@ from quantai.strategy.handlers import has_on_bar, has_on_fill, on_bar
 _TARGET = int(Action.TARGET)
 FOUR = 4
 """Lanes that `run_four` moves in step."""
+BAR_BYTES = BAR.itemsize
+SOON = 16
+"""Bars ahead that are asked for: a bar is a line of the cache, and comes from further away than four lanes wait for."""
 
 
 def run_four(
@@ -45,8 +48,11 @@ def run_four(
     seq = p0.seq + 1 - first  # plus the number of a bar, the same for all
     curve = curve_of(p0)
     row = uint64(p0.n_equity * ABREAST)  # numba looks at each signed index for one that counts from the end
+    soon = uint64(bars.ctypes.data) + uint64((i + SOON) * BAR_BYTES)
     while i < stop:
         bar = kept(bars[uint64(i)])
+        prefetch(soon)
+        soon += uint64(BAR_BYTES)
         unit = unit_value(contract, bar.close)
         ends0 = step(bars, i, stop, m0, q0, p0, w0, s, inst, rules, seq, unit, bar, curve, row)
         ends1 = step(bars, i, stop, m1, q1, p1, w1, s, inst, rules, seq, unit, bar, curve, row + uint64(1))

@@ -252,7 +252,7 @@ def size_target(
     """
     weight = position.target_nano / 1e9
     if weight != 0.0 and equity > 0.0:
-        room = max(0.0, s.leverage - others / equity)
+        room = max(0.0, s.leverage - (others / equity if others != 0.0 else 0.0))
         if abs(weight) > room * _EPS:
             p.clipped += 1
         weight = min(max(weight, -room), room)

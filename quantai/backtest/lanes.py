@@ -29,6 +29,7 @@ SPELL = 512
 """Bars that lanes side by side pass before their statistics are taken: these and their equities stay in the cache."""
 SLOWLY = 16
 """Bars that lanes go on one by one once they have to."""
+_WHOLE = np.dtype(f"V{CTX.itemsize}")  # a record copied as one: numpy copies those with fields one by one
 
 
 def run_lanes(
@@ -134,14 +135,14 @@ class Lanes:
     def start(self) -> None:
         """Make every lane a fresh account; `records` are the caller's to set."""
         for rows in (self._positions, self._books, self._orders, self._intents, self._match, self._progress):
-            rows[...] = np.zeros((), rows.dtype)
+            rows.view("u1")[...] = 0
         cash = self._world.ctx["cash"][0]
         self._stats[:] = records(1, cash)  # as `Result.stats`, from the cash before any bar
         # those side by side share the room, one after another
         self._progress["log_size"] = SPELL * ABREAST
         columns = ABREAST + np.arange(len(self._progress), dtype="u8") % ABREAST
         self._progress["at_equity"] = self._curves.ctypes.data + self._curves.itemsize * columns
-        self._ctx[:] = self._world.ctx[0]
+        self._ctx.view(_WHOLE)[:] = self._world.ctx.view(_WHOLE)
         for name in ("positions", "books", "orders", "intents"):
             rows = getattr(self, f"_{name}")
             self._ctx[f"at_{name}"] = rows.ctypes.data + np.arange(len(rows), dtype="u8") * np.uint64(rows.strides[0])

@@ -1,5 +1,6 @@
 """Lanes of a replay sweep: the memory of many runs side by side, moved along one shared market by one compiled call."""
 
+import mmap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue
 from quantai.venues.tiles import EATEN, MOST_EATEN, TILE
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
+
+_APART = 7
+"""Rows between the tables of lanes: at distances of a power of two, all would fall on the same lines of a cache."""
 
 
 class TickLanes:
@@ -52,11 +56,11 @@ class TickLanes:
         self.positions: Rows = np.zeros((size, n), POSITION)
         self._books: Rows = np.zeros((size, n), BOOK)
         self.orders: Rows = np.zeros((size, max_orders), ORDER)
-        self._intents: Rows = np.zeros((size, MAX_INTENTS), INTENT)
+        self._intents: Rows = sparse(size, MAX_INTENTS, INTENT)
         self.own: Rows = np.zeros((size, n), OWN)
         self.resting: Rows = np.zeros((size, max_orders + 1), RESTING)
-        self._requests: Rows = np.zeros((size, RING), REQUEST)
-        self._reports: Rows = np.zeros((size, RING), REPORT)
+        self._requests: Rows = sparse(size, RING, REQUEST)
+        self._reports: Rows = sparse(size, RING, REPORT)
         self._eaten: Rows = np.zeros((size, MOST_EATEN), EATEN)
         self._scratch = m.depth.copy(), m.cells.copy()
         self._saved = np.zeros(n, DEPTH)
@@ -176,6 +180,18 @@ def _finish(n: int, ctx: Any, local: Any, sim: Any, stats: Any) -> None:
         if local[k].started:
             sample_last(ctx[k], local[k], sim[k])
             count_up(local[k], stats[k])
+
+
+def sparse(size: int, n: int, dtype: np.dtype[Any]) -> Rows:
+    """Return zeroed tables of `n` rows and a few more for `size` lanes; only the rows that are used take memory.
+
+    Those are the first of each table. A large page a table would be made zero for a few of them.
+    """
+    n += _APART
+    room = mmap.mmap(-1, size * n * dtype.itemsize)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        room.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(room, dtype).reshape(size, n)
 
 
 def _addresses(tables: Rows) -> Any:

@@ -1,5 +1,6 @@
 """The market that the variants of a replay sweep share: both clocks of a tape, a tile at a time."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from quantai.venues.tile_index import ENTRY, HEADS, MOST_ENTRIES, build, leave, 
 from quantai.venues.tiles import AFTER, I4, LIST, SPANS, SPREAD, STOOD, TILE, count_rows
 from quantai.venues.wire import NEVER
 
-TILE_ROWS = 4096
-"""Rows of a tile: its index and the state of a variant share the processor's second cache."""
+TILE_ROWS = 2048
+"""Rows of a tile: its index, half a megabyte, shares the processor's second cache with the state of many variants."""
+LARGE_PAGE = 2 * 2**20
+"""Bytes of a large page of memory, of which a processor remembers the place as of a small one."""
+LINE = 64
+"""Bytes of a line of a cache."""
 
 
 class Market:
@@ -88,13 +93,13 @@ class Market:
 
     def _make_room(self, k: int, n: int) -> None:
         self.tiles[k]["room"] = n
-        self._put(
-            k, after=np.empty(n, AFTER), latest=np.empty(n * self._n, I4), row=np.empty(n, I4),
-            touched=np.empty(MOST_ENTRIES * n, I4), entries=np.empty(MOST_ENTRIES * n, ENTRY),
-            spots=np.empty(2 * MOST_ENTRIES * n + 1, I4), stood=np.empty(2 * MOST_ENTRIES * n + 1, STOOD),
-            heads=np.empty(HEADS * n, I4), reach=np.empty(2 * SPANS * n, I4), times=np.empty(n, "i8"),
-            marks=np.empty(n + 1, I4),
-        )  # fmt: skip
+        sizes: dict[str, tuple[int, Any]] = {
+            "after": (n, AFTER), "latest": (n * self._n, I4), "row": (n, I4), "touched": (MOST_ENTRIES * n, I4),
+            "entries": (MOST_ENTRIES * n, ENTRY), "spots": (2 * MOST_ENTRIES * n + 1, I4),
+            "stood": (2 * MOST_ENTRIES * n + 1, STOOD), "heads": (HEADS * n, I4), "reach": (2 * SPANS * n, I4),
+            "times": (n, "i8"), "marks": (n + 1, I4),
+        }  # fmt: skip
+        self._put(k, **together(sizes))
 
     def _share(self, horizon: int) -> None:
         """Make the tile as received a view of the exchange's index, on a clock of its own."""
@@ -105,6 +110,21 @@ class Market:
             own |= {"times": np.empty(room, "i8"), "marks": np.empty(room + 1, I4)}
         self._put(0, times=own["times"], marks=own["marks"])
         self.tiles["n"][0] = _count(self.tiles[:1], horizon - 1)
+
+
+def together(sizes: Mapping[str, tuple[int, Any]]) -> dict[str, Any]:
+    """Return uninitialised tables by name, of so many rows of a dtype, side by side in memory made of large pages.
+
+    Runs jump about in an index; in small pages, finding where a page is would take as long as reading it.
+    """
+    places, at = dict[str, tuple[int, int, np.dtype[Any]]](), 0
+    for name, (n, dtype) in sizes.items():
+        kind = np.dtype(dtype)
+        places[name] = at, n * kind.itemsize, kind
+        at += -(-n * kind.itemsize // LINE) * LINE + LINE
+    room = np.empty(at + 2 * LARGE_PAGE, "u1")  # so large that numpy asks for such pages itself
+    first = -room.ctypes.data % LARGE_PAGE
+    return {name: room[first + at : first + at + size].view(kind) for name, (at, size, kind) in places.items()}
 
 
 @uncounted

@@ -87,6 +87,8 @@ class Variants:
             records[name] = [v[name] for v in variants]
         for name, indicator in self._fields.indicators.items():
             if isinstance(indicator.period, str):
-                records[name] = np.zeros((), self._dtype[name])
-                for k, params in enumerate(variants):
-                    indicator.initial(records[k][name], indicator.resolve(params))
+                periods, which = np.unique([indicator.resolve(v) for v in variants], return_inverse=True)
+                fresh: Rows = np.zeros(len(periods), self._dtype[name])
+                for row, period in zip(fresh, periods.tolist(), strict=True):
+                    indicator.initial(row, period)
+                records[name] = fresh[which]

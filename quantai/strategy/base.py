@@ -13,7 +13,7 @@ import numpy as np
 
 from quantai.core.errors import StrategyError
 from quantai.core.rows import Rows
-from quantai.strategy.compiler import Kernel, compile_kernel
+from quantai.strategy.compiler import Kernel, kernel_of
 from quantai.strategy.fields import Fields
 from quantai.strategy.handlers import HANDLERS
 from quantai.strategy.source import Module
@@ -89,7 +89,7 @@ class Strategy:
     @classmethod
     def kernel(cls, dtype: np.dtype[Any], drivers: tuple[Callable[..., Any], ...]) -> Kernel:
         """Return the compiled kernel of this class with `drivers` specialised to its handlers."""
-        return compile_kernel(Module(cls, fields_of(cls)), dtype, drivers)
+        return kernel_of(cls, fields_of(cls), dtype, drivers)
 
     @classmethod
     def source(cls) -> str:

@@ -15,6 +15,7 @@ from numba.core.errors import NumbaError
 
 from quantai.core.compiled import cache_folder, engine_stamp
 from quantai.core.errors import StrategyError
+from quantai.strategy.fields import Fields
 from quantai.strategy.place import fail
 from quantai.strategy.source import Module, Text
 
@@ -87,9 +88,22 @@ def _reason(message: str) -> str:
 
 
 _loaded: dict[str, Kernel] = {}
+_latest: dict[tuple[type, np.dtype[Any], tuple[Callable[..., Any], ...]], tuple[Module, Kernel]] = {}
 
 
-def compile_kernel(module: Module, dtype: np.dtype[Any], drivers: tuple[Callable[..., Any], ...]) -> Kernel:
+def kernel_of(owner: type, fields: Fields, dtype: np.dtype[Any], drivers: tuple[Callable[..., Any], ...]) -> Kernel:
+    """Return the kernel of a strategy class, the last one where nothing that its text was made of has changed."""
+    module, kernel = _latest.get((owner, dtype, drivers), (None, None))
+    if module is None or kernel is None or not module.is_current():
+        module = Module(owner, fields)
+        kernel = _compile_kernel(module, dtype, drivers)
+        _latest[owner, dtype, drivers] = module, kernel
+    else:
+        kernel.fresh = False
+    return kernel
+
+
+def _compile_kernel(module: Module, dtype: np.dtype[Any], drivers: tuple[Callable[..., Any], ...]) -> Kernel:
     """Return the kernel of a strategy module with these drivers, from memory, from disk, or compiled at its first call.
 
     The key is the generated text, the record layout and `engine_stamp`; the class name alone decides nothing.

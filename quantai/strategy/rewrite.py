@@ -3,8 +3,9 @@
 import ast
 import builtins
 import difflib
-import inspect
 import types
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from quantai.strategy.fields import Fields
@@ -23,6 +24,7 @@ FORBIDDEN = {
 """Modules a handler may not use, and why."""
 MODULES = ("numpy", "math")
 """Modules it may."""
+_MISSING = object()
 
 
 class Outside(Protocol):
@@ -31,6 +33,10 @@ class Outside(Protocol):
     owner: type
     fields: Fields
     head: dict[str, str]
+
+    def look(self, find: Callable[[], Any]) -> Any:
+        """Return what `find` does, which the generated text then depends on."""
+        ...
 
     def bind(self, name: str, value: Any, place: Place, node: ast.AST) -> str:
         """Make an outside value available and return the name to use for it."""
@@ -53,8 +59,7 @@ class Rewriter(ast.NodeTransformer):
         rows = HANDLERS.get(function.__name__, ()) if method else ()
         self.row_name = args[2] if rows and len(args) > 2 else ""
         self.row_fields = ROW_FIELDS[rows[0]] if rows else ()
-        closure = inspect.getclosurevars(function)
-        self.scope: dict[str, Any] = {**function.__globals__, **closure.nonlocals}
+        self.function = function
         stored = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
         self.local = stored | set(args) | {a.arg for a in definition.args.kwonlyargs}
 
@@ -86,7 +91,7 @@ class Rewriter(ast.NodeTransformer):
                     self.module.head[function] = f"from {kind.__module__} import {function}"
                     return self._call(node, function, [root])
             if self._is(root, self.self_name):
-                method = defined(self.module.owner, f.attr)
+                method = self.module.look(partial(defined, self.module.owner, f.attr))
                 if isinstance(method, types.FunctionType):
                     return self._call(node, self.module.include(method, f.attr, method=True), [root])
         if isinstance(f, ast.Name) and f.id == "super":
@@ -131,13 +136,13 @@ class Rewriter(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in self.local or not isinstance(node.ctx, ast.Load):
             return node
-        if node.id not in self.scope:
+        value = self._named(node.id)
+        if value is _MISSING:
             if hasattr(builtins, node.id):
                 if node.id in ("open", "input", "exec", "eval", "globals", "locals", "__import__"):
                     raise self.place.fail(node, f"{node.id}() is not allowed in a handler")
                 return node
             raise self.place.fail(node, f"name {node.id!r} is not defined")
-        value = self.scope[node.id]
         constant = literal(value)
         if constant is not None:
             return ast.copy_location(constant, node)
@@ -188,7 +193,7 @@ class Rewriter(ast.NodeTransformer):
         if node.attr in fields.names():
             return node
         if isinstance(node.ctx, ast.Load) and hasattr(owner, node.attr):
-            constant = literal(getattr(owner, node.attr))
+            constant = literal(self.module.look(partial(getattr, owner, node.attr, _MISSING)))
             if constant is not None:
                 return ast.copy_location(constant, node)
         hint = _hint(node.attr, fields.names())
@@ -203,9 +208,9 @@ class Rewriter(ast.NodeTransformer):
         while isinstance(at, ast.Attribute):
             parts.append(at.attr)
             at = at.value
-        if not isinstance(at, ast.Name) or at.id in self.local or at.id not in self.scope:
+        if not isinstance(at, ast.Name) or at.id in self.local:
             return None
-        value, dotted = self.scope[at.id], at.id
+        value, dotted = self._named(at.id), at.id
         if not isinstance(value, types.ModuleType | type):
             return None
         for part in reversed(parts):
@@ -213,10 +218,14 @@ class Rewriter(ast.NodeTransformer):
                 self._refuse_module(value, node)
             if not hasattr(value, part):
                 raise self.place.fail(node, f"{dotted} has no {part!r}")
-            value, dotted = getattr(value, part), f"{dotted}.{part}"
+            value, dotted = self.module.look(partial(getattr, value, part, _MISSING)), f"{dotted}.{part}"
         if isinstance(value, types.ModuleType):
             self._refuse_module(value, node)
         return value, dotted
+
+    def _named(self, name: str) -> Any:
+        """Return what a name means outside the function, in a function around it or in its module."""
+        return self.module.look(partial(_outside_of, self.function, name))
 
     def _refuse_module(self, module: types.ModuleType, node: ast.AST) -> None:
         for bad, why in FORBIDDEN.items():
@@ -227,7 +236,7 @@ class Rewriter(ast.NodeTransformer):
         at: ast.expr = node
         while isinstance(at, ast.Attribute):
             at = at.value
-        root = self.scope.get(at.id) if isinstance(at, ast.Name) else None
+        root = self._named(at.id) if isinstance(at, ast.Name) else None
         return isinstance(root, types.ModuleType) and root.__name__.split(".")[0] in MODULES
 
     def _import_verb(self, verb: str) -> str:
@@ -242,6 +251,15 @@ class Rewriter(ast.NodeTransformer):
 
     def _is(self, node: ast.AST, name: str) -> bool:
         return bool(name) and isinstance(node, ast.Name) and node.id == name
+
+
+def _outside_of(function: Any, name: str) -> Any:
+    if name in function.__code__.co_freevars:
+        try:
+            return function.__closure__[function.__code__.co_freevars.index(name)].cell_contents
+        except ValueError:  # not assigned yet
+            return _MISSING
+    return function.__globals__.get(name, _MISSING)
 
 
 def _hint(name: str, known: Any) -> str:

@@ -11,7 +11,7 @@ import ast
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -73,8 +73,9 @@ class Module:
         self.functions: dict[str, Text] = {}
         self._names: dict[Any, str] = {}  # function -> the name it got
         self.has: dict[str, bool] = {}
+        self._looked: list[tuple[Callable[[], Any], Any]] = []
         for name, extra in HANDLERS.items():
-            handler = defined(owner, name)
+            handler = self.look(partial(defined, owner, name))
             self.has[name] = handler is not None
             if handler is None:
                 args = ", ".join(("self", "ctx", *extra))
@@ -89,6 +90,15 @@ class Module:
                         code.co_filename, code.co_firstlineno, f"{name} takes ({want}), this one takes {got} arguments"
                     )
                 self.include(handler, name, method=True)
+
+    def look(self, find: Callable[[], Any]) -> Any:
+        """Return what `find` does, and remember that the text depends on it."""
+        self._looked.append((find, find()))
+        return self._looked[-1][1]
+
+    def is_current(self) -> bool:
+        """Say whether everything outside that the text was made of is still the same, and so is the text."""
+        return all(find() is found for find, found in self._looked)
 
     def include(self, function: Any, name: str, method: bool = False, wrapped: bool = False) -> str:
         """Add a function (once) under a free name and return that name; `wrapped`: numba's own decorator is on it.
@@ -105,6 +115,8 @@ class Module:
             free = f"{name}_{n}"
         self._names[function] = free
         self.functions[free] = Text()  # reserves the name; a recursive call finds it
+        for part in ("__code__", "__defaults__", "__kwdefaults__"):  # a notebook that reloads changes them in place
+            self.look(partial(getattr, function, part))
         definition, place = function_source(function)
         if definition.decorator_list and not wrapped:
             raise place.fail(definition.decorator_list[0], "a decorator would be lost in compiling: write it out")

@@ -1,6 +1,7 @@
 """What a reviewer broke once: names that collide, values that would be dropped, memory that is not the strategy's."""
 
 import math
+import sys
 from math import sqrt
 
 import numpy as np
@@ -193,6 +194,53 @@ class InOneRow(qa.Strategy):
         if self.seen == 0:
             ctx.cancel(ctx.buy(1.0))
         self.seen += 1
+
+
+class Limits:
+    most = 2.0
+
+
+def test_a_kernel_is_kept_until_something_it_was_made_of_changes():
+    near = 1.0
+
+    class Watches(qa.Strategy):
+        factor = 2.0
+        x: float = qa.state(0.0)
+
+        def scaled(self, x):
+            return x * self.factor
+
+        def on_bar(self, ctx, bar):
+            self.x = self.scaled(bar.close) * SCALE + Limits.most + place(1) + near
+
+    def halved(self, x):
+        return x / 2.0
+
+    def on_timer(self, ctx):
+        self.x = 0.0
+
+    def kernel():
+        return Watches.kernel(Watches().record().dtype, ())
+
+    first = kernel()
+    assert kernel() is first and not first.fresh
+    changes = [
+        (sys.modules[__name__], "SCALE", np.float64(0.25)),
+        (Limits, "most", 3.0),
+        (Watches, "factor", 3.0),
+        (Watches, "scaled", halved),
+        (place, "__code__", equity_of.__code__),
+        (Watches, "on_timer", on_timer),
+    ]
+    for where, name, value in changes:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(where, name, value, raising=False)
+            changed = kernel()
+            assert changed is not first
+            assert kernel() is changed
+        assert kernel() is first
+    near = 2.0
+    assert kernel() is not first
 
 
 def test_an_order_can_be_canceled_in_the_row_that_asked_for_it():
