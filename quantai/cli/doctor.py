@@ -27,9 +27,6 @@ quantai doctor --json | jq .missing
 PROGRAMS = ("git", "make", "docker")
 """Programs outside Python: to update a checkout, to run its commands, to build containers for serving."""
 
-PASSPHRASE_VENUES = {"BITGET", "KUCOIN", "KUCOIN_FUTURES", "OKX", "OKX_FUTURES"}
-"""Venues whose API keys come in three parts."""
-
 GIB = 1 << 30
 
 
@@ -89,7 +86,6 @@ def examine_venue(venue: str) -> dict[str, Any]:
 
     Without the extra `record` nothing is known of the venue itself: `recording` then says how to install it.
     """
-    keys = ["API_KEY", "API_SECRET", *(["API_PASSPHRASE"] if venue in PASSPHRASE_VENUES else [])]
     needs: dict[str, Any] = {
         "venue": venue,
         "extras": {
@@ -97,7 +93,7 @@ def examine_venue(venue: str) -> dict[str, Any]:
             "live": "installed" if find_spec("ccxt") else install_command("live"),
         },
         "keys_for_market_data": "none",
-        "keys_for_trading": [f"QUANTAI_{re.sub(r'[^A-Z0-9]', '_', venue)}_{key}" for key in keys],
+        **_trading(venue),
     }
     from quantai.feeds.venues import describe
 
@@ -105,6 +101,19 @@ def examine_venue(venue: str) -> dict[str, Any]:
         return needs | {name: value for name, value in describe(venue).items() if name not in ("venue", "needs_keys")}
     except MissingExtra as error:
         return needs | {"recording": str(error)}
+
+
+def _trading(venue: str) -> dict[str, Any]:
+    """Say whether runs can trade at a venue, and the variables with the keys they need."""
+    if not find_spec("ccxt"):
+        return {"trading": install_command("live"), "keys_for_trading": []}
+    from quantai.ops.secrets import variable
+    from quantai.venues.ccxt import PROFILES
+
+    if venue not in PROFILES:
+        return {"trading": f"on paper only; for real at {', '.join(sorted(PROFILES))}", "keys_for_trading": []}
+    names = ["key", "secret", *(["password"] if PROFILES[venue].password else [])]
+    return {"trading": "on paper and for real", "keys_for_trading": [variable(f"{venue}_{name}") for name in names]}
 
 
 def required() -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import pytest
 
 from quantai.cli import main
 from quantai.cli.doctor import install_command, is_writable, required
+from quantai.venues.ccxt import Keys
 from tests.unit.test_project import requirements
 
 
@@ -81,7 +82,12 @@ def test_it_says_what_a_venue_needs_and_offers(capsys: pytest.CaptureFixture[str
     report = doctor(capsys, "--venue", "OKX")
     assert report["extras"] == {"record": "installed", "live": "installed"}
     assert {"trades", "l2_book", "funding"} <= set(report["channels"])
-    assert report["keys_for_trading"] == ["QUANTAI_OKX_API_KEY", "QUANTAI_OKX_API_SECRET", "QUANTAI_OKX_API_PASSPHRASE"]
+    assert report["keys_for_trading"] == ["QUANTAI_OKX_KEY", "QUANTAI_OKX_SECRET", "QUANTAI_OKX_PASSWORD"]
+    found = Keys.find("OKX", password=True, environment={name: name for name in report["keys_for_trading"]})
+    assert found.password == "QUANTAI_OKX_PASSWORD", "the names are those that are looked for"
+    elsewhere = doctor(capsys, "--venue", "DERIBIT")
+    assert elsewhere["trading"].startswith("on paper only; for real at BINANCE, ")
+    assert elsewhere["keys_for_trading"] == []
 
 
 def test_unknown_venue_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
