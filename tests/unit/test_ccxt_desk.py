@@ -15,7 +15,7 @@ from quantai.venues.ccxt import desk, profile
 from quantai.venues.ccxt.catching_up import CatchingUp
 from quantai.venues.ccxt.desk import Desk
 from quantai.venues.ccxt.facts import OrderFact
-from quantai.venues.ccxt.ledger import Ledger, Order
+from quantai.venues.ccxt.ledger import Ledger, Leg, Order
 from quantai.venues.ccxt.limiter import Priority
 from quantai.venues.ccxt.questions import Questions
 from quantai.venues.venue import Answer, Ask, Request
@@ -242,3 +242,63 @@ async def test_what_is_closed_with_a_rest_is_said_to_be_canceled() -> None:
     assert [(kind, code) for kind, code, _ in _terms(setting.answers)] == [
         (Kind.CANCELED, 0), (Kind.ORDER_STATUS, OrdStatus.CANCELED),
     ]  # fmt: skip
+
+
+class Watch:
+    """A clock, and a stream that is watched by it: how often it was opened again."""
+
+    def __init__(self) -> None:
+        self.now, self.bounced = 1_000.0, list[str]()
+        self.ledger, self.api = Ledger({SYMBOL: PAIR}), Api()
+        questions = Questions(self.api, profile("BINANCE"), _at_once)
+        self.watch = CatchingUp(
+            questions, self.ledger, [SYMBOL], lambda said: None, self.bounced.append, clock=lambda: self.now
+        )
+
+    def confirmed(self, venue_id: str, sent: float) -> None:
+        """Let the exchange confirm an order by REST."""
+        leg = Leg(f"r-{venue_id}-0", 1, 1, venue_id=venue_id)
+        self.watch.expect(Order(leg.client_id, SYMBOL, PAIR, 1, None, 1, 1, [leg]), sent)
+
+    def passes(self, seconds: float, *, telling: bool = False) -> None:
+        """Let time pass, in which the stream tells of other orders, or of nothing."""
+        self.now += seconds - 1.0
+        if telling:
+            self.watch.heard(SYMBOL, "another")
+        self.now += 1.0
+        self.watch.listen()
+
+
+def test_a_stream_that_tells_nothing_is_opened_again() -> None:
+    of = Watch()
+    of.confirmed("9", of.now)
+    of.passes(4.0)
+    assert of.bounced == []
+    of.passes(1.5)
+    assert of.bounced == ["the stream never mentioned order 9"]
+
+
+def test_a_stream_that_has_lost_a_message_is_not_dead_and_everything_is_asked_for() -> None:
+    of = Watch()
+    for n in (1, 2):
+        of.confirmed(str(n), of.now)
+        of.passes(5.5, telling=True)
+        assert (of.bounced, of.watch.is_due) == ([], True)
+        of.watch.is_due = False
+    of.confirmed("3", of.now)
+    of.passes(5.5, telling=True)
+    assert of.bounced == ["the stream never mentioned order 3"], "it loses too many"
+    of.confirmed("4", of.now)
+    of.passes(5.5, telling=True)
+    assert (len(of.bounced), of.watch.is_due) == (1, True)
+
+
+async def test_what_was_sent_while_there_was_no_stream_need_not_be_mentioned() -> None:
+    of = Watch()
+    sent = of.now
+    of.now += 1.0
+    of.api.said = [[], []]
+    await of.watch.run()  # as after every loss
+    of.confirmed("9", sent)
+    of.passes(60.0)
+    assert of.bounced == []

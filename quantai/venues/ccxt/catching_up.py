@@ -1,6 +1,7 @@
 """Catching up: what a stream did not tell is asked for, after every interruption and now and then without one."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,13 @@ OVERLAP_MS = 60_000
 """How far before the last comparison executions are asked for: clocks differ, and exchanges list late."""
 
 DEAF_S = 5.0
-"""A stream that has not mentioned for so long what was confirmed otherwise is dead."""
+"""A stream that has not mentioned for so long what was confirmed otherwise is dead, or has lost a message."""
+
+ALIVE_S = 4.0
+"""One that has told something within so long is not dead: what it has not mentioned is asked for."""
+
+MOST_LOST, LOST_WITHIN_S = 3, 60.0
+"""So many lost messages within so long, and a stream is taken for dead all the same: it may tell only half."""
 
 GRACE_S = 1.0
 """Executions that an exchange has counted and not told are asked for after this; at once if it streams none."""
@@ -36,6 +43,10 @@ class CatchingUp:
     bounce: Callable[[str], None]
     grace_s: float = GRACE_S
     is_due: bool = False
+    clock: Callable[[], float] = time.monotonic
+    _heard_at: float = float("-inf")
+    _asked_from: float = float("-inf")
+    _lost: deque[float] = field(default_factory=lambda: deque[float](maxlen=MOST_LOST))
     _since_ms: int = 0
     _ahead_ms: int = 0
     _next: float = 0.0
@@ -48,14 +59,18 @@ class CatchingUp:
         """Start from now, by the exchange's clock: of what was before, each order is asked about on its own."""
         self._ahead_ms, self._since_ms = now_ms - passed_ns() // 1_000_000, now_ms
 
-    def expect(self, order: Order) -> None:
-        """Note that the exchange has confirmed an order: the stream has to mention it, or has already."""
+    def expect(self, order: Order, sent: float) -> None:
+        """Note that the exchange has confirmed an order: the stream has to mention it, or has already.
+
+        What was `sent` (by `clock`) before everything was last asked for may have happened while there was no stream.
+        """
         key = (order.symbol, order.leg.venue_id)
-        if key[1] and key not in self._mentioned:
-            self._expected.setdefault(key, time.monotonic() + DEAF_S)
+        if key[1] and key not in self._mentioned and sent >= self._asked_from:
+            self._expected.setdefault(key, self.clock() + DEAF_S)
 
     def heard(self, symbol: str, venue_id: str) -> None:
         """Note that the stream has mentioned an order."""
+        self._heard_at = self.clock()
         self._expected.pop((symbol, venue_id), None)
         self._mentioned[symbol, venue_id] = None
         if len(self._mentioned) > MENTIONED:
@@ -63,19 +78,26 @@ class CatchingUp:
 
     def postpone(self) -> None:
         """Try again a little later."""
-        self._not_before = time.monotonic() + RETRY_S
+        self._not_before = self.clock() + RETRY_S
 
     def listen(self) -> None:
         """Have a stream that is deaf opened again; this never waits, while asking may wait for the rate limit."""
-        now = time.monotonic()
+        now = self.clock()
         late = next((key for key, deadline in self._expected.items() if deadline < now), None)
-        if late is not None:
-            self._expected.clear()
-            self.bounce(f"the stream never mentioned order {late[1]}")
+        if late is None:
+            return
+        self._expected.clear()
+        self._lost.append(now)
+        is_often = len(self._lost) == MOST_LOST and now - self._lost[0] < LOST_WITHIN_S
+        if now - self._heard_at < ALIVE_S and not is_often:
+            self.is_due = True
+            return
+        self._lost.clear()
+        self.bounce(f"the stream never mentioned order {late[1]}")
 
     async def tend(self, every_s: float, *, is_up: bool) -> None:
         """Do what is due; raises ccxt's errors."""
-        now = time.monotonic()
+        now = self.clock()
         if now < self._not_before or not is_up:
             return
         await self._complete(now)
@@ -87,6 +109,7 @@ class CatchingUp:
     async def run(self) -> None:
         """Ask for every execution since the last time, for the orders that work, and for those that no longer do."""
         started_ms = self._ahead_ms + passed_ns() // 1_000_000
+        self._asked_from = self.clock()
         self._expected.clear()
         for symbol in self.symbols:
             open_ids = {str(said["id"]) for said in await self._hear_open(symbol)}

@@ -7,6 +7,7 @@ by client id when its patience ends.
 import asyncio
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -62,7 +63,7 @@ class Desk:
         self._call, self._say, self._redact = call, say, redact
         self._questions = Questions(api, profile, call)
         self._misses: dict[str, int] = {}
-        self.confirmed: Callable[[Order], None] = lambda order: None
+        self.confirmed: Callable[[Order, float], None] = lambda order, sent: None
         self.unknown = 0
         self._refused: Counter[str] = Counter()
 
@@ -135,6 +136,7 @@ class Desk:
     async def _place(self, request: Request, order: Order, leg: Leg, priority: Priority) -> None:
         asked = order.asked or request
         args = new_order(asked, self._profile, order.instrument, leg.client_id, leg.lots, leg.px_ticks)
+        sent = time.monotonic()
         said = await self._call(
             "new",
             priority,
@@ -145,7 +147,7 @@ class Desk:
         fact = order_fact(said, self._profile.ids)
         status = fact.status or "open"  # some confirm with an id and nothing else
         self._say(self._ledger.hear_order(replace(fact, client_id=leg.client_id, symbol=order.symbol, status=status)))
-        self.confirmed(order)
+        self.confirmed(order, sent)
 
     async def _cancel(self, request: Request, order: Order) -> None:
         """Cancel, again and again where it certainly did not arrive, and a few times where nobody knows.
@@ -154,6 +156,7 @@ class Desk:
         """
         wait_s, doubts = FIRST_AGAIN_S, 0
         while True:
+            sent = time.monotonic()
             try:
                 self._say(await self._cancel_leg(order))
                 break
@@ -170,7 +173,7 @@ class Desk:
                 )  # fmt: skip
             await asyncio.sleep(wait_s)  # behind it the rate limit pauses, where that was the reason
             wait_s = min(2 * wait_s, LONGEST_AGAIN_S)
-        self.confirmed(order)
+        self.confirmed(order, sent)
 
     async def _cancel_leg(self, order: Order) -> list[Answer]:
         leg, profile, params = order.leg, self._profile, dict[str, Any]()
