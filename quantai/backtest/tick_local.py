@@ -10,12 +10,13 @@ import numpy as np
 from quantai.backtest.tick_funding import next_due, pay_funding
 from quantai.backtest.tick_receipt import receive_row, receive_rows, refresh, refresh_one
 from quantai.backtest.tick_reports import receive_report, receive_unheard
-from quantai.backtest.tick_state import BY_ROW, EQUITY, NOTHING, ON_REPORT, REPORTED, START, TICK
+from quantai.backtest.tick_state import BY_ROW, EQUITY, ON_REPORT, REPORTED
 from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, INTENT, ORDER, Action, OrderState, OrderType, Reason
 from quantai.strategy.account import equity_of, exposure_of, target_lots
 from quantai.strategy.context import instruments_of, intents_of, positions_of
+from quantai.strategy.heard import NOTHING, START, TICK
 from quantai.venues.exchange import ROOM, run_exchange
 from quantai.venues.latency import entry_ns
 from quantai.venues.matching import own_of, rules_of

@@ -9,22 +9,7 @@ from typing import Any
 
 from quantai.backtest.tick_local import send_intents, step_ticks
 from quantai.backtest.tick_reports import free_order_slot
-from quantai.backtest.tick_state import (
-    BOOK_ROW,
-    FUNDED,
-    NOTHING,
-    ON_BOOK,
-    ON_FUNDING,
-    ON_QUOTE,
-    ON_REPORT,
-    ON_TIMER,
-    ON_TRADE,
-    QUOTE_ROW,
-    REPORTED,
-    START,
-    TICK,
-    TRADE_ROW,
-)
+from quantai.backtest.tick_state import ON_REPORT, ON_TIMER, REPORTED
 from quantai.core.rows import Kind
 from quantai.strategy.handlers import (
     has_on_book,
@@ -43,6 +28,19 @@ from quantai.strategy.handlers import (
     on_start,
     on_timer,
     on_trade,
+)
+from quantai.strategy.heard import (
+    BOOK_ROW,
+    FUNDED,
+    NOTHING,
+    ON_BOOK,
+    ON_FUNDING,
+    ON_QUOTE,
+    ON_TRADE,
+    QUOTE_ROW,
+    START,
+    TICK,
+    TRADE_ROW,
 )
 
 _FILL = int(Kind.FILL)

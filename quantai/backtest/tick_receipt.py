@@ -2,30 +2,16 @@
 
 from typing import Any
 
-from quantai.backtest.tick_state import (
-    BOOK_ROW,
-    FUNDED,
-    NOTHING,
-    ON_BOOK,
-    ON_FUNDING,
-    ON_QUOTE,
-    ON_TRADE,
-    QUOTE_ROW,
-    TRADE_ROW,
-)
 from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import rows_at
-from quantai.core.rows import EVENT, LAST, Kind
+from quantai.core.rows import EVENT
 from quantai.strategy.account import equity_of
+from quantai.strategy.heard import NOTHING, hear
 from quantai.strategy.shown import show_top
 from quantai.venues.book import F8, I8, RECEIVED, advance, apply, cell_of
 from quantai.venues.columns import advance_marked
-from quantai.venues.matching import depth_of
+from quantai.venues.matching import depth_of, own_of
 from quantai.venues.tiles import TILE, first_beyond, shown_at
-
-_TRADE, _LEVEL, _CLEAR, _QUOTE, _FUNDING = (
-    int(k) for k in (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.FUNDING)
-)
 
 
 @uncounted_inlined
@@ -59,22 +45,7 @@ def receive_row(c: Any, p: Any, x: Any, wants: int) -> int:
     c.k = 0
     c.now = row.ts_recv
     c.instrument = row.instrument
-    k, what, complete = row.kind, NOTHING, row.flags & LAST != 0
-    if k == _TRADE:
-        what, complete = TRADE_ROW if wants & ON_TRADE else NOTHING, True
-    elif k == _FUNDING and wants & ON_FUNDING:
-        what, complete = FUNDED, True
-    else:
-        if k in (_LEVEL, _CLEAR):
-            p.pending |= 1
-        elif k == _QUOTE:
-            p.pending |= 2
-        if complete:
-            if p.pending & 1 and wants & ON_BOOK:
-                what = BOOK_ROW
-            elif p.pending & 2 and wants & ON_QUOTE:
-                what = QUOTE_ROW
-            p.pending = 0
+    what, complete = hear(own_of(x)[row.instrument], row.kind, row.flags, wants)
     # of several instruments, a handler called for one can ask for the book and price of another
     if what != NOTHING or (complete and x.n_instruments > 1):
         refresh_one(c, x, row.instrument)

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-NOTHING, START, TICK, TRADE_ROW, BOOK_ROW, QUOTE_ROW, FUNDED, REPORTED = range(8)
-"""What a step brought."""
-ON_TRADE, ON_BOOK, ON_QUOTE, ON_FUNDING, ON_REPORT, ON_TIMER = 1, 2, 4, 8, 16, 32
-"""What a strategy listens to, as bits."""
+from quantai.strategy.heard import FUNDED, ON_BOOK, ON_FUNDING, ON_QUOTE, ON_TRADE
+
+REPORTED = FUNDED + 1
+"""What a step brought besides what is heard of the market."""
+ON_REPORT, ON_TIMER = 16, 32
+"""What a strategy listens to besides the market, as bits."""
 BY_ROW = ON_TRADE | ON_BOOK | ON_QUOTE | ON_FUNDING
 """Any of them makes it stop at rows."""
 
@@ -35,7 +37,6 @@ LOCAL = np.dtype(
         ("seq", "i8"),  # rows, reports and timers so far
         ("rows", "i8"),  # rows so far, over all pieces
         ("row", "i8"),  # the row a handler is called for
-        ("pending", "i8"),  # rows of the current message changed a book: bit by kind
         ("slot", "i8"),  # the order a report was about, -1 when it is gone
         ("kind", "i8"),  # the Kind of that report
         ("slots", "i8"),  # slots of the order table ever used

@@ -7,7 +7,7 @@ Pure, driven by rows:
 - `order_table`: every order, found by number or client id
 - `groups`: brackets and one-cancels-other groups
 - `targets`: weights of equity as orders
-- `closing`: a flatten is asked for again while a run goes on
+- `closes`: how much of a holding one order may close; `closing`: what is to be closed is asked for again until it is
 - `client_ids`: ids made of (run, row, index) and nothing else
 - `controls`: decisions of people, as rows
 - `kill_switch`: what canceling everything came to

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 
 _log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ class Alarm(StrEnum):
     FEED_DOWN = "feed_down"  # a connection of a feed is not open
     DEAD_MAN_OFF = "dead_man_off"  # a venue would not cancel our orders if it heard no more of us
     JOURNAL_LATE = "journal_late"  # rows wait for the disk: orders wait with them
+    NOT_CLOSED = "not_closed"  # a desk that is to be flat holds what it cannot close
     INBOX_FULL = "inbox_full"  # rows come faster than they are taken: decisions are about the past
 
 
@@ -76,8 +77,16 @@ class Alarms:
     def clear(self, alarms: Iterable[Alarm], *, venue: str = "") -> None:
         """Clear all alarms of some names, or those of one venue."""
         wanted = set(alarms)
-        over = [key for key, of in self._standing.items() if key[0] in wanted and venue in ("", of)]
-        for alarm, line in over:
+        self._end([key for key, of in self._standing.items() if key[0] in wanted and venue in ("", of)])
+
+    def stand(self, alarm: Alarm, lines: Collection[str]) -> None:
+        """Let exactly these lines of an alarm stand: raise those that are new, clear those that are over."""
+        self._end([key for key in self._standing if key[0] is alarm and key[1] not in lines])
+        for line in lines:
+            self.sound(alarm, line)
+
+    def _end(self, keys: Iterable[tuple[Alarm, str]]) -> None:
+        for alarm, line in keys:
             of = self._standing.pop((alarm, line))
             _log.warning("over: %s", line, extra={"event": "alarm_cleared", "alarm": str(alarm)} | _about(of))
 

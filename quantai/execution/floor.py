@@ -15,11 +15,12 @@ from quantai.core.packing import pack, unpack
 from quantai.core.rows import BAR, INTENT, ORDER, WARM_UP, Kind, OrderState, Rows, zeros
 from quantai.core.tracked import average
 from quantai.core.transitions import Life
+from quantai.execution.closes import Part, part_of, part_of_listings
 from quantai.execution.controls import ALL, OF_A_DESK, Control
 from quantai.execution.flow import POINT
 from quantai.execution.oms import OMS
 from quantai.execution.order_table import GONE, WAITING, is_finished
-from quantai.execution.outgoing import UNCLAIMED
+from quantai.execution.outgoing import DENIED, UNCLAIMED
 from quantai.execution.routes import Routing, Tops, whole_order
 from quantai.execution.seats import Seat
 from quantai.execution.stepper import Stepper, fill_row
@@ -184,8 +185,10 @@ class Floor:
             event = self._fill(d, slot, report) if report["kind"] == Kind.FILL else None
             asked.append(self._out(d, desk.tell(order, event, seq=self.oms.seq, ts=self.oms.ts)))
             desk.mute(muted)
-            if not last:
-                asked.append(self._out(d, desk.close(seq=self.oms.seq, ts=self.oms.ts)))
+            if report["flags"] & DENIED:
+                desk.spare()  # asking again at this row would meet the same answer
+            elif desk.is_closing and not (last or desk.works):
+                asked.append(self._out(d, desk.close(seq=self.oms.seq, ts=self.oms.ts, **self._bounds(d))))
         return np.concatenate(asked)
 
     def _order(self, d: int, slot: int) -> Rows:
@@ -258,11 +261,32 @@ class Floor:
         """Whether any desk holds what could be closed."""
         return any(desk.world.positions["lots"].any() for desk in self.desks)
 
-    def is_stuck(self, d: int) -> bool:
-        """Whether a desk that is to be flat holds what could be closed and has no order out that would close it."""
-        world = self.desks[d].world
-        states = world.orders["state"]
-        return bool(world.positions["lots"].any()) and not ((states > 0) & (states <= OrderState.PARTIAL)).any()
+    def held(self, d: int) -> int:
+        """Return how many lots of anything a desk holds that could be closed."""
+        return int(np.abs(self.desks[d].world.positions["lots"]).sum())
+
+    def parts(self, d: int) -> list[Part]:
+        """Return what could be closed now of each holding of a desk, by one order, at the row at hand."""
+        return list(self._parts(d).values())
+
+    def _parts(self, d: int) -> dict[int, Part]:
+        """Return the same by the desk's own number of the instrument."""
+        routing, lots = self._routings[d], self.desks[d].world.positions["lots"]
+        found: dict[int, Part] = {}
+        for n in np.flatnonzero(lots).tolist():
+            if routing is None:
+                found[n] = part_of(self.oms, d, int(self._of[d][n]), int(lots[n]))
+            else:
+                found[n] = part_of_listings(self.oms, d, routing.closable(n, -1 if lots[n] > 0 else 1))
+        return found
+
+    def _bounds(self, d: int) -> dict[str, np.ndarray]:
+        """Return `most` and `flags` of the orders that close what a desk holds."""
+        n = len(self._of[d])
+        most, flags = np.zeros(n, np.int64), np.zeros(n, np.uint16)
+        for i, part in self._parts(d).items():
+            most[i], flags[i] = part.lots, part.flags
+        return {"most": most, "flags": flags}
 
     def check(self, what: Control, desk: int, text: str) -> None:
         """Raise InputError for a control that cannot be obeyed, before it is journaled."""
@@ -276,6 +300,10 @@ class Floor:
         """Let a CONTROL row take effect on desks; returns the INTENT rows it leads to."""
         what, seq, ts = Control(int(row["aux"])), int(row["seq"]), int(row["ts_recv"])
         asked: list[Rows] = [zeros(0, INTENT)]
+        if what is Control.KILL:
+            for d, desk in enumerate(self.desks):
+                if int(row["px_ticks"]) in (ALL, int(self.oms.portfolio.books.account[d])):
+                    desk.keep_positions()
         if what not in OF_A_DESK:
             return asked[0]
         for d in self.concerned(int(row["px_ticks"])):
@@ -285,8 +313,10 @@ class Floor:
             elif what is Control.PARAMETERS:
                 desk.change(_params(text))
             elif what in (Control.STOP, Control.FLATTEN):
-                ask = desk.flatten if what is Control.FLATTEN else desk.cancel_all
-                asked.append(self._out(d, ask(seq=seq, ts=ts)))
+                if what is Control.FLATTEN:
+                    asked.append(self._out(d, desk.flatten(seq=seq, ts=ts, **self._bounds(d))))
+                else:
+                    asked.append(self._out(d, desk.cancel_all(seq=seq, ts=ts)))
             if what is not Control.START and what is not Control.PARAMETERS:
                 desk.mute(what is not Control.RESUME)
             if what in (Control.RESUME, Control.STOP):

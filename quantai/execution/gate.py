@@ -126,6 +126,15 @@ class Gate:
             self._tally(account)
         return reason
 
+    def would_deny(self, account: int, request: Any) -> int:
+        """Return the RiskReason that a request without rivals would be denied for now, or 0; nothing changes."""
+        i = min(int(request["instrument"]), self.watch.shape[1] - 1)
+        was = int(self.watch["in_session"][account, i])
+        self._open_or_close(account, request)
+        reason = int(check(self.books[account], self._row[0], request))
+        self.watch["in_session"][account, i] = was
+        return reason
+
     def _open_or_close(self, account: int, request: Any) -> None:
         """Look into the calendar of the instrument, at the instant of the request."""
         i = int(request["instrument"])

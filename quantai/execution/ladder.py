@@ -27,6 +27,7 @@ LADDER = np.dtype(
         ("last", "f8"),  # last trade
         ("quotes", "i8"),  # 1 = no level was seen yet: best quotes make the book
         ("stale", "i8"),  # 1 = what feeds it is silent or gone
+        ("pending", "i8"),  # rows of the current message changed it: bit by kind
         ("at_bid", "u8"),
         ("at_ask", "u8"),
     ]

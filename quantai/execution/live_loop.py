@@ -6,25 +6,7 @@ and calls the same handlers. It returns at the first row that makes the strategy
 
 from typing import Any
 
-from quantai.execution.sight import (
-    BAR_ROW,
-    BOOK_ROW,
-    FUNDED,
-    NOTHING,
-    ON_BAR,
-    ON_BOOK,
-    ON_FUNDING,
-    ON_QUOTE,
-    ON_TRADE,
-    QUOTE_ROW,
-    REPORTED,
-    START,
-    TICK,
-    TRADE_ROW,
-    free_slot,
-    look,
-    settle,
-)
+from quantai.execution.sight import BAR_ROW, ON_BAR, REPORTED, free_slot, look, settle
 from quantai.strategy.handlers import (
     has_on_bar,
     has_on_book,
@@ -44,6 +26,19 @@ from quantai.strategy.handlers import (
     on_start,
     on_timer,
     on_trade,
+)
+from quantai.strategy.heard import (
+    BOOK_ROW,
+    FUNDED,
+    NOTHING,
+    ON_BOOK,
+    ON_FUNDING,
+    ON_QUOTE,
+    ON_TRADE,
+    QUOTE_ROW,
+    START,
+    TICK,
+    TRADE_ROW,
 )
 
 

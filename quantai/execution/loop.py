@@ -75,7 +75,7 @@ class Loop:
         self._bars, self._watchers = bars, list(watchers)
         self._pace, self._clock = pace or Pace(), clock
         self._next_beat = self._next_snapshot = self._next_check = 0
-        self._doubts, self._closing = 0, Closing()
+        self._doubts, self._closing = 0, Closing(floor, self.counts.alarms)
         self._next_end, self._paused_before = 0, ""
         self._ending = 0  # instant at which waiting for orders to end is given up; 0 = not ending
         self._how: Control | None = Control.STOP
@@ -375,9 +375,8 @@ class Loop:
             if self._bars is not None and len(made := self._bars.advance(now)):
                 await self.announce(made, now)
         await self.show(timer_row(due or now, now))
-        for desk in () if self.ending else self._closing.due(now):
-            if self.floor.is_stuck(desk):
-                await self._control(Control.FLATTEN, desk=desk)
+        for desk in self._closing.due(now):
+            await self._control(Control.FLATTEN, desk=desk, text=self._paused_before)
 
     async def _look_after(self) -> None:
         now, pace = self._clock(), self._pace
@@ -425,7 +424,13 @@ class Loop:
 
     def _is_late(self) -> bool:
         """Say whether nothing is waited for any more."""
-        return self.ending and self._clock() >= self._ending
+        closing = self._closing.until if self._how is Control.FLATTEN else 0
+        return self.ending and self._clock() >= max(self._ending, closing)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a desk that is to be flat is not, and can be expected to go on."""
+        return self._clock() < self._closing.until
 
     async def keep(self) -> None:
         """Keep the state of orders and strategies in the journal, so that a recovery is quick."""

@@ -33,7 +33,7 @@ class RiskReason(IntEnum):
     RATE_LIMIT = 16  # rate_max requests within rate_window_ms
     MAX_OPEN_ORDERS = 17  # max_open_orders are working
     REDUCE_ONLY = 18  # a reduce-only order that would open, with the closing orders already out
-    STALE_QUOTE = 19  # no bid or no ask, or one older than max_quote_age_ms
+    STALE_QUOTE = 19  # no bid or no ask, one older than max_quote_age_ms, or the bid above the ask
     PRICE_COLLAR = 20  # limit or trigger further than collar_bps from the middle of the quote
     PASSIVE_CROSS = 21  # a post-only order that crosses the quote by more than passive_cross_bps
     NOTIONAL_MIN = 22  # below the venue's smallest notional

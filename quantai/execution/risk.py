@@ -175,6 +175,8 @@ def _check_quote(watch: Any, limits: Any, request: Any) -> int:
     quoted = older != 0 and not (math.isnan(watch.bid) or math.isnan(watch.ask))
     if not quoted or request.ts - older > limits.max_quote_age_ns:
         return STALE_QUOTE
+    if over(watch.bid, watch.ask):  # nobody offers that: one of the sides is gone, and we have not heard of it
+        return STALE_QUOTE
     mid = (watch.bid + watch.ask) / 2.0
     if is_stop(request) and over(abs(request.trigger - mid), limits.collar * abs(mid)):
         return PRICE_COLLAR

@@ -180,8 +180,8 @@ class Routing:
         flags, link = int(row["flags"]), int(row["link"])
         if flags & CHILD:
             return [((chosen.get(link) or [self._listing_of(link, order[0])])[0], lots, side)]
-        held = {i: -side * self._effective(i) for i in order}  # what an order of this side would close there
-        closing = [i for i in order if held[i] > 0]
+        held = self._held(order, side)
+        closing = list(held)
         if flags & OCO or int(self.number(row["order"])) in parents or row["tif"] == TIF.FOK:
             return [((closing or order)[0], lots, side)]
         shares: dict[int, int] = {}
@@ -195,6 +195,16 @@ class Routing:
         if int(row["k"]) >> PART_K:  # there is no index left for a second part
             return [(next(iter(shares)), sum(shares.values()), side)]
         return [(i, part, side) for i, part in shares.items()]
+
+    def closable(self, n: int, side: int) -> list[tuple[int, int]]:
+        """Return (listing, signed lots) of what an order for the desk's instrument `n` would close, in its order."""
+        books = self._tops.fresh(int(self._oms.gate.limits.max_quote_age_ms) * 1_000_000)
+        return [(i, -side * lots) for i, lots in self._held(self._ranked(books, n, side), side).items()]
+
+    def _held(self, order: list[int], side: int) -> dict[int, int]:
+        """Return the lots that an order of this side would close, by listing, where there are any."""
+        held = {i: -side * self._effective(i) for i in order}
+        return {i: lots for i, lots in held.items() if lots > 0}
 
     def _ranked(self, books: Rows, n: int, side: int) -> list[int]:
         """Return the listings of an instrument, the best for `side` first; those without a price last, as listed."""

@@ -10,23 +10,24 @@ import numpy as np
 
 from quantai.core.compiled import uncounted
 from quantai.core.memory import rows_at
-from quantai.core.rows import EVENT, LAST, WARM_UP, Action, Kind, OrderState, OrderType, Status
+from quantai.core.rows import EVENT, WARM_UP, Action, Kind, OrderState, OrderType, Status
 from quantai.execution.ladder import LADDER, NO_ASK, NO_BID, apply_row, is_full, quantity
 from quantai.strategy.account import equity_of
 from quantai.strategy.context import books_of, intents_of, orders_of, positions_of
+from quantai.strategy.heard import FUNDED, NOTHING, START, TICK, hear
 from quantai.strategy.shown import show_top
 
-NOTHING, START, TICK, TRADE_ROW, BOOK_ROW, QUOTE_ROW, FUNDED, BAR_ROW, REPORTED = range(9)
-"""What a step brought."""
+BAR_ROW, REPORTED = FUNDED + 1, FUNDED + 2
+"""What a step brought besides what is heard of the market."""
 
 SIGHT = np.dtype(
     [
         ("start", "i8"),  # 1 = on_start is due
         ("told", "i8"),  # 1 = a report is due
         ("muted", "i8"),  # 1 = paused or stopped: only cancels go out
-        ("closing", "i8"),  # positions are to be closed once no order works: how often that may still be tried
+        ("closing", "i8"),  # 1 = positions are to be closed once no order works
+        ("tries", "i8"),  # how often that may still be tried before anything trades
         ("warm", "i8"),  # 1 = the row at hand is of the time before the run
-        ("pending", "i8"),  # rows of the current message changed a book: bit by kind
         ("slot", "i8"),  # the order a report is about, -1 when it is gone
         ("traded", "i8"),  # 1 = that report is a fill
         ("slots", "i8"),  # slots of the order table ever used
@@ -48,13 +49,11 @@ SIGHT = np.dtype(
 OF_THIS_PIECE = ("full", "row", "bar", "n_rows", "n_bars", "first_bar", "at_rows", "at_ladders")
 """What of SIGHT is no state."""
 
-ON_TRADE, ON_BOOK, ON_QUOTE, ON_FUNDING, ON_BAR = 1, 2, 4, 8, 16
-"""What a strategy listens to, as bits."""
+ON_BAR = 16
+"""What a strategy listens to besides the market's rows, as a bit."""
 
-_TRADE, _LEVEL, _CLEAR, _QUOTE, _BAR = (
-    int(k) for k in (Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.BAR)
-)  # fmt: skip
-_FUNDING, _STATUS, _TIMER = int(Kind.FUNDING), int(Kind.STATUS), int(Kind.TIMER)
+_LEVEL, _CLEAR, _QUOTE, _BAR = (int(k) for k in (Kind.LEVEL, Kind.CLEAR, Kind.QUOTE, Kind.BAR))
+_STATUS, _TIMER = int(Kind.STATUS), int(Kind.TIMER)
 _STALE, _DISCONNECTED = int(Status.STALE), int(Status.DISCONNECTED)
 _NEW, _TARGET, _CANCEL = int(Action.NEW), int(Action.TARGET), int(Action.CANCEL)
 _PENDING, _FILLED, _MARKET = int(OrderState.PENDING), int(OrderState.FILLED), int(OrderType.MARKET)
@@ -107,27 +106,12 @@ def take(c: Any, s: Any, row: Any, kind: int, wants: int) -> int:
     apply_row(d, row)
     if kind == _BAR:
         return take_bar(c, s, d, row, wants)
-    what, complete = NOTHING, row.flags & LAST != 0
-    if kind == _TRADE:
-        what, complete = TRADE_ROW if wants & ON_TRADE else NOTHING, True
-    elif kind == _FUNDING and wants & ON_FUNDING:
-        what, complete = FUNDED, True
-    else:
-        if kind in (_LEVEL, _CLEAR):
-            s.pending |= 1
-            d.stale = 0
-        elif kind == _QUOTE:
-            s.pending |= 2
-            d.stale = 0
-        elif kind == _STATUS and (row.aux == _STALE or row.aux == _DISCONNECTED):
-            d.stale = 1
-            books_of(c)[i].valid = 0
-        if complete:
-            if s.pending & 1 and wants & ON_BOOK:
-                what = BOOK_ROW
-            elif s.pending & 2 and wants & ON_QUOTE:
-                what = QUOTE_ROW
-            s.pending = 0
+    if kind in (_LEVEL, _CLEAR, _QUOTE):
+        d.stale = 0
+    elif kind == _STATUS and (row.aux == _STALE or row.aux == _DISCONNECTED):
+        d.stale = 1
+        books_of(c)[i].valid = 0
+    what, complete = hear(d, kind, row.flags, wants)
     # a handler called for one instrument can ask for the book and price of another; those of bars see closes
     if what != NOTHING or (complete and c.n_instruments > 1 and wants & ON_BAR == 0):
         show(c, d, i)

@@ -36,13 +36,13 @@ from quantai.strategy import Strategy
 from quantai.strategy.base import fields_of
 from quantai.strategy.context import BOOK, CTX, POSITION, World
 
-TITLE = "quantai desk 1"
+TITLE = "quantai desk 2"
 _DRIFT = 1e-9  # of a quantity kept in floating point, relative
 _NO_ROWS, _NO_BARS = zeros(0, EVENT), zeros(0, BAR)
 for _rows in (_NO_ROWS, _NO_BARS):
     _rows.flags.writeable = False
 TRIES = 3
-"""How often closing a position is tried."""
+"""How often closing a position is tried at a venue before anything trades."""
 _WORKING = (int(OrderState.WAITING), int(OrderState.PARTIAL))
 
 
@@ -144,6 +144,7 @@ class Stepper:
         sight["traded"], sight["told"] = event is not None, 1
         if event is not None:
             self._event[:] = event
+            sight["tries"] = TRIES
         return self._take(_NO_ROWS, _NO_BARS, 0)
 
     def hold(self, qty: np.ndarray, cost: np.ndarray, realised: np.ndarray, fees: np.ndarray, cash: float) -> None:
@@ -181,35 +182,54 @@ class Stepper:
         """Return the INTENT rows that cancel every order of the desk at work."""
         return self._emit(self._cancels(), seq, ts)
 
-    def flatten(self, *, seq: int, ts: int) -> Rows:
+    def flatten(self, *, seq: int, ts: int, most: np.ndarray | None = None, flags: np.ndarray | None = None) -> Rows:
         """Cancel every order of the desk, and close its positions at the market once none works any more.
 
-        Returns INTENT rows; `close` gives those that follow. What was canceled can have traded on its way, so a
-        position is closed only when nothing can change it.
+        Returns INTENT rows, bounded as in `close`, which gives those that follow. What was canceled can have traded on
+        its way, so a position is closed only when nothing can change it.
         """
-        self._sight["closing"] = TRIES
+        self._sight["closing"], self._sight["tries"] = 1, TRIES
         cancels = self.cancel_all(seq=seq, ts=ts)
-        return np.concatenate([cancels, self.close(seq=seq, ts=ts)])
+        return np.concatenate([cancels, self.close(seq=seq, ts=ts, most=most, flags=flags)])
 
-    def close(self, *, seq: int, ts: int) -> Rows:
-        """Return the INTENT rows that close what is held, if that is due; a venue may refuse it a few times."""
-        if not self._sight["closing"][0] or len(self._working()):
+    def close(self, *, seq: int, ts: int, most: np.ndarray | None = None, flags: np.ndarray | None = None) -> Rows:
+        """Return the INTENT rows that close what is held, if that is due; a venue may refuse it a few times in a row.
+
+        By instrument, `most` is how many lots an order may close (all that is held unless said; with 0 none goes out),
+        and `flags` those of its order (reduce-only unless said).
+        """
+        if not self.is_closing or not self._sight["tries"][0] or self.works:
             return zeros(0, INTENT)
-        rows = zeros(len(self.instruments), INTENT)
-        for i, lots in enumerate(self.world.positions["lots"]):
-            row = rows[i]
-            row["action"], row["type"], row["flags"] = Action.NEW, OrderType.MARKET, REDUCE_ONLY
-            row["tif"], row["instrument"], row["qty_lots"] = TIF.IOC, i, abs(lots)
-            row["side"] = -1 if lots > 0 else 1
+        held = self.world.positions["lots"]
+        rows = zeros(len(held), INTENT)
+        rows["action"], rows["type"], rows["tif"] = Action.NEW, OrderType.MARKET, TIF.IOC
+        rows["instrument"], rows["side"] = np.arange(len(held)), np.where(held > 0, -1, 1)
+        rows["qty_lots"] = np.abs(held) if most is None else np.minimum(np.abs(held), most)
+        rows["flags"] = REDUCE_ONLY if flags is None else flags
         rows = rows[rows["qty_lots"] > 0]
         if not len(rows):
             return rows
-        self._sight["closing"] -= 1
+        self._sight["tries"] -= 1
         return self._emit(rows, seq, ts)
+
+    def spare(self) -> None:
+        """Give a try back that risk let nothing of out: only what a venue was asked for counts."""
+        if self.is_closing and not self.works:
+            self._sight["tries"] = min(int(self._sight["tries"][0]) + 1, TRIES)
 
     def keep_positions(self) -> None:
         """Close nothing any more."""
-        self._sight["closing"] = 0
+        self._sight["closing"] = self._sight["tries"] = 0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is to be flat: told to, and not otherwise since."""
+        return bool(self._sight["closing"][0])
+
+    @property
+    def works(self) -> bool:
+        """Whether any of its orders works."""
+        return len(self._working()) > 0
 
     def _working(self) -> Rows:
         orders = self.world.orders

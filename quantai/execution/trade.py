@@ -324,6 +324,10 @@ class Trading:
                 self.clock.now += 10 * SEC
                 await loop.beat()
             await answered(loop)
+            while loop.is_closing:
+                self.clock.now += SEC
+                await loop.beat()
+                await answered(loop)
             await loop.keep()
         finally:
             for task in tasks:

@@ -7,6 +7,7 @@
 - `verbs`       what a handler may call on `ctx`
 - `account`     cash, positions, fees as a strategy sees them
 - `handlers`    the names drivers are written against
+- `heard`       which handler a row of the market concerns
 - `place`       pieces of user code, and errors that point at them
 - `rewrite`     the class facade taken out of a handler's syntax tree
 - `source`      from a class to the text of a module

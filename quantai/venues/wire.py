@@ -77,9 +77,10 @@ OWN = np.dtype(
         ("lots", "i8"),  # position at the exchange
         ("last_request", "i8"),  # arrivals so far
         ("last_report", "i8"),
+        ("pending", "i8"),  # on our side: rows of the current message changed its book, bit by kind
     ]
 )
-"""What the exchange knows of us in one instrument."""
+"""What the exchange knows of us in one instrument, and we of the message that is being received."""
 
 SIM = np.dtype(
     [

@@ -10,13 +10,14 @@ import quantai as qa
 from quantai.cli import main
 from quantai.core.errors import InputError
 from quantai.core.instruments import Instrument
-from quantai.core.rows import Kind
+from quantai.core.rows import REDUCE_ONLY, Kind
 from quantai.data.lake import Lake
-from quantai.execution.plan import Plan
+from quantai.execution.limits import Limits
+from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.retrace import retrace
 from quantai.execution.trade import Traded, trade
 from quantai.journal import StoreReader, Stream
-from tests.integration.trading import BTC, Maker, Trend, market
+from tests.integration.trading import BTC, Lean, Maker, Trend, market
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def replayed(lake: Path, journal: Path, strategy: qa.Strategy, interval: str = "") -> Traded:
+def replayed(
+    lake: Path, journal: Path, strategy: qa.Strategy, interval: str = "", limits: Limits | None = None
+) -> Traded:
     plan = Plan(
         strategies=[(strategy, f"tests.integration.trading:{type(strategy).__name__}")],
         venues={"X": ["BTC-USDT"]},
@@ -45,6 +48,7 @@ def replayed(lake: Path, journal: Path, strategy: qa.Strategy, interval: str = "
         interval=interval,
         past=(lake, None, None),
         at_end="flatten",
+        limits=limits,
     )
     return asyncio.run(trade(plan))
 
@@ -58,6 +62,19 @@ def test_a_strategy_on_ticks_is_replayed_and_ends_flat(lake: Path, tmp_path: Pat
     assert (proof.same, proof.intents) == (True, done.intents), proof.differences
     with pytest.raises(InputError, match="begins anew"):
         replayed(lake, tmp_path / "ticks.journal", Maker())
+
+
+def test_an_end_above_the_limits_of_an_order_is_flat(lake: Path, tmp_path: Path) -> None:
+    fields = {name: getattr(paper_limits(), name) for name in Limits.__dataclass_fields__}
+    tight = Limits.of(fields | {"max_order_notional": "12", "duplicate_window_ms": 3000})  # an order is 0.01 of 1 000
+    done = replayed(lake, tmp_path / "ticks.journal", Lean(), limits=tight)
+    assert (done.positions, done.alarms) == ({"BTC-USDT": pytest.approx(0.0, abs=1e-9)}, [])
+    with StoreReader(done.journal) as reader:
+        asked = reader.rows(Stream.INTENT)
+    closing = asked[asked["flags"] & REDUCE_ONLY != 0]
+    assert (len(closing), set(closing["qty_lots"].tolist())) == (3, {10})
+    proof = retrace(done.journal)
+    assert (proof.same, proof.intents) == (True, done.intents), proof.differences
 
 
 def test_a_strategy_on_bars_gets_bars_of_the_trades(lake: Path, tmp_path: Path) -> None:

@@ -59,6 +59,20 @@ class Maker(qa.Strategy):
         self.ends += 1
 
 
+class Lean(qa.Strategy):
+    """Buys three times a hundredth of a coin, and holds it."""
+
+    n: int = qa.state(0)
+
+    def on_start(self, ctx: Any) -> None:
+        ctx.every(4 * qa.SEC)
+
+    def on_timer(self, ctx: Any) -> None:
+        if ctx.book(0).valid and self.n < 3:
+            self.n += 1
+            ctx.buy(0.01)
+
+
 class Trend(qa.Strategy):
     """Holds half its equity while the last bar rose."""
 
@@ -93,10 +107,16 @@ def market(seconds: float, *, seed: int = 1, start: int = START) -> Rows:
 
 
 def make(
-    path: Path, clock: RowClock, strategies: Sequence[qa.Strategy], *, interval: str = "", maker_bps: float = 1.0
+    path: Path,
+    clock: RowClock,
+    strategies: Sequence[qa.Strategy],
+    *,
+    interval: str = "",
+    maker_bps: float = 1.0,
+    instrument: Instrument = BTC,
 ) -> Loop:
     """Return a loop that begins a journal at `path`."""
-    table = Instruments([BTC])
+    table = Instruments([instrument])
     desks = tuple(Desk(f"desk{n}", type(s).__name__, f"account{n}") for n, s in enumerate(strategies))
     setup = Setup(desks=desks, instruments=table, limits=paper_limits(), currency="USDT", patience_ns=SEC)
     seats = [Seat(strategy=s, interval=interval if defined(type(s), "on_bar") else "") for s in strategies]

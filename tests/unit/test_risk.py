@@ -134,6 +134,12 @@ DENIED: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
     ("STALE_QUOTE", {"market__quote_ts_ms": 99_499}, {"market__quote_ts_ms": 99_500}),
     ("STALE_QUOTE", {"market": {"bid": None, "ask": None, "quote_ts_ms": None}}, None),
     ("STALE_QUOTE", {"market__ask": None}, None),
+    (
+        "STALE_QUOTE",  # a bid above the ask: one of them is gone
+        {"market__bid": "105", "market__ask": "95", "order__type": "market", "order__price": None},
+        {"market__bid": "95", "market__ask": "105", "order__type": "market", "order__price": None},
+    ),
+    ("STALE_QUOTE", {"market__bid": "100.5", "market__ask": "100"}, {"market__bid": "100", "market__ask": "100"}),
     ("PRICE_COLLAR", {"order__price": "94.5"}, {"order__price": "95"}),
     ("PRICE_COLLAR", {"order__price": "105.5"}, {"order__price": "105"}),
     (

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import quantai as qa
+from quantai.backtest.tick_run import TickRun
 from quantai.core.errors import DataError, InputError, UnknownName
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import BAR, EVENT, LAST, MS, ORDER, SEC, WARM_UP, Action, Kind, OrderState, Rows, Status, zeros
+from quantai.data.tape import Tape
 from quantai.execution.stepper import Stepper
 from quantai.strategy.examples import Cross, Quote
 
@@ -116,6 +118,44 @@ def test_nothing_goes_out_while_it_warms_up_and_only_cancels_while_muted() -> No
     last["kind"][0] = Kind.TIMER
     asked = np.frombuffer(b"".join(run(desk, last, [])), desk.world.intents.dtype)
     assert asked["action"].tolist() == [Action.CANCEL], "the order that works; what was dropped is no order"
+
+
+class Ears(qa.Strategy):
+    """Writes down whose book and whose quotes it hears of: 1 and 2, 3 and 4."""
+
+    heard: int = qa.state(0)
+
+    def on_book(self, ctx: Any, book: Any) -> None:
+        self.heard = self.heard * 10 + 1 + ctx.instrument
+
+    def on_quote(self, ctx: Any, book: Any) -> None:
+        self.heard = self.heard * 10 + 3 + ctx.instrument
+
+
+@pytest.mark.parametrize(
+    ("words", "heard"),
+    [
+        ("L0. L0!", 1),
+        ("L0. Q1! L0!", 41),  # the quote of one is not the book of the other
+        ("L0. L1! Q0!", 21),  # nor does the end of the other's message end this one
+        ("L0. L1. Q1! Q0!", 21),
+        ("Q0. T1! Q0!", 3),
+    ],
+)
+def test_messages_of_two_instruments_that_interleave_are_heard_each_as_it_is(words: str, heard: int) -> None:
+    kinds = {"L": Kind.LEVEL, "Q": Kind.QUOTE, "T": Kind.TRADE}
+    rows = zeros(2 + len(words.split()), EVENT)
+    rows["seq"], rows["ts_exch"], rows["ts_recv"] = 1 + np.arange(len(rows)), START, START + MS
+    rows["px_ticks"], rows["qty"], rows["side"] = 1000, 1.0, 1
+    rows["kind"][:2], rows["instrument"][:2] = Kind.TRADE, (0, 1)
+    for row, (kind, instrument, end) in zip(rows[2:], words.split(), strict=True):
+        row["kind"], row["instrument"], row["flags"] = kinds[kind], int(instrument), LAST if end == "!" else 0
+    rows["px"] = np.where(rows["instrument"] == 0, 100.0, 10.0)
+    desk = Stepper(Ears(), TABLE)
+    assert desk.step(rows)[0] == len(rows)
+    run = TickRun(Ears(), TABLE)
+    run.feed_tape(Tape.from_events(rows, TABLE))
+    assert [int(one.record["heard"][0]) for one in (desk, run)] == [heard] * 2, "live, replayed"
 
 
 def test_a_stale_feed_makes_the_book_invalid_until_it_speaks_again() -> None:
