@@ -182,36 +182,6 @@ def test_silence_makes_an_order_unknown_and_it_is_asked_about_but_never_sent_aga
     assert (status_of(market, order), market.oms.gate.books[0].counts[0]) == ("PARTIALLY_FILLED", 1)
 
 
-def test_an_order_that_was_never_found_is_asked_about_when_books_are_compared() -> None:
-    market = Market()
-    order = market.new()
-    market.pass_time(SEC)
-    for _ in range(3):
-        market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND)
-        market.pass_time(600 * SEC)
-    assert orders(market.oms)[0]["marks"] == ["LOST"]
-    assert asked(market.see(control(Control.RECONCILE))) == [("QUERY", order)]
-    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND)
-    assert asked(market.pass_time(600 * SEC)) == []
-    assert asked(market.see(control(Control.RECONCILE))) == [("QUERY", order)]
-    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW, qty_lots=1000)
-    assert (status_of(market, order), orders(market.oms, working=True)[0]["order"]) == ("NEW", order)
-
-
-@pytest.mark.parametrize(
-    ("end", "status"), [(Kind.REJECT, "NEW"), (Kind.EXPIRED, "EXPIRED"), (Kind.CANCELED, "CANCELED")]
-)
-def test_an_order_that_works_after_its_end_is_asked_about(end: Kind, status: str) -> None:
-    market = Market()
-    order = market.new()
-    market.hear(order, end)
-    first = market.hear(order, Kind.ACK)
-    then = market.hear(order, Kind.RESTATED)  # as a venue says of an order that it hears of for the first time
-    assert [*asked(first), *asked(then)] == [("QUERY", order)]
-    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW)
-    assert status_of(market, order) == status  # what was canceled or has expired is over, whoever says what
-
-
 def test_an_answer_in_time_asks_nothing() -> None:
     market = Market()
     order = market.new()

@@ -1,12 +1,13 @@
-"""Orders that must go: lost cancels, full request slots, orders that come back to life, the kill switch."""
+"""Orders that must go, or come back to life: lost cancels, full request slots, the kill switch, what is asked."""
 
 import pytest
 
 from quantai.core.reports import OrdStatus, Refusal
 from quantai.core.rows import SEC, Action, Kind
-from quantai.core.tracked import leaves
+from quantai.core.tracked import leaves, status_local
 from quantai.execution.controls import Control, control
 from quantai.execution.kill_switch import outcome
+from quantai.execution.views import orders
 from tests.unit.oms_setting import Market, asked
 
 
@@ -127,3 +128,37 @@ def test_an_order_canceled_by_hand_is_not_of_the_kill_switch() -> None:
     market, order = working()
     market.ask(Action.CANCEL, order)
     assert outcome(market.oms) == ([], [], {}, {})
+
+
+def _status(market: Market, order: int) -> str:
+    return OrdStatus(int(status_local(market.tracked(order)))).name
+
+
+def test_an_order_that_was_never_found_is_asked_about_when_books_are_compared() -> None:
+    market = Market()
+    order = market.new()
+    market.pass_time(SEC)
+    for _ in range(3):
+        market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND)
+        market.pass_time(600 * SEC)
+    assert orders(market.oms)[0]["marks"] == ["LOST"]
+    assert asked(market.see(control(Control.RECONCILE))) == [("QUERY", order)]
+    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NOT_FOUND)
+    assert asked(market.pass_time(600 * SEC)) == []
+    assert asked(market.see(control(Control.RECONCILE))) == [("QUERY", order)]
+    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW, qty_lots=1000)
+    assert (_status(market, order), orders(market.oms, working=True)[0]["order"]) == ("NEW", order)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(Kind.REJECT, "NEW"), (Kind.EXPIRED, "EXPIRED"), (Kind.CANCELED, "CANCELED")]
+)
+def test_an_order_that_works_after_its_end_is_asked_about(end: Kind, status: str) -> None:
+    market = Market()
+    order = market.new()
+    market.hear(order, end)
+    first = market.hear(order, Kind.ACK)
+    then = market.hear(order, Kind.RESTATED)  # as a venue says of an order that it hears of for the first time
+    assert [*asked(first), *asked(then)] == [("QUERY", order)]
+    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW)
+    assert _status(market, order) == status  # what was canceled or has expired is over, whoever says what
