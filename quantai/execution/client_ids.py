@@ -7,6 +7,7 @@ import hashlib
 import re
 
 from quantai.core.errors import InputError
+from quantai.core.given import instance, whole
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,16}")
 _ID = re.compile(r"([A-Za-z0-9_]{1,17})-([0-9a-z]{1,13})-([0-9a-z]{1,4})")
@@ -34,6 +35,8 @@ def client_id(run: str, seq: int, k: int) -> str:
     >>> client_id("btc_cross", 1_000_000, 3)
     'btc_cross-lfls-3'
     """
+    instance("run", run, str, "the name of a run")
+    seq, k = whole("seq", seq), whole("k", k)
     if not (0 <= seq < 1 << 64 and 0 <= k < 1 << 16):
         raise InputError(f"no client id: row {seq} or index {k} is out of range")
     return f"{run_tag(run)}-{_base36(seq)}-{_base36(k)}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
+from quantai.core.given import whole
 from quantai.core.rows import EVENT, LAST, Kind, Rows, zeros
 from quantai.execution.reasons import TradingState
 
@@ -71,7 +72,8 @@ def control(what: Control, *, account: int = ALL, instrument: int = 0, ts: int =
     -1
     """
     row = zeros(1, EVENT)
-    row["kind"], row["flags"], row["aux"], row["px_ticks"] = Kind.CONTROL, LAST, what, account
-    row["ts_exch"] = row["ts_recv"] = ts
-    row["instrument"] = instrument
+    row["kind"], row["flags"], row["aux"] = Kind.CONTROL, LAST, whole("what", what)
+    row["px_ticks"] = whole("account", account)
+    row["ts_exch"] = row["ts_recv"] = whole("ts", ts)
+    row["instrument"] = whole("instrument", instrument)
     return row

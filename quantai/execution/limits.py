@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 
 from quantai.core.errors import InputError, UnknownName
+from quantai.core.given import instance
 from quantai.core.rows import MS, Rows
 
 LIMITS = np.dtype(
@@ -96,6 +97,7 @@ class Limits:
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Self:
         """Check a mapping of names to values and return the limits; raises UnknownName and InputError."""
+        instance("limits", said, Mapping, "a mapping of names to values")
         names = [f.name for f in fields(cls)]
         for name in said:
             if name not in names:
@@ -112,6 +114,7 @@ class Limits:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the limits of a TOML text; raises InputError where it is not TOML, and what `of` raises."""
+        instance("text", text, str, "the TOML text of limits")
         try:
             return cls.of(tomllib.loads(text, parse_float=Decimal))
         except tomllib.TOMLDecodeError as error:
@@ -120,6 +123,7 @@ class Limits:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Return the limits of a TOML file; raises InputError naming the file."""
+        instance("path", path, str | Path, "that of a TOML file")
         try:
             return cls.parse(Path(path).read_text())
         except OSError as error:

@@ -1,11 +1,12 @@
 """The setup of an order management: desks, instruments, limits, patience; a part of the manifest of a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Self
 
 from quantai.core.errors import InputError, UnknownName
+from quantai.core.given import instance, whole
 from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import SEC
 from quantai.execution.limits import Limits
@@ -37,6 +38,14 @@ class Setup:
     patience_ns: int = 5 * SEC
 
     def __post_init__(self) -> None:
+        instance("desks", self.desks, Sequence, "a tuple of desks")
+        for desk in self.desks:
+            instance("a desk", desk, Desk, 'one such as Desk("demo")')
+        instance("instruments", self.instruments, Instruments, "a table of instruments")
+        instance("limits", self.limits, Limits, "Limits, such as Limits.load(path) returns")
+        instance("currency", self.currency, str, "a name such as 'USD'")
+        instance("margin", self.margin, Mapping, "a mapping of symbols to parts of notional")
+        whole("patience_ns", self.patience_ns)
         runs = [desk.run for desk in self.desks]
         if not runs or len(set(runs)) < len(runs):
             raise InputError(f"an order management needs at least one desk, each with a run of its own: got {runs}")

@@ -6,6 +6,7 @@ holds the desk and the currency it concerns. Rows are made here and nowhere else
 
 from enum import IntEnum
 
+from quantai.core.given import number, whole
 from quantai.core.rows import EVENT, LAST, Kind, Rows, zeros
 
 
@@ -51,10 +52,10 @@ def adjustment(
     ('DEPOSIT', (1, 2))
     """
     row = zeros(1, EVENT)
-    row["kind"], row["flags"], row["px_ticks"] = Kind.ADJUST, LAST, what
-    row["ts_exch"] = row["ts_recv"] = ts
-    row["instrument"], row["px"], row["qty"] = instrument, px, qty
-    row["aux"] = desk << 32 | other
+    row["kind"], row["flags"], row["px_ticks"] = Kind.ADJUST, LAST, whole("what", what)
+    row["ts_exch"] = row["ts_recv"] = whole("ts", ts)
+    row["instrument"], row["px"], row["qty"] = whole("instrument", instrument), number("px", px), number("qty", qty)
+    row["aux"] = whole("desk", desk) << 32 | whole("other", other)
     return row
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from quantai.core.errors import InputError
+from quantai.core.given import instance, whole
 
 DESK_SHIFT = 40
 MOST_DESKS = 1 << 16
@@ -20,6 +21,8 @@ class Desk:
     account: str = "main"
 
     def __post_init__(self) -> None:
+        for name in ("run", "strategy", "account"):
+            instance(f"{name} of a desk", getattr(self, name), str, "a name")
         if not self.run or not self.account:
             raise InputError(f"a desk has a run and an account: got run {self.run!r}, account {self.account!r}")
 
@@ -32,6 +35,7 @@ def order_number(desk: int, number: int) -> int:
     >>> order_number(0, 7), order_number(1, 7) >> DESK_SHIFT
     (7, 1)
     """
+    desk, number = whole("desk", desk), whole("number", number)
     if not (0 <= desk < MOST_DESKS and 0 <= number < 1 << DESK_SHIFT):
         raise InputError(f"order {number} of desk {desk} has no number: at most 2^40 orders of 65 536 desks do")
     return desk << DESK_SHIFT | number

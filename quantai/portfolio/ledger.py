@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from quantai.core.errors import InputError
+from quantai.core.given import instance
 from quantai.core.instruments import Contract, Instrument, Right
 from quantai.portfolio.contracts import Exact, exact, intrinsic, notional, price, value
 
@@ -25,6 +26,7 @@ class Ledger:
     """
 
     def __init__(self, instrument: Instrument) -> None:
+        instance("instrument", instrument, Instrument, 'one such as Instrument.parse("SPY")')
         self.instrument = instrument
         self.qty = Fraction(0)
         self.cost = Fraction(0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from quantai.core import positions as book
 from quantai.core.errors import InputError, UnknownName
+from quantai.core.given import instance, number, whole
 from quantai.core.instruments import Contract, Instruments
 from quantai.core.positions import POSITION
 from quantai.core.rows import EVENT, Rows, zeros
@@ -49,7 +50,14 @@ class Portfolio:
         currency: str,
         margin: Mapping[str, Decimal] | None = None,
     ) -> None:
-        wrong = [symbol for symbol, part in (margin or {}).items() if not 0.0 < float(part) < inf]
+        instance("instruments", instruments, Instruments, "a table of instruments")
+        instance("desks", desks, Sequence, "a sequence of desks")
+        for desk in desks:
+            instance("a desk", desk, Desk, 'one such as Desk("demo")')
+        instance("currency", currency, str, "a name such as 'USD'")
+        instance("margin", margin or {}, Mapping, "a mapping of symbols to parts of notional")
+        parts = {symbol: number(f"margin of {symbol}", part) for symbol, part in (margin or {}).items()}
+        wrong = [symbol for symbol, part in parts.items() if not 0.0 < part < inf]
         if wrong or not currency:
             raise InputError(
                 f"the margin of {wrong[0]} is no positive part of its notional" if wrong else "name the currency"
@@ -100,6 +108,8 @@ class Portfolio:
 
         Raises InputError for what is no execution; nothing has changed then.
         """
+        desk, instrument, side = whole("desk", desk), whole("instrument", instrument), whole("side", side)
+        units, px = number("units", units), number("px", px)
         if not (0 <= desk < len(self.desks) and 0 <= instrument < len(self.instruments)):
             raise InputError(
                 f"there is no desk {desk} or no instrument {instrument}: {len(self.desks)} desks trade"
@@ -113,13 +123,16 @@ class Portfolio:
         book.fill(self.books.positions[desk, instrument], row, side, units, px, 0.0, 0.0)
 
     def mark(self, instrument: int, px: float, ts: int) -> None:
-        """Mark an instrument and value the accounts."""
+        """Mark an instrument and value the accounts; raises InputError for one that is not there."""
+        instrument, px, ts = whole("instrument", instrument), number("px", px), whole("ts", ts)
+        if not 0 <= instrument < len(self.instruments):
+            raise InputError(f"there is no instrument {instrument}: {len(self.instruments)} are numbered from 0")
         mark(self.books, instrument, px, ts)
         self.revalue(ts)
 
     def revalue(self, ts: int) -> None:
         """Value the accounts at the last marks, at `ts` (ns UTC)."""
-        self.ts = max(self.ts, ts)
+        self.ts = max(self.ts, whole("ts", ts))
         revalue(self.books, self.ts)
 
     def rebuild(self, desk: int, instrument: int, fills: Fills) -> None:
@@ -216,6 +229,7 @@ class Portfolio:
 
         Raises InputError when it names what is not there, or when nobody can mean it (`meaning`).
         """
+        instance("row", row, np.void, "one ADJUST row")
         try:
             what = Adjust(int(row["px_ticks"]))
         except ValueError:

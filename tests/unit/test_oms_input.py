@@ -1,5 +1,6 @@
 """What an order management refuses before it is journaled, and what it must not be confused by."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ from quantai.core.errors import InputError, UnknownName
 from quantai.core.instruments import Instrument, Instruments, Payoff
 from quantai.core.reports import REPORT, Refusal
 from quantai.core.rows import BUY, EVENT, SEC, Action, Kind, OrderType, zeros
+from quantai.execution.client_ids import client_id
 from quantai.execution.controls import Control, control
 from quantai.execution.kill_switch import outcome
 from quantai.execution.limits import Limits
 from quantai.execution.oms import OMS
 from quantai.execution.setup import Setup
-from quantai.portfolio import Adjust, Desk, Portfolio, adjustment
+from quantai.portfolio import Adjust, Desk, Portfolio, adjustment, order_number
 from tests.unit.oms_setting import Market, asked, limits
 
 GOOD = {"type": OrderType.LIMIT, "side": BUY, "qty_lots": 1, "px_ticks": 190}
@@ -171,3 +173,55 @@ def test_the_days_profit_and_the_drawdown_outlive_a_currency_without_a_rate() ->
     p.books.currencies["rate"][p.number("BTC")] = 150.0
     p.revalue(2 * day + 1)
     assert p.standing("main")["day_pnl"] == 0.0  # another day, and what it opened at is not known
+
+
+TABLE = Instruments([Instrument.parse("SPY")])
+MINE: dict[str, Any] = {"desks": (Desk("demo"),), "instruments": TABLE, "limits": Limits.example()}
+NONE: Any = None
+TEXT: Any = "1"
+HALF: Any = 1.5
+ONE: Any = 1
+BYTES: Any = b""
+WRONG: Any = ["demo"]
+
+
+def book() -> Portfolio:
+    return Portfolio([Desk("a")], TABLE, "USD")
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: Limits.of(NONE), "limits"),
+        (lambda: Limits.parse(BYTES), "text"),
+        (lambda: Limits.load(NONE), "path"),
+        (lambda: Setup(**MINE | {"desks": None}), "desks"),
+        (lambda: Setup(**MINE | {"desks": ("demo",)}), "a desk"),
+        (lambda: Setup(**MINE | {"instruments": None}), "instruments"),
+        (lambda: Setup(**MINE | {"limits": {}}), "limits"),
+        (lambda: Setup(**MINE | {"margin": [1]}), "margin"),
+        (lambda: Setup(**MINE, patience_ns=TEXT), "patience_ns"),
+        (lambda: Setup(**MINE, patience_ns=HALF), "patience_ns"),
+        (lambda: Desk(ONE), "run of a desk"),
+        (lambda: order_number(TEXT, 2), "desk"),
+        (lambda: order_number(0, HALF), "number"),
+        (lambda: client_id("run", 1, NONE), "k"),
+        (lambda: control(NONE), "what"),
+        (lambda: control(Control.KILL, ts=HALF), "ts"),
+        (lambda: adjustment(Adjust.FEE, qty=TEXT), "qty"),
+        (lambda: adjustment(Adjust.FEE, desk=HALF), "desk"),
+        (lambda: Portfolio(WRONG, TABLE, "USD"), "a desk"),
+        (lambda: Portfolio([Desk("a")], TABLE, "USD", {"SPY": NONE}), "margin of SPY"),
+        (lambda: book().deposit(0, NONE), "qty"),
+        (lambda: book().fill(0, 0, 1, TEXT, 1.0), "units"),
+        (lambda: book().fill(0, 0, 1, 1.0, NONE), "px"),
+        (lambda: book().mark(0, TEXT, 1), "px"),
+        (lambda: book().mark(7, 1.0, 1), "there is no instrument 7"),
+        (lambda: book().adjust(NONE), "row"),
+    ],
+    ids=range(26),
+)
+def test_a_value_of_another_type_is_one_line_that_names_it(call: Callable[[], Any], named: str) -> None:
+    with pytest.raises(InputError, match=rf"^{named}\b") as found:
+        call()
+    assert "\n" not in str(found.value)
