@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quantai.cli.given import check_lake
 from quantai.cli.output import Json, emit
 from quantai.core.errors import InputError
 from quantai.data.manifest import storage
@@ -39,6 +40,7 @@ def bars(
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: the name must end in .parquet or .csv")
     opened = Lake(lake)
+    check_lake(opened.root)
     made = opened.build_bars(venue, symbol, by, start, end, quiet=json)
     # a source of its own for each kind of bars: two commands may run at once
     added = opened.add_bars(made, f"bars-{venue}-{symbol}-{made.interval.replace(' ', '-')}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from quantai.cli.given import check_lake
 from quantai.cli.output import Json, emit
 from quantai.core.errors import DataError
 
@@ -39,8 +40,7 @@ def check(
     from quantai.data.check import quarantine as move_aside
 
     opened = Lake(lake)
-    if not opened.root.is_dir():
-        raise DataError(f"there is no lake at {opened.root}: pass --lake, or record, pull or import something first")
+    check_lake(opened.root)
     report = look(opened, table, venue, symbol, stale=stale, quiet=json)
     moved = move_aside(opened.root, report) if quarantine else []
     answer = {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quantai.core.errors import InputError
+from quantai.core.errors import DataError, InputError
 
 Lake = Annotated[Path | None, typer.Option(help="Take bars from this lake instead of --data.")]
 Venue = Annotated[str, typer.Option(help="Venue in the lake, for example BINANCE.")]
@@ -21,6 +21,12 @@ FeeBps = Annotated[float, typer.Option(help="Fee on notional, basis points.")]
 SlipBps = Annotated[float, typer.Option(help="Slippage of market and stop fills, basis points.")]
 
 
+def check_lake(root: Path) -> None:
+    """Raise DataError where there is no lake: what it lacks would be told instead, such as a venue or rows."""
+    if not root.is_dir():
+        raise DataError(f"there is no lake at {root}: pass --lake, or record, pull or import something first")
+
+
 def bars_of(data: str, lake: Path | None, venue: str, symbol: str, interval: str, tz: str, start: str, end: str) -> Any:
     """Return the bars that the options name; raises InputError where they name none, or two."""
     if bool(data) == (lake is not None):
@@ -32,7 +38,9 @@ def bars_of(data: str, lake: Path | None, venue: str, symbol: str, interval: str
             raise InputError("a lake needs --venue and --symbol, for example --venue BINANCE --symbol BTC-USDT")
         from quantai.data.lake import Lake
 
-        return Lake(lake).bars(venue, symbol, interval or "1m", start or None, end or None)
+        opened = Lake(lake)
+        check_lake(opened.root)
+        return opened.bars(venue, symbol, interval or "1m", start or None, end or None)
     if data in ("sp500", "nasdaq"):
         from quantai.data import samples
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from quantai.cli.given import check_lake
 from quantai.cli.output import Json, console, emit
 from quantai.core.errors import InputError, VenueError
 
@@ -104,6 +105,7 @@ def trade(
     it asks the venue what became of every order before anything new goes out. Options given here come before those of
     --plan, docs/trading.md has an example of one.
     """
+    from quantai.data.lake import Lake
     from quantai.execution.monitor.exporter import check_address
     from quantai.execution.monitor.logs import json_lines
     from quantai.execution.options import make_plan, read_options
@@ -122,6 +124,8 @@ def trade(
         if said.get("journal") is None:
             raise InputError("say where the run is kept: --journal FILE")
         made = make_plan(**said)
+        if said.get("lake") is not None:
+            check_lake(Lake(said["lake"]).root)
     metrics = None if metrics_port is None else (metrics_address, metrics_port)
     if metrics is not None:
         check_address(*metrics)

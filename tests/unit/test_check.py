@@ -321,6 +321,19 @@ def test_cli_check_prints_findings_and_fails_only_for_damage(lake: Lake, capsys:
     assert "there is no lake at" in err
 
 
+def test_a_lake_that_is_not_there_is_said_to_be_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = ["--lake", str(tmp_path / "nowhere"), "--venue", "BINANCE"]
+    asked = ["--mode", "replay", "--start", "2024-01-01", "--symbols", "BTC-USDT", "--journal", str(tmp_path / "j")]
+    for words in (
+        ["bars", *nowhere, "--symbol", "BTC-USDT"],
+        ["backtest", "quantai.strategy.examples:Cross", *nowhere, "--symbol", "BTC-USDT"],
+        ["trade", "quantai.strategy.examples:Quote", *nowhere, *asked],
+    ):
+        assert main(words) == 1
+        assert f"there is no lake at {tmp_path / 'nowhere'}" in capsys.readouterr().err
+    assert not (tmp_path / "j").exists()
+
+
 def test_cli_bars_stores_what_it_builds_once(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(lake, **trades(600))
     place = ("bars", "--lake", str(lake.root), "--venue", "OKX", "--symbol", "BTC-USDT", "--json")
