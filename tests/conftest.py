@@ -19,7 +19,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give all workers of a session, and the processes they start, one cache of compiled kernels, empty at first."""
+    """Give all workers of a session, and the processes they start, one cache of compiled kernels, empty at first.
+
+    Which test compiles first is chance: none says so, or what another test reads from stderr would be chance, too.
+    """
+    os.environ["QUANTAI_QUIET"] = "1"
     if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits it
         folder = tempfile.mkdtemp(prefix="quantai-test-cache-")
         os.environ["QUANTAI_CACHE"] = folder

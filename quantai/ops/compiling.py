@@ -5,6 +5,7 @@ notebook would otherwise stand still without a word.
 """
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -97,7 +98,9 @@ class Compiling:
 
 
 def _say(line: str) -> None:
-    """Write a line to stderr, in the form of the log where that goes there too."""
+    """Write a line to stderr, in the form of the log where that goes there too; nothing with $QUANTAI_QUIET."""
+    if os.environ.get("QUANTAI_QUIET", "0") not in ("", "0"):
+        return
     log = logging.getLogger("quantai")
     if any(getattr(handler, "stream", None) is sys.stderr for handler in log.handlers):
         log.info(line.removeprefix("quantai: "))

@@ -112,10 +112,10 @@ def test_what_compiles_is_said_once_and_when_it_is_there(tmp_path):
     program, cache = tmp_path / "program.py", tmp_path / "cache"
     program.write_text(SAYING)
 
-    def run():
+    def run(quiet=""):
         done = subprocess.run(
             [sys.executable, str(program)],
-            env=os.environ | {"QUANTAI_CACHE": str(cache), "PYTHONPATH": str(REPO)},
+            env=os.environ | {"QUANTAI_CACHE": str(cache), "PYTHONPATH": str(REPO), "QUANTAI_QUIET": quiet},
             capture_output=True,
             text=True,
             check=True,
@@ -136,3 +136,4 @@ def test_what_compiles_is_said_once_and_when_it_is_there(tmp_path):
         "TypingError\n",
     )
     assert run() == (refused, "TypingError\n"), "what is kept is not compiled again"
+    assert run(quiet="1") == ([], "TypingError\n")
