@@ -2,8 +2,10 @@
 
 A book may be empty for a moment, the venue about to be reconciled, the limits may let out a part of it only. So a desk
 that is to be flat is told again, by rows of the journal, once something can go out; what prevents that is an alarm.
+What is less than the venue takes in one order is left: that is said, and nothing is wrong.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ AGAIN_NS = 2 * SEC
 """How often it is asked for: a cancel may be lost, a book may have had nothing left to take."""
 
 _GIVES_UP = (Control.RESUME, Control.STOP, Control.KILL)
+_TOO_LITTLE = (RiskReason.QTY_MIN, RiskReason.NOTIONAL_MIN)
 _PASSES = (RiskReason.RECONCILING, RiskReason.RATE_LIMIT, RiskReason.DUPLICATE_ORDER, RiskReason.MAX_OPEN_ORDERS)
 _WHY: Mapping[RiskReason, str] = {
     RiskReason.RECONCILING: "the books are not yet reconciled with the venue",
@@ -38,6 +41,8 @@ _WHY: Mapping[RiskReason, str] = {
     RiskReason.STALE_QUOTE: "other desks of the account hold the other side, and there is no fresh quote",
 }
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(slots=True)
 class _Told:
@@ -48,6 +53,8 @@ class _Told:
     next: int  # not told again before
     waits: int = 0  # ns that a limit may take to let the next order out
     lines: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()  # what is too little to close
+    is_over: bool = False  # nothing else is held
 
 
 class Closing:
@@ -69,7 +76,8 @@ class Closing:
     @property
     def until(self) -> int:
         """The instant (ns) until which something can be expected to trade, 0 if nothing is to be closed."""
-        return max((t.since + GRACE_NS + t.waits for d, t in self._told.items() if self._floor.held(d)), default=0)
+        waits = (t.since + GRACE_NS + t.waits for d, t in self._told.items() if self._floor.held(d) and not t.is_over)
+        return max(waits, default=0)
 
     def due(self, now: int) -> list[int]:
         """Return the desks to tell again now (ns): they hold what can be closed and do nothing about it."""
@@ -81,7 +89,7 @@ class Closing:
             held = self._floor.held(d)
             told = self._told.setdefault(d, _Told(held, now, now))
             if held != told.held:
-                told.held, told.since, told.next, told.lines = held, now, now, ()
+                told.held, told.since, told.next, told.lines, told.is_over = held, now, now, (), False
             if not held:
                 told.lines = ()
             elif not desk.works and self._is_due(d, told, now):
@@ -93,11 +101,21 @@ class Closing:
         parts = self._floor.parts(d)
         is_late = now >= told.since + GRACE_NS + told.waits
         told.waits = max(map(self._wait, parts), default=0)
+        self._leave(d, told, [part for part in parts if _is_too_little(part)])
+        parts = [part for part in parts if not _is_too_little(part)]
+        told.is_over = not parts
         told.lines = tuple(self._line(d, part) for part in parts if is_late or self._lasts(part))
         if now < told.next or not any(part.lots for part in parts):
             return False
         told.next = now + (GRACE_NS if is_late else AGAIN_NS)
         return True
+
+    def _leave(self, d: int, told: _Told, parts: list[Part]) -> None:
+        """Say once of each part that it is left."""
+        lines = tuple(self._line(d, part) for part in parts)
+        for line in set(lines) - set(told.left):
+            _log.info("%s", line)
+        told.left = lines
 
     def _wait(self, part: Part) -> int:
         """Return how long (ns) a limit may take to let the next order out; what takes longer is not waited for."""
@@ -122,3 +140,7 @@ class Closing:
         else:
             why = f"{_WHY.get(part.reason, 'risk denies it')} ({part.reason.name})"
         return f"{run} cannot close what it holds of {what.symbol} at {what.venue}: {why}"
+
+
+def _is_too_little(part: Part) -> bool:
+    return not part.lots and part.reason in _TOO_LITTLE

@@ -21,7 +21,6 @@ from quantai.core.rows import Kind, Status
 from quantai.execution.agree import differing_money, differing_positions
 from quantai.execution.loop import Loop
 from quantai.execution.plan import Plan, paper_limits
-from quantai.execution.reasons import RiskReason
 from quantai.execution.trade import Trading
 from quantai.journal import StoreReader, Stream
 from quantai.venues.loopback import KEY, SECRET
@@ -128,10 +127,8 @@ class _Play:
             return [*self._found, f"the trader did not go on: {error!r}; alarms {loop.counts.alarms}"]
         finally:
             await trading.close()
-        # what is worth less than the exchange takes in one order nobody can close: that is said, and nothing is wrong
-        alarms = [line for line in outcome.alarms if RiskReason.NOTIONAL_MIN.name not in line]
-        if alarms or outcome.at_work:
-            self._found.append(f"left at the end: alarms {alarms}, orders {outcome.at_work}")
+        if outcome.alarms or outcome.at_work:
+            self._found.append(f"left at the end: alarms {outcome.alarms}, orders {outcome.at_work}")
         truth = self._market.truth()
         return [*self._found, *compare(self._journal, truth), *self._money(loop, truth), *self._bounds(trading)]
 

@@ -1,5 +1,6 @@
 """A position can always be closed: in parts that fit the limits, after what passes, and else there is an alarm."""
 
+import logging
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,23 @@ class Buy(qa.Strategy):
         if book.valid and self.n < 5:
             self.n += 1
             ctx.buy(0.5)
+
+
+class BuyAndSell(qa.Strategy):
+    """Buys half a coin and sells three fifths of that."""
+
+    n: int = qa.state(0)
+
+    def on_start(self, ctx: Any) -> None:
+        ctx.every(500 * qa.MS)
+
+    def on_timer(self, ctx: Any) -> None:
+        if ctx.book(0).valid:
+            self.n += 1
+            if self.n == 1:
+                ctx.buy(0.5)
+            elif self.n == 3:
+                ctx.sell(0.3)
 
 
 def limited(**fields: Any) -> Limits:
@@ -114,6 +132,28 @@ def test_what_can_never_be_closed_is_one_alarm_that_says_why_and_what_can_be_aga
     assert held(loop) == pytest.approx(0.0, abs=1e-9)
     assert not loop.counts.refused
     proven(path)
+
+
+def test_what_is_less_than_the_venue_takes_is_left_without_an_alarm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = list[bool]()
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 4)
+        assert held(loop) == pytest.approx(0.2)
+        await tell(loop, Control.FLATTEN)
+        with caplog.at_level(logging.INFO, logger="quantai"):
+            await let(loop, clock, 8, seed=2)
+        waits.append(loop.is_closing)
+
+    loop = drive(tmp_path / "run.journal", [BuyAndSell()], steps, instrument=BTC.with_fields(min_qty=Decimal("0.3")))
+    why = "less is held than the venue's smallest quantity (QTY_MIN)"
+    found = [line for line in caplog.messages if "cannot close" in line]
+    assert found == [f"desk0 cannot close what it holds of BTC-USDT at X: {why}"]
+    assert (waits, held(loop)) == ([False], pytest.approx(0.2))
+    assert not loop.counts.alarms.raised
+    assert not loop.counts.refused
 
 
 def test_the_kill_switch_ends_a_flatten_and_holds_another_back_until_what_closes_may_go_out(tmp_path: Path) -> None:
