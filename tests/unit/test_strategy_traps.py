@@ -223,7 +223,8 @@ def test_a_kernel_is_kept_until_something_it_was_made_of_changes():
         return Watches.kernel(Watches().record().dtype, ())
 
     first = kernel()
-    assert kernel() is first and not first.fresh
+    assert kernel() is first
+    assert not first.fresh
     changes = [
         (sys.modules[__name__], "SCALE", np.float64(0.25)),
         (Limits, "most", 3.0),
