@@ -190,6 +190,8 @@ class Trading:
                 await paper.connect()
                 self.venues[venue] = paper
                 self._watchers.append(paper.see)
+        if plan.mode == "replay":  # before there is a journal: without rows there is nothing to be in it
+            self.clock.now = self._past(instruments)
         return instruments
 
     def _paper(self, venue: str, instruments: Instruments) -> Paper:
@@ -240,7 +242,7 @@ class Trading:
         oms, warm = loop.oms, self._warm(instruments)
         ts = int(warm[0]["ts_recv"][0]) if len(warm[0]) else loop.now
         if self.plan.mode == "replay":
-            self.clock.now = ts = self._past(instruments)
+            ts = self.clock.now
         for name, amount in (await self._money()).items():
             if name in oms.portfolio.currencies:  # a run that was killed here has some of them
                 more = float(amount) - float(oms.portfolio.books.flows[0, oms.portfolio.number(name)])

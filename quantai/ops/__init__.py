@@ -2,6 +2,7 @@
 
 - `files`: files that outlive a power cut: `durable`, `sync_folder`, `make_folder`
 - `bar`: `progress`, the bar that long work shows
+- `compiling`: `announced`, which says when machine code is made
 - `clock`: `SteadyClock`, which nobody can set
 - `config`: `settings`, from defaults, files and the environment; `origins` tells which
 - `secrets`: keys from the environment or the system's keyring

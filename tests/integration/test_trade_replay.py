@@ -64,6 +64,25 @@ def test_a_strategy_on_ticks_is_replayed_and_ends_flat(lake: Path, tmp_path: Pat
         replayed(lake, tmp_path / "ticks.journal", Maker())
 
 
+def test_a_span_without_rows_is_refused_and_leaves_no_journal(
+    lake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "trade",
+        "tests.integration.trading:Maker",
+        "--mode",
+        "replay",
+        "--lake",
+        str(lake),
+        "--symbols",
+        "X:BTC-USDT",
+    ]
+    path = tmp_path / "empty.journal"
+    assert main([*words, "--start", "1999-01-01", "--end", "1999-01-02", "--journal", str(path)]) == 1
+    assert "there are no rows to replay" in capsys.readouterr().err
+    assert not list(tmp_path.glob("empty.journal*"))
+
+
 def test_an_end_above_the_limits_of_an_order_is_flat(lake: Path, tmp_path: Path) -> None:
     fields = {name: getattr(paper_limits(), name) for name in Limits.__dataclass_fields__}
     tight = Limits.of(fields | {"max_order_notional": "12", "duplicate_window_ms": 3000})  # an order is 0.01 of 1 000
