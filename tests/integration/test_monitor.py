@@ -206,11 +206,12 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
 def test_what_a_secret_is_called_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUANTAI_API_KEYS", "operate:out-of-the-environment read:another-of-them")
     found = find_secret("OKX_secret", {"QUANTAI_OKX_SECRET": "given-out-just-now"})
-    record = logging.makeLogRecord(
-        {"msg": f"{found} out-of-the-environment another-of-them", "api_key": "short", "nested": {"x": [found]}}
-    )
+    assert find_secret("OKX_key", {"QUANTAI_OKX_KEY": "t"}) == "t", "no secret: every other word has it in it"
+    words = f"{found} out-of-the-environment another-of-them not"
+    record = logging.makeLogRecord({"msg": words, "api_key": "short", "nested": {"x": [found]}})
     line = JsonLines().format(record)
-    assert json.loads(line) | {"message": "*** *** ***", "api_key": "***", "nested": {"x": ["***"]}} == json.loads(line)
+    hidden = {"message": "*** *** *** not", "api_key": "***", "nested": {"x": ["***"]}}
+    assert json.loads(line) | hidden == json.loads(line)
     assert "\n" not in JsonLines().format(logging.makeLogRecord({"msg": "two\nlines", "odd": object()}))
 
 

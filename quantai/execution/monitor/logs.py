@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from quantai.core.errors import QuantaiError, StorageError
 from quantai.core.plain import plain
-from quantai.ops.secrets import given_out
+from quantai.ops.secrets import LEAST_LETTERS, given_out
 
 _RUN: ContextVar[dict[str, str] | None] = ContextVar("quantai_run", default=None)
 _USUAL = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -137,7 +137,7 @@ def _secrets() -> frozenset[str]:
     """Return the values of the environment that are secrets by their names: no line may say them."""
     found = [word for name, value in os.environ.items() if _SECRET.search(name.upper()) for word in value.split()]
     parts = [word.partition(":")[2] for word in found]  # role:key
-    return frozenset(word for word in (*found, *parts) if len(word) >= 6)
+    return frozenset(word for word in (*found, *parts) if len(word) >= LEAST_LETTERS)
 
 
 def _plain(value: Any) -> Any:

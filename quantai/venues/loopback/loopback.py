@@ -62,7 +62,7 @@ class LoopbackExchange:
     ) -> None:
         for name, value in (("speed", speed), ("rate_hz", rate_hz), ("depth_ms", depth_ms)):
             if not 0 < value < float("inf"):  # nor NaN
-                raise InputError(f"{name} of an exchange is a positive number, not {value}")
+                raise InputError(f"{name} {value} is not a positive number")
         if rows is None and not symbols:
             raise InputError("a synthetic market needs symbols to list, such as BTC-USDT")
         if (rows is None) != (instruments is None):
