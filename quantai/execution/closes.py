@@ -40,6 +40,11 @@ class Part(NamedTuple):
     flags: int
     reason: RiskReason
 
+    @property
+    def is_too_little(self) -> bool:
+        """Whether less is held than the venue takes in one order: nobody can close that."""
+        return not self.lots and self.reason in _TOO_SMALL
+
 
 def part_of(oms: OMS, desk: int, instrument: int, held: int) -> Part:
     """Return how much of `held` lots (signed) of an instrument of the run a desk's next order may close.

@@ -23,7 +23,6 @@ AGAIN_NS = 2 * SEC
 """How often it is asked for: a cancel may be lost, a book may have had nothing left to take."""
 
 _GIVES_UP = (Control.RESUME, Control.STOP, Control.KILL)
-_TOO_LITTLE = (RiskReason.QTY_MIN, RiskReason.NOTIONAL_MIN)
 _PASSES = (RiskReason.RECONCILING, RiskReason.RATE_LIMIT, RiskReason.DUPLICATE_ORDER, RiskReason.MAX_OPEN_ORDERS)
 _WHY: Mapping[RiskReason, str] = {
     RiskReason.RECONCILING: "the books are not yet reconciled with the venue",
@@ -101,8 +100,8 @@ class Closing:
         parts = self._floor.parts(d)
         is_late = now >= told.since + GRACE_NS + told.waits
         told.waits = max(map(self._wait, parts), default=0)
-        self._leave(d, told, [part for part in parts if _is_too_little(part)])
-        parts = [part for part in parts if not _is_too_little(part)]
+        self._leave(d, told, [part for part in parts if part.is_too_little])
+        parts = [part for part in parts if not part.is_too_little]
         told.is_over = not parts
         told.lines = tuple(self._line(d, part) for part in parts if is_late or self._lasts(part))
         if now < told.next or not any(part.lots for part in parts):
@@ -140,7 +139,3 @@ class Closing:
         else:
             why = f"{_WHY.get(part.reason, 'risk denies it')} ({part.reason.name})"
         return f"{run} cannot close what it holds of {what.symbol} at {what.venue}: {why}"
-
-
-def _is_too_little(part: Part) -> bool:
-    return not part.lots and part.reason in _TOO_LITTLE

@@ -1,8 +1,8 @@
 """The event store: the one writer of a journal.
 
 `append` takes rows into memory and writes them once there are enough; a thread of the store syncs them, once per
-interval. `append_intents` returns when its rows, and everything appended before them, are on the disk. What is on the
-disk is therefore always a prefix of what was appended: an intent is never there without the rows that caused it. And an
+interval. `append_intents` returns when its rows, and everything appended before them, are on the disk. What was synced
+is therefore always a prefix of what was appended: an intent is never there without the rows that caused it. And an
 intent finds most of what it has to wait for written.
 """
 
