@@ -54,9 +54,8 @@ def run_blocks[Lanes](
 
     interrupted = False
     with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(work) for _ in range(min(threads, math.ceil(n / size)))]
-        try:
-            for job in jobs:
+        try:  # from the first thread on: what has begun is told to stop, whenever Ctrl-C comes
+            for job in [pool.submit(work) for _ in range(min(threads, math.ceil(n / size)))]:
                 job.result()
         except KeyboardInterrupt:
             interrupted = True

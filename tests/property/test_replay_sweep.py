@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
 import numpy as np
@@ -388,7 +389,8 @@ def test_variants_chosen_in_every_way_are_their_replays(how, n):
         assert swept.heatmap("pnl", x="venue", y="offset").layout.xaxis.title.text == "venue"
 
 
-def test_ctrl_c_keeps_the_variants_that_are_done(monkeypatch):
+@pytest.mark.parametrize("main_thread", ["waits", "is still starting threads"])
+def test_ctrl_c_keeps_the_variants_that_are_done(main_thread, monkeypatch):
     """The second block is interrupted; the thread that runs it goes on only once the main thread knows."""
     from quantai.backtest import tick_variants
 
@@ -410,6 +412,14 @@ def test_ctrl_c_keeps_the_variants_that_are_done(monkeypatch):
         known.set()
         raise KeyboardInterrupt
 
+    submit = ThreadPoolExecutor.submit
+
+    def slowly(pool, work):
+        submit(pool, work)
+        known.wait(120)  # which Ctrl-C ends
+
+    if main_thread != "waits":
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", slowly)
     before = signal.signal(signal.SIGINT, told)
     try:
         monkeypatch.setattr(TickLanes, "move", interrupted)
