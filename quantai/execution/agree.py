@@ -9,7 +9,7 @@ from quantai.core.instruments import Contract
 from quantai.core.transitions import ENDED
 from quantai.execution.client_ids import client_id, read_client_id, run_tag
 from quantai.execution.oms import OMS
-from quantai.execution.order_table import ASKED, SENT, is_finished
+from quantai.execution.order_table import ASKED, RISEN, SENT, is_finished
 from quantai.portfolio.desks import desk_of
 from quantai.venues.venue import OpenOrder
 
@@ -32,26 +32,39 @@ def at_work(oms: OMS, venue: str = "") -> list[str]:
     return found
 
 
+def risen(oms: OMS, venue: str = "") -> dict[str, str]:
+    """Say of each order that has ended here and works at its venue, by client id, that it is canceled there."""
+    found: dict[str, str] = {}
+    for slot in _alive(oms, RISEN):
+        name = oms.setup.instruments[int(oms.table.tracked[slot]["instrument"])].venue
+        if venue in ("", name):
+            one = _id(oms, slot)
+            found[one] = f"{name}: order {one} has ended here and works there: it is canceled"
+    return found
+
+
 def _alive(oms: OMS, flags: int) -> list[int]:
-    """Return the rows of orders with all of these flags that have not ended; a run can have very many that have."""
+    """Return the rows of orders with all of these flags that can trade; a run can have very many that cannot."""
     n = len(oms.table)
-    t = oms.table.tracked[:n]
+    t, of = oms.table.tracked[:n], oms.table.entries["flags"][:n]
     filled = (t["qty_lots"] > 0) & (t["qty_lots"] <= t["cum_lots"])
-    likely = (oms.table.entries["flags"][:n] & flags == flags) & (t["life"] < ENDED) & ~filled
-    return [int(slot) for slot in np.flatnonzero(likely) if not is_finished(t[slot])]
+    likely = (of & flags == flags) & ((t["life"] < ENDED) | (of & RISEN != 0)) & ~filled
+    return [int(slot) for slot in np.flatnonzero(likely) if of[slot] & RISEN or not is_finished(t[slot])]
 
 
 def differing_orders(oms: OMS, venue: str, theirs: Iterable[OpenOrder]) -> list[str]:
     """Say which orders of ours work on one side only; orders that are not of this run are nobody's business here."""
     tags = {run_tag(desk.run) for desk in oms.setup.desks}
-    ours, found = set(at_work(oms, venue)), list[str]()
-    seen = set[str]()
+    ours, again, found = set(at_work(oms, venue)), risen(oms, venue), list[str]()
+    seen = set(again)
     for order in theirs:
         named = read_client_id(order.client_id)
         if named is None or named[0] not in tags:
             continue
         seen.add(order.client_id)
-        if order.client_id not in ours:
+        if order.client_id in again:
+            found.append(again[order.client_id])
+        elif order.client_id not in ours:
             found.append(f"{venue}: order {order.client_id} works there and not here")
     return found + [f"{venue}: order {one} works here and not there" for one in sorted(ours - seen)]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from quantai.core.orders import apply, set_trigger
-from quantai.core.reports import ANSWERED, PRICED, REPORT, Mark, Outcome, Refusal
+from quantai.core.reports import ANSWERED, PRICED, REPORT, Mark, OrdStatus, Outcome, Refusal
 from quantai.core.rows import INTENT, OCO, Kind, Reason, Rows, zeros
-from quantai.core.tracked import CANCEL_REQUEST, LATE, OUT, OVERDUE, REQUESTS, is_over, marks
+from quantai.core.tracked import LATE, OUT, OVERDUE, REQUESTS, is_over, marks
 from quantai.core.transitions import ENDED, Life
 from quantai.execution.client_ids import OWN_K, client_id
 from quantai.execution.gate import NEVER, Gate
@@ -20,15 +20,21 @@ from quantai.execution.order_table import (
     DOOMED,
     GONE,
     KILLED,
+    RISEN,
     SENT,
     WAITING,
     YIELDED,
     OrderTable,
+    awaits,
+    boldest,
+    cancel_is_out,
     clear,
+    figures,
     is_finished,
     is_settled,
     may_trade,
     open_lots,
+    unanswered,
 )
 from quantai.execution.outgoing import DENIED, LOCAL, Step
 from quantai.execution.setup import Setup
@@ -51,6 +57,7 @@ POINT = np.dtype(
 """Where the order management stands in the stream."""
 
 _ANSWERS_OF_CANCELS = (Kind.PENDING_CANCEL, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT)
+_OVER_THERE = (OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED, OrdStatus.REJECTED, OrdStatus.NOT_FOUND)
 
 BACKOFF = 6
 """A query without an answer is repeated after patience x 2, 4 … 2^6."""
@@ -81,23 +88,26 @@ class Flow:
         """Apply a report to its order, and what follows from it to everything else."""
         self.table.reserve(2)
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
-        before, was_settled, was_unanswered = _figures(tracked), is_settled(tracked), _unanswered(tracked)
+        before, was_settled, was_unanswered = figures(tracked), is_settled(tracked), unanswered(tracked)
+        had_ended = int(tracked["life"]) >= ENDED and tracked["life"] != Life.LOST
         outcome = int(apply(tracked, self.table.executions, report))
-        if outcome & Outcome.DUPLICATE and _figures(tracked) == before:
+        if outcome & Outcome.DUPLICATE and figures(tracked) == before:
             self._watch_over(slot)  # the same execution in other words is a contradiction
             return outcome
         self.say(report, flags)
         kind = int(report["kind"])
-        if not flags & LOCAL and _unanswered(tracked) < was_unanswered:
+        if not flags & LOCAL and unanswered(tracked) < was_unanswered:
             refused = kind == Kind.REPLACE_REJECT or tracked["life"] == Life.REJECTED
             self.gate.answer(self.account(slot), bool(refused))
         if kind == Kind.ORDER_STATUS:
             clear(entry, ASKED)
         if kind == Kind.CANCEL_REJECT:
             entry["refusal"] = int(report["code"]) or Refusal.OTHER
-            if report["code"] != Refusal.UNKNOWN_ORDER:
+            if report["code"] != Refusal.UNKNOWN_ORDER and not entry["flags"] & RISEN:
                 clear(entry, GONE)
         self._book(slot, kind, report, before)
+        if had_ended or entry["flags"] & RISEN:
+            self._see_rising(slot, report)
         traded = int(tracked["cum_lots"]) > before[0]
         self._follow(slot, kind, was_finished=before[2], was_settled=was_settled, traded=traded)
         return outcome
@@ -106,7 +116,7 @@ class Flow:
         """Take an execution, or its loss, into the position."""
         tracked = self.table.tracked[slot]
         i = int(tracked["instrument"])
-        if _figures(tracked)[:2] == before[:2] or i >= len(self.setup.instruments):
+        if figures(tracked)[:2] == before[:2] or i >= len(self.setup.instruments):
             return
         desk = desk_of(tracked["order"])
         if kind == Kind.FILL:
@@ -140,7 +150,7 @@ class Flow:
             elif self._lost_to_a_rival(slot):
                 entry["flags"] |= YIELDED | GONE
         # any sign of life repeats a cancel that got lost; a refusal is taken, or leads to a query that decides
-        if entry["flags"] & GONE and alive and kind not in _ANSWERS_OF_CANCELS and not _cancel_is_out(tracked):
+        if entry["flags"] & GONE and alive and kind not in _ANSWERS_OF_CANCELS and not cancel_is_out(tracked):
             self.cancel(slot, self.seq, self.own_k())
         self._watch_over(slot)
 
@@ -149,11 +159,39 @@ class Flow:
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
         if not entry["flags"] & SENT:
             return
-        doubt = marks(tracked) & (Mark.NEEDS_QUERY | Mark.MISSING_FILLS)
+        doubt = marks(tracked) & (Mark.NEEDS_QUERY | Mark.MISSING_FILLS) or entry["flags"] & (RISEN | GONE) == RISEN
         if doubt and not entry["flags"] & ASKED and entry["queries"] == 0:
             self.query(slot)
-        elif not doubt and not _awaits(tracked) and not entry["flags"] & ASKED:
+        elif not doubt and not awaits(tracked) and not entry["flags"] & (ASKED | RISEN):
             entry["deadline"], entry["queries"] = 0, 0
+
+    def _see_rising(self, slot: int, report: Any) -> None:
+        """Have canceled at the venue what ended here and works there, until it is gone; what it traded is booked.
+
+        Its strategy was told of the end and may have sent another in its place. A sign of life is asked about first;
+        each answer that it works has it canceled (again), and silence after a cancel leads to the next question.
+        """
+        tracked, entry = self.table.tracked[slot], self.table.entries[slot]
+        kind, life = int(report["kind"]), int(tracked["life"])
+        is_filled = 0 < int(tracked["qty_lots"]) <= int(tracked["cum_lots"])
+        is_status = kind == Kind.ORDER_STATUS and int(report["code"]) != OrdStatus.NONE
+        is_over_there = kind in (Kind.CANCELED, Kind.EXPIRED) or (is_status and int(report["code"]) in _OVER_THERE)
+        if is_filled or is_over_there:
+            clear(entry, RISEN)
+        elif is_status:
+            entry["flags"] |= RISEN | GONE
+            if life >= ENDED:  # what is over takes no request any more: none is kept open for its answer
+                self._cancel_there(slot)
+        elif life < ENDED and entry["flags"] & SENT:
+            entry["flags"] |= RISEN
+
+    def _cancel_there(self, slot: int) -> None:
+        entry, k = self.table.entries[slot], self.own_k()
+        number = self.table.note_request(slot, self.seq, k)
+        self.say(self.report(int(entry["order"]), Kind.CANCEL_REQUEST, request=number), LOCAL)
+        entry["deadline"] = entry["queries"] = 0
+        self.wait_for(slot)
+        self._send(Ask.CANCEL, slot, number, self.seq, k)
 
     def say(self, report: Any, flags: int = 0) -> None:
         """Tell listeners, as a copy with these flags added."""
@@ -180,7 +218,7 @@ class Flow:
 
     def _work(self, slot: int) -> None:
         tracked, entry = self.table.tracked[slot], self.table.entries[slot]
-        self.gate.work(self.account(slot), tracked, int(entry["ticket"]), open_lots(tracked), _boldest(tracked))
+        self.gate.work(self.account(slot), tracked, int(entry["ticket"]), open_lots(tracked), boldest(tracked))
 
     def release(self, slot: int) -> None:
         """Let an order pass risk and go out, or end it."""
@@ -393,48 +431,10 @@ class Flow:
         """Ask about every order of these accounts that may still be alive."""
         for slot in range(len(self.table)):
             entry, tracked = self.table.entries[slot], self.table.tracked[slot]
-            alive = tracked["life"] < ENDED and (not is_finished(tracked) or _awaits(tracked))
+            alive = tracked["life"] < ENDED and (not is_finished(tracked) or awaits(tracked))
             if not entry["flags"] & SENT or self.account(slot) not in accounts:
                 continue
             if alive:
                 self.doubt(slot)
-            elif tracked["life"] == Life.LOST:  # nobody found it: it may be there by now
+            elif tracked["life"] == Life.LOST or entry["flags"] & RISEN:  # nobody found it: it may be there by now
                 self.query(slot)
-
-
-def _figures(tracked: Any) -> tuple[int, int, bool]:
-    """Return what an execution changes, as far as a position cares."""
-    value = int(tracked["value_high"]) << 64 | int(tracked["value_low"])
-    return int(tracked["cum_lots"]), value, is_finished(tracked)
-
-
-def _unanswered(tracked: Any) -> int:
-    """Return how much we asked for has no answer: the order itself, and changes of it."""
-    if tracked["life"] >= ENDED and tracked["life"] != Life.LOST:
-        return 0
-    new = tracked["life"] in (Life.PENDING, Life.LOST)
-    changes = (tracked["request_state"] != 0) & (tracked["request_kind"] != CANCEL_REQUEST)
-    return int(new) + int(changes.sum())
-
-
-def _cancel_is_out(tracked: Any) -> bool:
-    """Say whether a cancel may still be answered, so that another would not be sent."""
-    state = tracked["request_state"]
-    return bool(((tracked["request_kind"] == CANCEL_REQUEST) & (state & OUT != 0) & (state & OVERDUE == 0)).any())
-
-
-def _awaits(tracked: Any) -> bool:
-    """Say whether something we asked of an order has no answer yet."""
-    if tracked["life"] >= ENDED:
-        return False
-    if tracked["life"] == Life.PENDING and (tracked["not_found"] or not tracked["reported"]):
-        return True
-    state = tracked["request_state"]
-    return bool(((state & OUT != 0) & (state & OVERDUE == 0)).any())
-
-
-def _boldest(tracked: Any) -> int:
-    """Return the limit nearest to the other side that an order can have: a change under way may or may not be in."""
-    out = (tracked["request_state"] != 0) & (tracked["request_kind"] != CANCEL_REQUEST)
-    prices = [int(tracked["px_ticks"]), *tracked["request_px_ticks"][out].tolist()]
-    return max(prices) if tracked["side"] > 0 else min(prices)

@@ -7,7 +7,7 @@ from quantai.core.tracked import LATE, OUT, OVERDUE, REQUESTS
 from quantai.core.transitions import Life
 from quantai.execution.client_ids import client_id
 from quantai.execution.oms import OMS
-from quantai.execution.order_table import ASKED, KILLED, is_finished, may_trade, open_lots
+from quantai.execution.order_table import ASKED, KILLED, RISEN, is_finished, may_trade, open_lots
 from quantai.portfolio.desks import desk_of
 
 
@@ -38,7 +38,7 @@ def outcome(oms: OMS) -> Kill:
         name = client_id(oms.setup.desks[desk_of(entry["order"])].run, int(entry["seq"]), int(entry["k"]))
         states = [int(tracked["request_state"][i]) for i in range(REQUESTS) if tracked["request_state"][i] & OUT]
         lots = open_lots(tracked)
-        if not may_trade(tracked):
+        if not may_trade(tracked) and not entry["flags"] & RISEN:
             if tracked["life"] == Life.LOST and entry["flags"] & ASKED:
                 lots = int(tracked["qty_lots"] - tracked["cum_lots"])
                 found.unknown[name] = f"the venue does not know it: {lots} lots work if it arrives yet"

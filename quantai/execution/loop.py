@@ -16,7 +16,7 @@ import numpy as np
 
 from quantai.core.errors import InputError, QuantaiError, VenueError
 from quantai.core.rows import BAR, SEC, Kind, Rows, Status, zeros
-from quantai.execution.agree import at_work, differing_money, differing_orders, differing_positions, unresolved
+from quantai.execution.agree import at_work, differing_money, differing_orders, differing_positions, risen, unresolved
 from quantai.execution.alarms import RECONCILED, Alarm
 from quantai.execution.bar_maker import BarMaker, bar_events
 from quantai.execution.claims import claim
@@ -190,9 +190,19 @@ class Loop:
             events = step.events
             self.counts.refuse(events)
             await self._ask(self.floor.hear(events))
+            if one["kind"][0] == Kind.ORDER_STATUS and (again := risen(self.oms, said.venue)):
+                await self._hold_back(again.values())
             if len(events) and bool(((events["kind"] == Kind.FILL) & (events["flags"] & LOCAL == 0)).any()):
                 self._check_fee(dict(texts).get(FEE, ""))
             texts = ()
+
+    async def _hold_back(self, lines: Iterable[str]) -> None:
+        """Let only cancels out, with an alarm: what an order that has ended here trades there is not reckoned with."""
+        for line in lines:
+            self.counts.alarms.sound(Alarm.ORDERS_DIFFER, line)
+        if self.reconciled:
+            self.reconciled, self._next_check = False, 0
+            await self.control(Control.RECONCILE)
 
     def _check_fee(self, said: str) -> None:
         """Count a fee that the order management could not book."""

@@ -8,8 +8,8 @@ import numpy as np
 from quantai.core.executions import EXECUTION, Executions, Fate, executions, live, reserve, restore
 from quantai.core.orders import submit
 from quantai.core.rows import CHILD, OCO, Rows
-from quantai.core.tracked import CANCEL_REQUEST, REQUESTS, TRACKED, is_over
-from quantai.core.transitions import Life
+from quantai.core.tracked import CANCEL_REQUEST, OUT, OVERDUE, REQUESTS, TRACKED, is_over
+from quantai.core.transitions import ENDED, Life
 from quantai.portfolio.desks import desk_of
 
 ENTRY = np.dtype(
@@ -30,9 +30,10 @@ ENTRY = np.dtype(
 )
 """What the order management knows of an order besides its TRACKED row; 64 bytes."""
 
-SENT, WAITING, GONE, KILLED, ASKED, DENIED_BY_RISK, YIELDED, DOOMED = 1, 2, 4, 8, 16, 32, 64, 128
+SENT, WAITING, GONE, KILLED, ASKED, DENIED_BY_RISK, YIELDED, DOOMED, RISEN = 1, 2, 4, 8, 16, 32, 64, 128, 256
 """ENTRY.flags: handed out; a child asleep; to be canceled; by the kill switch; a query is out; reason is risk's;
-canceled for a rival; canceled should it come to life, because the kill switch was pulled since."""
+canceled for a rival; canceled should it come to life, because the kill switch was pulled since; alive at the venue
+after its end was told."""
 
 ASKED_FOR = np.dtype([("order", "u8"), ("seq", "u8"), ("request", "u4"), ("k", "u2"), ("pad", "u2")])
 """A cancel or replace that was sent, with its client id; 24 bytes."""
@@ -209,6 +210,44 @@ def is_settled(tracked: Any) -> bool:
 def may_trade(tracked: Any) -> bool:
     """Say whether an order can execute without coming back to life: it works, or a change that raises it is out."""
     return not is_finished(tracked) or open_lots(tracked) > 0
+
+
+def figures(tracked: Any) -> tuple[int, int, bool]:
+    """Return what an execution changes, as far as a position cares."""
+    value = int(tracked["value_high"]) << 64 | int(tracked["value_low"])
+    return int(tracked["cum_lots"]), value, is_finished(tracked)
+
+
+def unanswered(tracked: Any) -> int:
+    """Return how much we asked for has no answer: the order itself, and changes of it."""
+    if tracked["life"] >= ENDED and tracked["life"] != Life.LOST:
+        return 0
+    new = tracked["life"] in (Life.PENDING, Life.LOST)
+    changes = (tracked["request_state"] != 0) & (tracked["request_kind"] != CANCEL_REQUEST)
+    return int(new) + int(changes.sum())
+
+
+def cancel_is_out(tracked: Any) -> bool:
+    """Say whether a cancel may still be answered, so that another would not be sent."""
+    state = tracked["request_state"]
+    return bool(((tracked["request_kind"] == CANCEL_REQUEST) & (state & OUT != 0) & (state & OVERDUE == 0)).any())
+
+
+def awaits(tracked: Any) -> bool:
+    """Say whether something we asked of an order has no answer yet."""
+    if tracked["life"] >= ENDED:
+        return False
+    if tracked["life"] == Life.PENDING and (tracked["not_found"] or not tracked["reported"]):
+        return True
+    state = tracked["request_state"]
+    return bool(((state & OUT != 0) & (state & OVERDUE == 0)).any())
+
+
+def boldest(tracked: Any) -> int:
+    """Return the limit nearest to the other side that an order can have: a change under way may or may not be in."""
+    out = (tracked["request_state"] != 0) & (tracked["request_kind"] != CANCEL_REQUEST)
+    prices = [int(tracked["px_ticks"]), *tracked["request_px_ticks"][out].tolist()]
+    return max(prices) if tracked["side"] > 0 else min(prices)
 
 
 def clear(entry: Any, flags: int) -> None:

@@ -88,28 +88,28 @@ class Market:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.exchange = LoopbackExchange(symbols=["BTC-USDT"], seed=seed, rate_hz=30.0)
-        self._call(self.exchange.__aenter__())
+        self.call(self.exchange.__aenter__())
 
-    def _call(self, work: Any) -> Any:
+    def call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def truth(self) -> dict[str, Any]:
         async def ask() -> dict[str, Any]:
             return self.exchange.truth()
 
-        return self._call(ask())
+        return self.call(ask())
 
     def fault(self, text: str) -> None:
-        self._call(self.exchange.fault(text))
+        self.call(self.exchange.fault(text))
 
     def heal(self) -> None:
         async def forget() -> None:
             self.exchange.heal()
 
-        self._call(forget())
+        self.call(forget())
 
     def close(self) -> None:
-        self._call(self.exchange.__aexit__())
+        self.call(self.exchange.__aexit__())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

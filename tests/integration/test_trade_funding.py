@@ -80,7 +80,7 @@ def pay(market: Market) -> None:
     async def fund() -> None:
         market.exchange.exchange.fund("BTCUSDT", Decimal("0.01"))
 
-    market._call(fund())
+    market.call(fund())
 
 
 def test_funding_of_an_exchange_is_booked_once_also_after_a_restart(

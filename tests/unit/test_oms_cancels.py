@@ -5,6 +5,7 @@ import pytest
 from quantai.core.reports import OrdStatus, Refusal
 from quantai.core.rows import SEC, Action, Kind
 from quantai.core.tracked import leaves, status_local
+from quantai.execution.agree import at_work
 from quantai.execution.controls import Control, control
 from quantai.execution.kill_switch import outcome
 from quantai.execution.views import orders
@@ -151,14 +152,27 @@ def test_an_order_that_was_never_found_is_asked_about_when_books_are_compared() 
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [(Kind.REJECT, "NEW"), (Kind.EXPIRED, "EXPIRED"), (Kind.CANCELED, "CANCELED")]
+    ("end", "status"), [(Kind.REJECT, "PENDING_CANCEL"), (Kind.EXPIRED, "EXPIRED"), (Kind.CANCELED, "CANCELED")]
 )
-def test_an_order_that_works_after_its_end_is_asked_about(end: Kind, status: str) -> None:
+def test_an_order_that_works_after_its_end_is_asked_about_and_canceled_until_it_is_gone(end: Kind, status: str) -> None:
     market = Market()
     order = market.new()
     market.hear(order, end)
     first = market.hear(order, Kind.ACK)
     then = market.hear(order, Kind.RESTATED)  # as a venue says of an order that it hears of for the first time
     assert [*asked(first), *asked(then)] == [("QUERY", order)]
-    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW)
-    assert _status(market, order) == status  # what was canceled or has expired is over, whoever says what
+    for number in (1, 2, 3):
+        step = market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.NEW)
+        assert (asked(step), step.requests[0].request) == ([("CANCEL", order)], number)
+        assert (_status(market, order), len(at_work(market.oms))) == (status, 1)
+        if number == 2:
+            market.hear(order, Kind.CANCEL_REJECT, request=number, code=Refusal.OTHER)
+        assert asked(market.pass_time(SEC - 1)) == []
+        assert asked(market.pass_time(1)) == [("QUERY", order)], "no answer, or a refusal: is it still there?"
+    market.fill(order, 1, 400)
+    market.fill(order, 1, 400)
+    assert market.oms.portfolio.positions("desk")["alpha"]["BTC-USDT"]["qty"] == 0.4
+    market.hear(order, Kind.CANCELED, request=3)
+    assert at_work(market.oms) == []
+    market.hear(order, Kind.ORDER_STATUS, code=OrdStatus.CANCELED, ref=400)
+    assert asked(market.pass_time(600 * SEC)) == []

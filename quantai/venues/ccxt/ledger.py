@@ -73,7 +73,7 @@ class Order:
     pending: dict[int, Request] = field(default_factory=dict[int, Request])
     is_moving: bool = False  # a leg makes room for the next one: its end is not the end of the order
     is_over: bool = False
-    changed: int = 0  # what the ledger's `changes` was when its terms changed last
+    changed: int = 0  # what the ledger's `changes` was when its terms changed last, or it ended
 
     @property
     def leg(self) -> Leg:
@@ -98,7 +98,7 @@ class Ledger:
         self._instruments = instruments  # by the exchange's symbol
         self._write = write  # how an id of ours looks at the exchange
         self._clock = clock  # ns UTC: when we heard it
-        self.changes = 0  # of terms, of all orders
+        self.changes = 0  # of terms, and ends, of all orders
         self._written: dict[str, str] = {}
         self._by_order: dict[str, Order] = {}
         self._by_venue: dict[tuple[str, str], tuple[Order, Leg]] = {}
@@ -164,7 +164,8 @@ class Ledger:
         """Take what is said of an order; in response to a `change` of it, or to a question how it is.
 
         Terms other than ours are believed when they are new, or asked for: a stream can be behind. So can an answer:
-        `asked_at` is what `changes` was before the question, and terms that have changed since are not believed.
+        `asked_at` is what `changes` was before the question, and terms that have changed since are not believed. An
+        order that has ended and is said to work, by an answer that is no older, works again.
         """
         found = self.find(fact.symbol, fact.venue_id, fact.client_id) or self._adopt(fact)
         if found is None:
@@ -182,6 +183,8 @@ class Ledger:
             if comes_back and not differing:  # whoever takes it for ended is to ask
                 differing = [self._say(order, Kind.RESTATED)]
             answers += differing
+        elif asked_at is not None and order.changed <= asked_at and self._rises(order, leg, fact):
+            answers.append(self._say(order, Kind.RESTATED))
         answers += self._adopt_orphans(order, leg)
         if fact.filled is not None:
             leg.said_filled = max(leg.said_filled, whole_lots(order.instrument, fact.filled))
@@ -294,6 +297,13 @@ class Ledger:
             order.is_over = False
         return order, order.legs[n]
 
+    def _rises(self, order: Order, leg: Leg, fact: OrderFact) -> bool:
+        """Take back the end of an order that works after all: whoever was told of it is to ask."""
+        if fact.status != "open" or not leg.is_over or leg is not order.leg or leg.done >= leg.lots or order.is_moving:
+            return False
+        leg.end, leg.is_over, order.is_over = "", False, False
+        return True
+
     def _identify(self, order: Order, leg: Leg, fact: OrderFact) -> None:
         if not leg.venue_id:
             leg.venue_id = fact.venue_id
@@ -378,6 +388,8 @@ class Ledger:
         if order.is_over:
             return
         order.is_over = True
+        self.changes += 1
+        order.changed = self.changes
         now = time.monotonic()
         self._ended.append((now, order))
         while len(self._ended) > KEPT or now - self._ended[0][0] > KEPT_S:

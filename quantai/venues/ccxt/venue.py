@@ -180,11 +180,16 @@ class CcxtVenue:
         return held
 
     async def open_orders(self) -> list[OpenOrder]:
-        """Return every order of the account that works in the markets of the run."""
+        """Return every order of the account that works in the markets of the run.
+
+        What is said of ours is taken as well: one that was told to have ended is said to be there.
+        """
         found: list[OpenOrder] = []
         for symbol, instrument in self._by_symbol.items():
+            at = self._ledger.changes
             for said in await self._for_people.open_orders(symbol, Priority.QUERY):
                 fact = order_fact(said, self.profile.ids)
+                self._say(self._ledger.hear_order(fact, asked_at=at))
                 found.append(
                     OpenOrder(
                         client_id=self._ledger.ours(fact.client_id),
