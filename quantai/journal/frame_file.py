@@ -33,7 +33,7 @@ class FrameFile:
     """
 
     def __init__(self, path: Path, lock: WriterLock) -> None:
-        self._path, self._lock = path, lock
+        self._path, self._lock, self._wal = path, lock, path.with_name(path.name + "-wal")
         self._db = schema.open_writer(path)
         self._log = -1  # the write-ahead log, to sync it; SQLite has no locks on that, so closing it drops none
         self._log_bytes = self.synced = 0
@@ -59,7 +59,7 @@ class FrameFile:
     ) -> None:
         """Write what waits, then `more`, then the frame that `note` makes of a number and an instant: all or nothing.
 
-        It is on the disk after the next `sync`.
+        It is on the disk after the next `sync`. What was written waits no more, also where Ctrl-C ends the call.
 
         Raises StorageError when the disk refuses, DataError when the file turns out to be damaged.
         """
@@ -74,16 +74,26 @@ class FrameFile:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(schema.INSERT, frames)
             self._db.execute("COMMIT")
+            self._take(frames, ts_ns, waiting)
         except sqlite3.Error as error:
             self._fail(error)
-        self._next_frame += len(frames)
-        self._ts_ns = ts_ns
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            elif self._db.execute("SELECT max(n) FROM frames").fetchone()[0] == frames[-1].n:
+                self._take(frames, ts_ns, waiting)
+            raise
+
+    def _take(self, frames: list[Frame], ts_ns: int, waiting: Backlog) -> None:
+        """Count frames that were written; a second time changes nothing."""
+        self._next_frame, self._ts_ns = frames[-1].n + 1, ts_ns
         for frame in frames:
             self._log_bytes += len(frame.body)
             if frame.stream == Stream.EVENT:
                 self.next_seq = frame.seq_last + 1
             elif frame.stream == Stream.BAR:
                 self.next_bar = frame.seq_last + 1
+        waiting.clear()
 
     def sync(self) -> None:
         """Return once everything that was written is on the disk.
@@ -95,8 +105,10 @@ class FrameFile:
             return
         try:
             if self._log < 0:
-                self._log = os.open(self._path.with_name(self._path.name + "-wal"), os.O_RDONLY)
+                self._log = os.open(self._wal, os.O_RDONLY)
             durable(self._log)
+            if not (self._path.exists() and self._wal.exists()):  # what nobody can open again is not kept
+                raise OSError("it was moved or removed while in use")
         except OSError as error:
             self.broken = str(error)
             raise StorageError(f"{self._path}: it cannot be written ({error}): open the store again") from None

@@ -9,7 +9,6 @@ intent finds most of what it has to wait for written.
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,6 +64,7 @@ class EventStore:
         self._file = FrameFile(path, lock)
         self._waiting = Backlog()
         self._late = False  # the last flush by the thread failed: the next append must not grow the backlog
+        self._untold = False  # it broke the file, and nobody knows yet
         self._accepted = self._written = 0  # bytes that are not on the disk; those of them that were written
         self._next_seq, self._next_bar = self._file.next_seq, self._file.next_bar
         if manifest is not None:
@@ -177,8 +177,6 @@ class EventStore:
         with self._disk, self._mutex:
             self._check(said)
             self._write(more)
-            for stream, rows in said:
-                self._count(stream, rows)
 
     def append_intents(self, rows: Rows) -> None:
         """Append INTENT rows; they, and all that was appended before, are on the disk at return: only then send them.
@@ -238,6 +236,8 @@ class EventStore:
             try:
                 if not self._file.broken:
                     self._write(note=lambda n, ts_ns: pack_note(n, Stream.END, end, seq=seq, ts_ns=ts_ns))
+                elif self._untold:
+                    self._file.check_open()
             finally:
                 self._file.close()
 
@@ -250,6 +250,7 @@ class EventStore:
         self.close()
 
     def _check(self, said: list[tuple[Stream, Rows]]) -> None:
+        self._untold = False
         self._file.check_open()
         next_seq = self._next_seq
         for stream, rows in said:
@@ -259,18 +260,15 @@ class EventStore:
             elif stream is not Stream.BAR and len(rows):
                 self._check_causes(rows, next_seq)
 
-    def _count(self, stream: Stream, rows: Rows) -> None:
-        if stream is Stream.EVENT:
-            self._next_seq += len(rows)
-        elif stream is Stream.BAR:
-            self._next_bar += len(rows)
-
     def _hold(self, said: list[tuple[Stream, Rows]], words: list[Text]) -> None:
         before = self._waiting.nbytes
         self._waiting.add_texts(words)
         for stream, rows in said:
             self._waiting.add_rows(stream, rows)
-            self._count(stream, rows)
+            if stream is Stream.EVENT:
+                self._next_seq += len(rows)
+            elif stream is Stream.BAR:
+                self._next_bar += len(rows)
         self._accepted += self._waiting.nbytes - before
 
     def _check_numbers(self, rows: Rows, next_seq: int) -> None:
@@ -293,24 +291,29 @@ class EventStore:
             )
 
     def _write(self, more: Backlog | None = None, *, note: Callable[[int, int], Frame] | None = None) -> None:
-        self._file.write(self._waiting, more, note=note)
-        self._waiting.clear()
+        try:
+            self._file.write(self._waiting, more, note=note)
+        finally:  # also where Ctrl-C came once all was written
+            self._next_seq = max(self._next_seq, self._file.next_seq)
+            self._next_bar = max(self._next_bar, self._file.next_bar)
         self._late = False
         self._file.sync()
         self._accepted = self._written = 0
 
     def _write_waiting(self) -> None:
         """Write what waits, without keeping anybody from appending; the caller holds _disk."""
-        with self._mutex:
-            waiting, self._waiting = self._waiting, Backlog()
+        waiting = Backlog()
         try:
+            with self._mutex:
+                waiting, self._waiting = self._waiting, waiting
+            size = waiting.nbytes
             self._file.write(waiting)
         except BaseException:
             with self._mutex:
                 waiting.put_before(self._waiting)
                 self._waiting = waiting
             raise
-        self._written += waiting.nbytes
+        self._written += size
 
     def _sync(self) -> None:
         """Have what was written on the disk, without keeping anybody from appending; the caller holds _disk."""
@@ -323,8 +326,9 @@ class EventStore:
         if not self._disk.acquire(blocking=False):
             return
         try:
-            with suppress(StorageError, DataError):
-                self._write_waiting()
+            self._write_waiting()
+        except (StorageError, DataError):
+            self._untold = bool(self._file.broken)
         finally:
             self._disk.release()
 
@@ -343,3 +347,4 @@ class EventStore:
                     self._file.fold()
             except (StorageError, DataError):
                 self._late = True  # nobody can catch it here: the next append tries again and raises
+                self._untold = bool(self._file.broken)

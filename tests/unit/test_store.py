@@ -185,6 +185,57 @@ def test_rows_wait_in_order_while_the_disk_is_full(path: Path) -> None:
         assert len(reader.rows(Stream.INTENT)) == 1
 
 
+class CutShort:
+    """A connection to SQLite during which Ctrl-C is pressed once, so that it is noticed after a statement."""
+
+    def __init__(self, db: Any, statement: str) -> None:
+        self._db, self._statement = db, statement
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        done = self._db.execute(sql, *values)
+        self._notice(sql)
+        return done
+
+    def executemany(self, sql: str, values: Any) -> None:
+        self._db.executemany(sql, values)
+        self._notice(sql)
+
+    def _notice(self, sql: str) -> None:
+        if self._statement and sql.startswith(self._statement):
+            self._statement = ""
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["BEGIN", "INSERT", "COMMIT"])
+@pytest.mark.parametrize("call", ["append", "flush"])
+def test_ctrl_c_while_writing_neither_loses_nor_doubles_a_row(path: Path, call: str, at: str) -> None:
+    with EventStore.create(path, {}, flush_interval_s=60) as store:
+        store.append(events(1, 100))
+        store._file._db = cast(Any, CutShort(store._file._db, at))
+        with pytest.raises(KeyboardInterrupt):
+            store.append(events(101, 5), durable=True) if call == "append" else store.flush()
+        store.append(events(store.next_seq, 5))
+    with StoreReader(path) as reader:
+        assert reader.rows().tobytes() == events(1, store.next_seq - 1).tobytes()
+        assert store.next_seq == (111 if call == "append" and at == "COMMIT" else 106)
+
+
+def test_a_file_that_is_moved_away_takes_no_more_rows(path: Path) -> None:
+    store = EventStore.create(path, {}, flush_interval_s=0.01)
+    store.append(events(1, 5), durable=True)
+    path.rename(path.with_name("elsewhere"))
+    store.append(events(6, 5))
+    deadline = time.monotonic() + 60
+    while not store._file.broken:  # the thread finds it, and nobody is told
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    with pytest.raises(StorageError, match="moved or removed while in use"):
+        store.close()
+
+
 @pytest.mark.parametrize(
     "rows",
     [events(2, 1), events(0, 1), events(1, 3)[[0, 2]], events(1, 3)[::-1]],
