@@ -105,8 +105,9 @@ class CaptureFeed:
         wrap(self._feed, replayed)
         task = asyncio.create_task(self._run(outlet), name=f"replay {self.path.name}")
         try:
-            async for batch in outlet.batches():
-                yield batch
+            async for burst in outlet.bursts():
+                for batch in burst:
+                    yield batch
         finally:
             outlet.leave()
             await self.close()

@@ -35,12 +35,12 @@ def columns(channel: str, batches: Sequence[Batch]) -> Columns:
 
 def joined(batches: Sequence[Batch]) -> Rows:
     """Return the EVENT rows of `batches` as one array."""
-    return np.frombuffer(b"".join(b.events for b in batches), EVENT)  # concatenating structured arrays is 300 x slower
+    return np.frombuffer(b"".join([b.packed for b in batches]), EVENT)
 
 
-def rows_in(batch: Batch) -> int:
-    """Return how many rows of its table `batch` becomes."""
-    return len(batch.events) if batch.channel in ("l2_book", STATUS) else 1
+def rows_in(channel: str, batches: Sequence[Batch]) -> int:
+    """Return how many rows of `TABLES[channel]` batches of that channel become."""
+    return sum(map(len, batches)) if channel in ("l2_book", STATUS) else len(batches)
 
 
 def _pick(rows: Rows, *names: str) -> Columns:
@@ -63,7 +63,7 @@ def _quotes(rows: Rows, batches: Sequence[Batch]) -> Columns:
 
 
 def _bars(rows: Rows, batches: Sequence[Batch]) -> Columns:
-    bars = np.frombuffer(b"".join(b.bars for b in batches), BAR)
+    bars = np.frombuffer(b"".join([b.packed_bars for b in batches]), BAR)
     names = ("ts_open", "ts_close", "open", "high", "low", "close", "volume", "trades")
     out: Columns = {name: np.ascontiguousarray(bars[name]) for name in names}
     return out | {

@@ -174,8 +174,9 @@ class CryptoFeed:
         self._outlet = outlet
         tasks = [asyncio.create_task(self._run(outlet)), asyncio.create_task(self._supervise(outlet))]
         try:
-            async for batch in outlet.batches():
-                yield batch
+            async for burst in outlet.bursts():
+                for batch in burst:
+                    yield batch
         finally:
             outlet.leave()
             await self.close()

@@ -12,11 +12,9 @@ from decimal import Decimal
 from struct import Struct
 from typing import Any
 
-import numpy as np
-
 from quantai.core.errors import InputError
 from quantai.core.instruments import Instrument, Instruments
-from quantai.core.rows import BAR, BUY, EVENT, LAST, SEC, SELL, SNAPSHOT, Kind, Rows, zeros
+from quantai.core.rows import BAR, BUY, LAST, SEC, SELL, SNAPSHOT, Kind, zeros
 from quantai.data.bars import interval_ns
 from quantai.feeds.feed import CHANNELS, OFF_GRID, RECEIPT_TIME, STATUS, Batch
 from quantai.feeds.symbols import Names, instrument
@@ -25,6 +23,7 @@ _pack = Struct("<qqQddqqIHBb").pack  # ten times faster than writing one field o
 _SIDES = {"buy": BUY, "sell": SELL}
 _NAN = float("nan")
 _LAST_BYTE = -4  # where the low byte of `flags` lies in the last row
+_QUOTE = int(Kind.QUOTE)
 _MOST_PRICES = 5_000
 _DELAYS = 4096
 
@@ -107,7 +106,7 @@ class Scribe:
         to = self._listing(self.names.theirs(symbol))
         flags = RECEIPT_TIME | (LAST if last else 0)
         row = _pack(recv_ns, recv_ns, self._number(recv_ns), 0.0, 0.0, 0, aux, to.id, flags, kind, 0)
-        return Batch(self.venue, to.symbol, STATUS, np.frombuffer(row, EVENT), detail=detail)
+        return Batch(self.venue, to.symbol, STATUS, row, detail=detail)
 
     def listing(self, theirs: str) -> None:
         """Number the instrument that cryptofeed calls `theirs`, so that it keeps its place in `instruments`."""
@@ -134,17 +133,16 @@ class Scribe:
     def _trades(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         px, ticks = to.price(m.price)
         row = self._one(Kind.TRADE, to, times, flags, (px, float(m.amount), ticks, _SIDES.get(m.side, 0)))
-        return Batch(self.venue, to.symbol, "trades", np.frombuffer(row, EVENT), ids=(m.id,))
+        return Batch(self.venue, to.symbol, "trades", row, ids=(m.id,))
 
     def _liquidations(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         px, ticks = to.price(m.price)
         row = self._one(Kind.LIQUIDATION, to, times, flags, (px, float(m.quantity), ticks, _SIDES.get(m.side, 0)))
-        rows = np.frombuffer(row, EVENT)
-        return Batch(self.venue, to.symbol, "liquidations", rows, ids=(m.id,), detail=m.status or "")
+        return Batch(self.venue, to.symbol, "liquidations", row, ids=(m.id,), detail=m.status or "")
 
     def _open_interest(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         row = self._one(Kind.OPEN_INTEREST, to, times, flags, (0.0, float(m.open_interest), 0, 0))
-        return Batch(self.venue, to.symbol, "open_interest", np.frombuffer(row, EVENT))
+        return Batch(self.venue, to.symbol, "open_interest", row)
 
     def _l2_book(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         # the book is cryptofeed's live object: everything is copied out here, before anything is awaited
@@ -165,16 +163,17 @@ class Scribe:
                 value, ticks = known.get(px) or price(px)
                 buffer += _pack(exch, recv, seq, value, float(qty), ticks, 0, id, flags, kind, side)
                 seq += 1
-        return Batch(self.venue, to.symbol, "l2_book", _rows(buffer))
+        return Batch(self.venue, to.symbol, "l2_book", _message(buffer))
 
     def _ticker(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         bid_qty, ask_qty = self._top_sizes(m.raw)
         seq = self._number(times[1], 2)
-        buffer = bytearray()
-        for n, (px, qty, side) in enumerate(((m.bid, bid_qty, BUY), (m.ask, ask_qty, SELL))):
-            value, ticks = to.price(px) if px else (_NAN, OFF_GRID)  # cryptofeed writes 0 where a side is empty
-            buffer += _pack(*times, seq + n, value, qty, ticks, 0, to.id, flags, Kind.QUOTE, side)
-        return Batch(self.venue, to.symbol, "ticker", _rows(buffer))
+        # cryptofeed writes 0 where a side is empty
+        bid, bid_ticks = to.price(m.bid) if m.bid else (_NAN, OFF_GRID)
+        ask, ask_ticks = to.price(m.ask) if m.ask else (_NAN, OFF_GRID)
+        rows = _pack(*times, seq, bid, bid_qty, bid_ticks, 0, to.id, flags, _QUOTE, BUY)
+        rows += _pack(*times, seq + 1, ask, ask_qty, ask_ticks, 0, to.id, flags | LAST, _QUOTE, SELL)
+        return Batch(self.venue, to.symbol, "ticker", rows)
 
     def _top_sizes(self, raw: Any) -> tuple[float, float]:
         if self._sizes is None:
@@ -195,7 +194,7 @@ class Scribe:
         if m.mark_price is not None:
             px, ticks = to.price(m.mark_price)
             buffer += _pack(*times, seq + 1, px, 0.0, ticks, 0, to.id, flags, Kind.MARK, 0)
-        return Batch(self.venue, to.symbol, "funding", _rows(buffer))
+        return Batch(self.venue, to.symbol, "funding", _message(buffer))
 
     def _candles(self, m: Any, to: _Listing, times: tuple[int, int], flags: int) -> Batch:
         bar = zeros(1, BAR)
@@ -204,16 +203,15 @@ class Scribe:
         for name in ("open", "high", "low", "close", "volume"):
             bar[name] = float(getattr(m, name))
         bar["trades"], bar["instrument"] = m.trades or 0, to.id
-        bar.flags.writeable = False
         px, ticks = to.price(m.close)
         row = self._one(Kind.BAR, to, times, flags, (px, float(m.volume), ticks, 0))
-        return Batch(self.venue, to.symbol, "candles", np.frombuffer(row, EVENT), bar, interval=interval)
+        return Batch(self.venue, to.symbol, "candles", row, bar.tobytes(), interval=interval)
 
 
-def _rows(buffer: bytearray) -> Rows:
+def _message(buffer: bytearray) -> bytes:
     if buffer:
         buffer[_LAST_BYTE] |= LAST
-    return np.frombuffer(bytes(buffer), EVENT)
+    return bytes(buffer)
 
 
 def _bar_end(ts_open: int, stop: int, interval: str) -> tuple[int, str]:

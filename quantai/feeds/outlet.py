@@ -8,7 +8,6 @@ reading of the socket, and the venue's own flow control does the rest. Nothing i
 import asyncio
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -55,7 +54,7 @@ class Outlet:
         self.gaps = self.reconnects = 0
         self._books: set[str] = set()
         self._expected: set[str] = set()
-        self._backlog: deque[Batch] = deque()
+        self._backlog: list[Batch] = []
         self._waiting = 0
         self._filled, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
@@ -91,14 +90,15 @@ class Outlet:
 
     def paced(self, connection: Any) -> Any:
         """Make `connection` read its next message only when there is room for it, and return it."""
-        read, clock = connection.read, time.perf_counter
+        read, clock = connection.read, time.monotonic
 
         async def reading(*args: Any, **options: Any) -> AsyncIterator[Any]:
             since = clock()
             async for payload in read(*args, **options):
-                self._heard_s = time.monotonic()
+                self._heard_s = clock()
                 yield payload
-                await self._room.wait()  # after the handler: before it, another connection could overtake
+                if not self._room.is_set():  # after the handler: before it, another connection could overtake
+                    await self._room.wait()
                 if clock() - since > self._slice_s:
                     for _ in range(_TURNS):
                         await asyncio.sleep(0)
@@ -117,11 +117,12 @@ class Outlet:
         self._limit = sys.maxsize
         self._room.set()
 
-    async def batches(self) -> AsyncIterator[Batch]:
-        """Yield the batches in order until `end`."""
+    async def bursts(self) -> AsyncIterator[list[Batch]]:
+        """Yield the batches in order, those that are there together, until `end`."""
         while True:
             while self._backlog:
-                yield self._backlog.popleft()
+                burst, self._backlog = self._backlog, []
+                yield burst
             self._waiting = 0
             self._room.set()
             if self._ended:
@@ -136,7 +137,8 @@ class Outlet:
 
         async def callback(message: Any, receipt: float) -> None:
             recv_ns = self._clock(receipt)
-            self.report(self._watch.reopened(), recv_ns)
+            if changes := self._watch.reopened():
+                self.report(changes, recv_ns)
             if is_book and self._consecutive and not self._continues(message, recv_ns):
                 return
             if is_book and (message.delta is None or self._expected):
@@ -180,7 +182,7 @@ class Outlet:
 
     def _add(self, batch: Batch) -> None:
         self._backlog.append(batch)
-        self._waiting += len(batch.events)
+        self._waiting += len(batch)
         self._filled.set()
         if self._waiting >= self._limit:
             self._room.clear()

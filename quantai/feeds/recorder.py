@@ -9,6 +9,7 @@ receipt stamps.
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -31,6 +32,7 @@ from quantai.feeds.venues import check_channels
 
 FLUSH_S = 0.25  # with the time that a commit takes on a busy disk, nothing waits for a second
 _MOST_ROWS = 300_000  # rows in memory before the feed has to wait for the disk
+_SWITCH_S = 5e-4  # how soon the thread that commits gets its turn: it asks a hundred times, and took 3 s at a full load
 _SLICE_S = 2e-3  # of a burst, read on end: turns of the event loop are a fifth of the work otherwise
 
 
@@ -136,7 +138,7 @@ async def _opened(lake: Lake, source: str) -> AsyncGenerator["Recording"]:
 class Recording:
     """One run of one source: takes batches, commits them, counts.
 
-    `tally` is what has been taken. A commit that fails ends the run, and nothing is committed after it.
+    `tally` is what was taken up to the last commit. One that fails ends the run, and nothing is committed after it.
     """
 
     def __init__(self, lake: Lake, source: str) -> None:
@@ -188,7 +190,7 @@ class Recording:
         tasks = [loop.create_task(self._flush_regularly(stop)), loop.create_task(_close_on(stop, feed))]
         try:
             await self._in_thread(self._list, feed)
-            with _signals(loop, stop.set):
+            with _signals(loop, stop.set), _soon_its_turn():
                 await self._take_all(feed, limit, stop)
             await self._in_thread(self._list, feed)
             self.tally.complete = isinstance(feed, CaptureFeed) and not stop.is_set()
@@ -221,7 +223,7 @@ class Recording:
         left = None if limit is None else limit - sum(self.tally.messages.values())
         async with contextlib.aclosing(cast(AsyncGenerator[Batch], feed.batches())) as batches:
             async for batch in batches:
-                self._waiting_rows += self.tally.take(batch)
+                self._waiting_rows += len(batch)
                 self._waiting.setdefault((batch.channel, batch.symbol), []).append(batch)
                 if self._waiting_rows >= _MOST_ROWS:
                     await self._flush()
@@ -245,6 +247,8 @@ class Recording:
             if self._failed:
                 return
             waiting, self._waiting, self._waiting_rows = self._waiting, {}, 0
+            for (channel, _), batches in waiting.items():
+                self.tally.take(channel, batches)
             tally = deepcopy(self.tally)
             try:
                 await self._in_thread(self._write, waiting, tally.position() | {"venue": self._venue})
@@ -282,6 +286,20 @@ class Recording:
 async def _close_on(stop: asyncio.Event, feed: Feed) -> None:
     await stop.wait()
     await feed.close()
+
+
+@contextlib.contextmanager
+def _soon_its_turn() -> Generator[None]:
+    """Let a thread that waits for the interpreter wait no longer than `_SWITCH_S`; the first to ask sets it back."""
+    before = sys.getswitchinterval()
+    if before <= _SWITCH_S:
+        yield
+        return
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextlib.contextmanager

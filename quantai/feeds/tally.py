@@ -1,6 +1,6 @@
 """What a recording counted, and what of it survives a crash."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -45,19 +45,18 @@ class Tally:
         """Return everything, to be stored with the rows."""
         return asdict(self)
 
-    def take(self, batch: Batch) -> int:
-        """Count `batch` and return how many rows of the lake it becomes."""
-        rows = rows_in(batch)
-        self.batches += 1
-        if len(batch.events):
-            self.seq = int(batch.events["seq"][-1])
-        if batch.channel == STATUS:
+    def take(self, channel: str, batches: Sequence[Batch]) -> None:
+        """Count batches of one channel, in their order."""
+        rows = rows_in(channel, batches)
+        self.batches += len(batches)
+        self.seq = max(self.seq, next((b.seq for b in reversed(batches) if b.packed), 0))
+        if channel == STATUS:
             self.events += rows
-            self._event(batch.events[-1])
+            for batch in batches:
+                self._event(batch.events[-1])
         else:
-            self.messages[batch.channel] += 1
-            self.rows[batch.channel] += rows
-        return rows
+            self.messages[channel] += len(batches)
+            self.rows[channel] += rows
 
     def _event(self, row: Any) -> None:
         self.gaps += int(row["kind"] == Kind.GAP)

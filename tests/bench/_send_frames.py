@@ -19,6 +19,7 @@ MIX = (2, 6, 2)
 DEPTH = 1_000
 FIRST = 1_000
 TICK_S = 0.005
+WAITING_BYTES = 8_192
 
 
 def frames(seed: int, n: int, levels: int) -> Iterator[tuple[int, str]]:
@@ -46,6 +47,12 @@ def halves(levels: int) -> tuple[int, int]:
     return levels // 2, levels - levels // 2
 
 
+async def listen(socket: web.WebSocketResponse) -> None:
+    """Answer pings, as reading does, until the client goes: without answers it would hang up after 80 s."""
+    async for _ in socket:
+        pass
+
+
 async def main(seed: int, n: int, levels: int, rate: float) -> None:
     """Serve until the input ends."""
     listed = {"symbol": "BTCUSDT", "baseAsset": "BTC", "quoteAsset": "USDT", "filters": [{"tickSize": "0.01"}]}
@@ -57,8 +64,11 @@ async def main(seed: int, n: int, levels: int, rate: float) -> None:
             return web.json_response({"symbols": [listed]})
         if "depth" in request.path:
             return web.json_response(snapshot)
-        socket = web.WebSocketResponse(compress=False)
+        # asyncio adds up the lengths of all that waits each time it is given more: little may wait
+        socket = web.WebSocketResponse(compress=False, writer_limit=WAITING_BYTES)
         await socket.prepare(request)
+        request.transport.set_write_buffer_limits(high=WAITING_BYTES)
+        reading = asyncio.create_task(listen(socket))
         rows, since = 0, time.monotonic()
         for more, text in frames(seed, n, levels):
             if rate and (early_s := rows / rate - (time.monotonic() - since)) > 0:
@@ -66,8 +76,7 @@ async def main(seed: int, n: int, levels: int, rate: float) -> None:
             await socket.send_str(text)
             rows += more
         print(json.dumps({"rows": rows + 2 * (DEPTH - 1) + 1}), flush=True)
-        async for _ in socket:
-            pass
+        await reading
         return socket
 
     app = web.Application()

@@ -11,16 +11,15 @@ from quantai.feeds.tally import Latency, Tally
 def event(kind: Kind, aux: int = 0, *, last: bool = True) -> Batch:
     row = zeros(1, EVENT)
     row["kind"], row["aux"], row["flags"] = kind, aux, LAST if last else 0
-    return Batch("TEST", "X", "status", row)
+    return Batch("TEST", "X", "status", row.tobytes())
 
 
 def test_a_reconnection_of_many_symbols_is_one() -> None:
     tally = Tally()
     for last in (False, False, True):
-        tally.take(event(Kind.STATUS, Status.RESUMED, last=last))
-    for _ in range(3):
-        tally.take(event(Kind.GAP))
-    tally.take(event(Kind.STATUS, Status.CONNECTED))
+        tally.take("status", [event(Kind.STATUS, Status.RESUMED, last=last)])
+    tally.take("status", [event(Kind.GAP) for _ in range(3)])
+    tally.take("status", [event(Kind.STATUS, Status.CONNECTED)])
     assert (tally.reconnects, tally.gaps, tally.events, tally.batches) == (1, 3, 7, 7)
 
 
@@ -28,11 +27,11 @@ def test_a_tally_survives_as_a_position_and_shares_nothing() -> None:
     tally = Tally()
     rows = zeros(2, EVENT)
     rows["seq"] = 4, 5
-    tally.take(Batch("TEST", "X", "ticker", rows))
+    tally.take("ticker", [Batch("TEST", "X", "ticker", rows.tobytes())])
     position = tally.position()
     again = Tally.of(position | {"venue": "TEST"})
     assert again == tally
-    tally.take(Batch("TEST", "X", "ticker", rows))
+    tally.take("ticker", [Batch("TEST", "X", "ticker", rows.tobytes())])
     assert (position["messages"]["ticker"], again.messages["ticker"], again.seq) == (1, 1, 5)
     assert tally.since(again).messages["ticker"] == 1
     assert Tally.of({}) == Tally()
