@@ -34,7 +34,7 @@ from quantai.execution.live_loop import run_live
 from quantai.execution.sight import MOST_ORDERS, OF_THIS_PIECE, SIGHT, free_slot, look, settle
 from quantai.strategy import Strategy
 from quantai.strategy.base import fields_of
-from quantai.strategy.context import BOOK, CTX, POSITION, World
+from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
 
 TITLE = "quantai desk 2"
 _DRIFT = 1e-9  # of a quantity kept in floating point, relative
@@ -253,11 +253,15 @@ class Stepper:
             if row["action"] == Action.NEW:
                 ctx["last_order"] += 1
                 row["order"] = ctx["last_order"]
-        self.world.intents[: len(rows)], ctx["n_intents"] = rows, len(rows)
         self._sight["muted"] = self._sight["warm"] = 0
-        _settle(self.world.ctx, self._sight)
+        out = [zeros(0, INTENT)]
+        for at in range(0, len(rows), MAX_INTENTS):  # more orders may work than a strategy may ask for at one row
+            some = rows[at : at + MAX_INTENTS]
+            self.world.intents[: len(some)], ctx["n_intents"] = some, len(some)
+            _settle(self.world.ctx, self._sight)
+            out.append(self._out())
         self._sight["muted"] = was
-        return self._out()
+        return np.concatenate(out)
 
     def _at(self, seq: int, ts: int) -> None:
         ctx = self.world.ctx[0]

@@ -225,3 +225,13 @@ def test_closing_never_asks_for_more_than_is_held(held: float, lots: int) -> Non
     assert [(int(row["side"]), int(row["qty_lots"])) for row in asked] == (
         [(-1 if held > 0 else 1, lots)] if lots else []
     )
+
+
+def test_more_orders_than_a_strategy_may_ask_for_at_one_row_are_canceled_at_once() -> None:
+    desk = Stepper(Busy(), TABLE)
+    orders = desk.world.orders[:400]
+    orders["order"], orders["state"], desk._sight["slots"] = 1 + np.arange(400), OrderState.OPEN, 400
+    asked = desk.flatten(seq=1, ts=START)
+    assert asked["order"].tolist() == [*range(1, 401)]
+    assert asked["k"].tolist() == [*range(400)]
+    assert set(asked["action"].tolist()) == {Action.CANCEL}
