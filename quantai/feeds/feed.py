@@ -57,11 +57,6 @@ class Batch:
         """The BAR rows, read-only."""
         return np.frombuffer(self.packed_bars, BAR)
 
-    @property
-    def seq(self) -> int:
-        """The number of the last row."""
-        return int(self.events["seq"][-1])
-
 
 class Feed(Protocol):
     """A source of batches for one venue: connect, subscribe, rows out.

@@ -23,7 +23,7 @@ from typing import Any, cast
 from quantai.data.lake import Lake
 from quantai.data.writer import Writer
 from quantai.feeds.capture import CaptureFeed, fingerprint
-from quantai.feeds.columns import TABLES, columns, joined
+from quantai.feeds.columns import TABLES, Pile
 from quantai.feeds.crypto import CryptoFeed
 from quantai.feeds.feed import STATUS, Batch, Feed
 from quantai.feeds.raw import SUFFIX, RawFile
@@ -149,7 +149,7 @@ class Recording:
         self._venue = ""
         self._began = time.monotonic()
         self._latency = Latency()
-        self._waiting: dict[tuple[str, str], list[Batch]] = {}
+        self._waiting: dict[tuple[str, str], Pile] = {}
         self._waiting_rows = 0
         self._writer: Writer | None = None
         self._failed = False
@@ -224,7 +224,11 @@ class Recording:
         async with contextlib.aclosing(cast(AsyncGenerator[Batch], feed.batches())) as batches:
             async for batch in batches:
                 self._waiting_rows += len(batch)
-                self._waiting.setdefault((batch.channel, batch.symbol), []).append(batch)
+                key = (batch.channel, batch.symbol)
+                pile = self._waiting.get(key)
+                if pile is None:
+                    pile = self._waiting[key] = Pile(batch.channel)
+                pile.add(batch)
                 if self._waiting_rows >= _MOST_ROWS:
                     await self._flush()
                 if left is not None:
@@ -247,8 +251,8 @@ class Recording:
             if self._failed:
                 return
             waiting, self._waiting, self._waiting_rows = self._waiting, {}, 0
-            for (channel, _), batches in waiting.items():
-                self.tally.take(channel, batches)
+            for pile in waiting.values():
+                self.tally.take(pile)
             tally = deepcopy(self.tally)
             try:
                 await self._in_thread(self._write, waiting, tally.position() | {"venue": self._venue})
@@ -258,15 +262,15 @@ class Recording:
             if self._on_commit is not None:
                 self._on_commit(Progress(tally, tally.since(self._start), self._latencies()))
 
-    def _write(self, waiting: dict[tuple[str, str], list[Batch]], position: dict[str, Any]) -> None:
+    def _write(self, waiting: dict[tuple[str, str], Pile], position: dict[str, Any]) -> None:
         if self.raw is not None:
             self.raw.flush()
         writer = self._writer
         if writer is None or (not waiting and position == writer.position):
             return
-        for (channel, symbol), batches in waiting.items():
-            writer.append(TABLES[channel], self._venue, symbol, columns(channel, batches))
-            self._latency.take(joined(batches))
+        for (channel, symbol), pile in waiting.items():
+            writer.append(TABLES[channel], self._venue, symbol, pile.columns())
+            self._latency.take(pile.events)
         writer.commit(position)
 
     def _list(self, feed: Feed) -> None:

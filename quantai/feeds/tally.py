@@ -1,6 +1,6 @@
 """What a recording counted, and what of it survives a crash."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from quantai.core.rows import LAST, MS, Kind, Rows, Status
-from quantai.feeds.columns import rows_in
-from quantai.feeds.feed import CHANNELS, RECEIPT_TIME, STATUS, Batch
+from quantai.feeds.columns import Pile
+from quantai.feeds.feed import CHANNELS, RECEIPT_TIME, STATUS
 
 _STEPS = np.geomspace(1e3, 1e14, 1_000)  # 1 us to a day, 2.6 % apart
 _EDGES = np.concatenate([-_STEPS[::-1], [0.0], _STEPS])
@@ -45,18 +45,17 @@ class Tally:
         """Return everything, to be stored with the rows."""
         return asdict(self)
 
-    def take(self, channel: str, batches: Sequence[Batch]) -> None:
-        """Count batches of one channel, in their order."""
-        rows = rows_in(channel, batches)
-        self.batches += len(batches)
-        self.seq = max(self.seq, next((b.seq for b in reversed(batches) if b.packed), 0))
-        if channel == STATUS:
-            self.events += rows
-            for batch in batches:
-                self._event(batch.events[-1])
+    def take(self, pile: Pile) -> None:
+        """Count what was put together."""
+        self.batches += pile.messages
+        self.seq = max([self.seq, *pile.events["seq"][-1:].tolist()])
+        if pile.channel == STATUS:
+            self.events += pile.rows
+            for row in pile.events:
+                self._event(row)
         else:
-            self.messages[channel] += len(batches)
-            self.rows[channel] += rows
+            self.messages[pile.channel] += pile.messages
+            self.rows[pile.channel] += pile.rows
 
     def _event(self, row: Any) -> None:
         self.gaps += int(row["kind"] == Kind.GAP)

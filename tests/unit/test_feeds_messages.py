@@ -8,7 +8,7 @@ import pytest
 
 from quantai.core.rows import LAST, SNAPSHOT, Kind
 from quantai.data.tables import checked, table
-from quantai.feeds.columns import TABLES, columns, rows_in
+from quantai.feeds.columns import TABLES, Pile
 from quantai.feeds.feed import OFF_GRID, RECEIPT_TIME, Batch
 from quantai.feeds.messages import Scribe
 from quantai.feeds.symbols import Names
@@ -31,8 +31,9 @@ def dec(value: Any) -> Decimal:
 
 def as_table(*batches: Batch) -> dict[str, Any]:
     channel = batches[0].channel
-    found = checked(table(TABLES[channel]), columns(channel, batches))
-    assert rows_in(channel, batches) == len(found["seq"])
+    pile = Pile(channel, batches)
+    found = checked(table(TABLES[channel]), pile.columns())
+    assert (pile.messages, pile.rows) == (len(batches), len(found["seq"]))
     return found
 
 
@@ -88,7 +89,7 @@ def test_a_delta_deletes_with_a_size_of_zero(scribe: Scribe) -> None:
 
 def test_an_empty_delta_is_a_message_without_rows(scribe: Scribe) -> None:
     batch = scribe.batch("l2_book", book({"bid": [], "ask": []}), RECEIPT, RECV)
-    assert (len(batch.events), rows_in("l2_book", [batch])) == (0, 0)
+    assert (len(batch.events), Pile("l2_book", [batch]).rows) == (0, 0)
 
 
 def test_an_empty_snapshot_is_a_clear(scribe: Scribe) -> None:

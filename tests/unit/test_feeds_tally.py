@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quantai.core.rows import EVENT, LAST, MS, Kind, Status, zeros
+from quantai.feeds.columns import Pile
 from quantai.feeds.feed import RECEIPT_TIME, Batch
 from quantai.feeds.tally import Latency, Tally
 
@@ -17,9 +18,9 @@ def event(kind: Kind, aux: int = 0, *, last: bool = True) -> Batch:
 def test_a_reconnection_of_many_symbols_is_one() -> None:
     tally = Tally()
     for last in (False, False, True):
-        tally.take("status", [event(Kind.STATUS, Status.RESUMED, last=last)])
-    tally.take("status", [event(Kind.GAP) for _ in range(3)])
-    tally.take("status", [event(Kind.STATUS, Status.CONNECTED)])
+        tally.take(Pile("status", [event(Kind.STATUS, Status.RESUMED, last=last)]))
+    tally.take(Pile("status", [event(Kind.GAP) for _ in range(3)]))
+    tally.take(Pile("status", [event(Kind.STATUS, Status.CONNECTED)]))
     assert (tally.reconnects, tally.gaps, tally.events, tally.batches) == (1, 3, 7, 7)
 
 
@@ -27,11 +28,11 @@ def test_a_tally_survives_as_a_position_and_shares_nothing() -> None:
     tally = Tally()
     rows = zeros(2, EVENT)
     rows["seq"] = 4, 5
-    tally.take("ticker", [Batch("TEST", "X", "ticker", rows.tobytes())])
+    tally.take(Pile("ticker", [Batch("TEST", "X", "ticker", rows.tobytes())]))
     position = tally.position()
     again = Tally.of(position | {"venue": "TEST"})
     assert again == tally
-    tally.take("ticker", [Batch("TEST", "X", "ticker", rows.tobytes())])
+    tally.take(Pile("ticker", [Batch("TEST", "X", "ticker", rows.tobytes())]))
     assert (position["messages"]["ticker"], again.messages["ticker"], again.seq) == (1, 1, 5)
     assert tally.since(again).messages["ticker"] == 1
     assert Tally.of({}) == Tally()
