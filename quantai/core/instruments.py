@@ -85,6 +85,7 @@ class Instrument:
     and `multiplier` the quote value of one unit per point of price (settlement currency for quanto; quote currency per
     contract for inverse). `expiry` is an instant in UTC. `calendar` names an exchange calendar (`XNYS`), or is None
     when the instrument trades around the clock; that decides whether an opening gap can improve a resting limit order.
+    With `reduces_below_min` a reduce-only order may be worth less than `min_notional`.
 
     >>> i = Instrument.parse("BTC-USDT-PERP", venue="BINANCE_FUTURES", tick="0.1", lot="0.001")
     >>> i.contract.name, i.ticks("60000.1"), i.price(600001), i.lots("0.005")
@@ -112,6 +113,7 @@ class Instrument:
     max_qty: Decimal = Decimal(0)
     min_notional: Decimal = Decimal(0)
     max_notional: Decimal = Decimal(0)
+    reduces_below_min: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tick", "lot", "multiplier", "min_qty", "max_qty", "min_notional", "max_notional", "strike"):
@@ -178,6 +180,8 @@ class Instrument:
         for name, text in said.items():
             if name not in names:
                 raise UnknownName("instrument field", name, names)
+            if name == "reduces_below_min":
+                values[name] = text == "True"
             if name in enums:
                 if text not in enums[name].__members__:
                     raise UnknownName(name, text, enums[name].__members__)

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from quantai.core.rows import REDUCE_ONLY, Action, OrderType
+from quantai.core.transitions import Life
 from quantai.execution.exposure import REQUEST
 from quantai.execution.oms import OMS
+from quantai.execution.order_table import SENT
 from quantai.execution.reasons import RiskReason
+from quantai.execution.stepper import TRIES
 
 _TOO_LARGE = frozenset(
     (
@@ -50,7 +53,9 @@ def part_of(oms: OMS, desk: int, instrument: int, held: int) -> Part:
     """Return how much of `held` lots (signed) of an instrument of the run a desk's next order may close.
 
     As few orders of about one size as the limits allow, so that the last of them is not too small. An order is
-    reduce-only, except where other desks of the account hold the other side: what closes here opens there.
+    reduce-only, except where other desks of the account hold the other side: what closes here opens there. What is
+    worth less than the venue's smallest notional goes out where that is not for reduce-only orders, until it is
+    refused.
     """
     asked = _Asked(oms, desk, instrument, held)
     most, flags, reason = asked.most(REDUCE_ONLY), REDUCE_ONLY, asked.reason
@@ -63,6 +68,9 @@ def part_of(oms: OMS, desk: int, instrument: int, held: int) -> Part:
     reason = asked.about(lots, flags)
     if reason in _TOO_SMALL and lots < most:
         lots, reason = most, asked.about(most, flags)
+    is_exempt = not reason and flags & REDUCE_ONLY and asked.about(lots, 0) is RiskReason.NOTIONAL_MIN
+    if is_exempt and _refusals(oms, desk, instrument, lots) >= TRIES:  # said to take it, and does not
+        reason = RiskReason.NOTIONAL_MIN
     return Part(instrument, 0 if reason else lots, flags, reason)
 
 
@@ -78,6 +86,18 @@ def part_of_listings(oms: OMS, desk: int, held: Iterable[tuple[int, int]]) -> Pa
             return part._replace(lots=before + part.lots)
         before, first = before + abs(lots), first or part
     return first or Part(0, 0, 0, RiskReason.OK)
+
+
+def _refusals(oms: OMS, desk: int, instrument: int, lots: int) -> int:
+    """Return how many orders of a desk were refused by the venue one after another that would have closed `lots`."""
+    n = len(oms.table)
+    tracked, entries = oms.table.tracked[:n], oms.table.entries[:n]
+    mine = (entries["order"] >> np.uint64(40) == desk) & (tracked["instrument"] == instrument)
+    mine &= entries["flags"] & SENT != 0
+    refused = (tracked["life"] == Life.REJECTED) & (tracked["qty_lots"] == lots)
+    refused &= tracked["flags"] & REDUCE_ONLY != 0
+    others = np.flatnonzero(~refused[mine][::-1])
+    return int(others[0] if len(others) else mine.sum())
 
 
 class _Asked:

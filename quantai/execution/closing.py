@@ -78,6 +78,12 @@ class Closing:
         waits = (t.since + GRACE_NS + t.waits for d, t in self._told.items() if self._floor.held(d) and not t.is_over)
         return max(waits, default=0)
 
+    @property
+    def leaves(self) -> bool:
+        """Whether what desks that are to be flat still hold is too little to close."""
+        told = [t for d, t in self._told.items() if self._floor.held(d)]
+        return bool(told) and all(t.is_over for t in told)
+
     def due(self, now: int) -> list[int]:
         """Return the desks to tell again now (ns): they hold what can be closed and do nothing about it."""
         found: list[int] = []

@@ -65,7 +65,8 @@ WATCH = np.dtype(
         ("open", "u1"),  # 0 = somebody has closed its session
         ("negative_ok", "u1"),  # prices of 0 and below are prices (spreads, power)
         ("in_session", "u1"),  # 0 = its calendar says that it is closed
-        ("pad", "u1", (4,)),
+        ("reduces_below_min", "u1"),  # the smallest notional is not for reduce-only orders
+        ("pad", "u1", (3,)),
     ]
 )
 """What an instrument stands at now; one a row of INSTRUMENT."""
@@ -125,6 +126,7 @@ def risk_book(instruments: Sequence[Instrument], limits: Limits) -> RiskBook:
     own = np.zeros(1, CURRENCY)
     own["rate"] = 1.0
     watch["max_position"] = [float(limits.max_units(i.symbol)) for i in instruments]
+    watch["reduces_below_min"] = [i.reduces_below_min for i in instruments]
     rows = [i.row(n) for n, i in enumerate(instruments)]
     return RiskBook(
         account=np.zeros(1, ACCOUNT),

@@ -428,7 +428,7 @@ class Loop:
         if not self.ending:
             return False
         under_way = at_work(self.oms) if self._how else int(self.oms.point["deadline"][0]) < NEVER
-        if not under_way and not (self._how is Control.FLATTEN and self.floor.holds):
+        if not under_way and not (self._how is Control.FLATTEN and self.floor.holds and not self._closing.leaves):
             return True
         return self._is_late() and not len(self.inbox)
 

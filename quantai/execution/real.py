@@ -42,8 +42,10 @@ async def real_venues(
 async def _as_listed(plan: Plan, instrument: Instrument) -> Instrument:
     """Return an instrument with the venue's own steps, sizes and least amounts."""
     from quantai.data.history.client import Client
+    from quantai.venues.ccxt import profile
 
     def ask() -> Instrument:
         return Client(instrument.venue, instrument.symbol, plan.endpoint_of(instrument.venue) or None).instrument()
 
-    return await asyncio.to_thread(ask)
+    known = profile(instrument.venue)
+    return (await asyncio.to_thread(ask)).with_fields(reduces_below_min=known.reduces_below_min)

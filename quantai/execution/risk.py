@@ -197,7 +197,8 @@ def _check_size(book: RiskBook, limits: Any, request: Any, standing: Standing, g
     watch, instrument = book.watch[request.instrument], book.instruments[request.instrument]
     px = valued_at(watch, request)
     worth = notional(instrument, px, request.qty)
-    if over(instrument.min_notional, worth):
+    is_exempt = watch.reduces_below_min and request.flags & REDUCE_ONLY
+    if not is_exempt and over(instrument.min_notional, worth):
         return NOTIONAL_MIN
     if instrument.max_notional > 0.0 and over(worth, instrument.max_notional):
         return NOTIONAL_MAX

@@ -1,6 +1,5 @@
 """How much of a holding one order may close: parts that fit every limit, as few as can be, and why there is none."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,13 +16,13 @@ from tests.unit.oms_setting import Market, limits
 A, B, C = 0, 1, 2
 
 
-def market(held: dict[int, int], *, limit: dict[str, Any] | None = None, **fields: str) -> Market:
+def market(held: dict[int, int], *, limit: dict[str, Any] | None = None, **fields: Any) -> Market:
     """Return a market at 100 in which desks hold lots of 0.001; A and B share an account."""
     grid = {"tick": "0.5", "lot": "0.001"} | fields
     made = Market(
         Setup(
             desks=(Desk("a", "x", "main"), Desk("b", "x", "main"), Desk("c", "x", "other")),
-            instruments=Instruments([Instrument.parse("BTC-USDT-PERP", **{n: Decimal(v) for n, v in grid.items()})]),
+            instruments=Instruments([Instrument.parse("BTC-USDT-PERP", **grid)]),
             limits=limits(),
             currency="USDT",
             patience_ns=SEC,
@@ -89,6 +88,24 @@ def test_a_holding_is_closed_in_parts_that_fit(
 def test_what_cannot_go_out_says_why(limit: dict[str, Any], fields: dict[str, str], reason: RiskReason) -> None:
     made = market({C: 2500}, limit=limit, **fields)
     assert part_of(made.oms, C, 0, 2500) == Part(0, 0, REDUCE_ONLY, reason)
+
+
+def test_what_is_worth_less_than_the_smallest_notional_is_closed_where_that_is_not_for_what_closes() -> None:
+    exempt = {"min_notional": "5", "reduces_below_min": True}
+    for fields, lots in (({"min_notional": "5"}, 0), (exempt, 40)):
+        made = market({C: 5040}, **fields)
+        send(made, C, -5000, fill=True, flags=REDUCE_ONLY)
+        reason = RiskReason.OK if lots else RiskReason.NOTIONAL_MIN
+        assert part_of(made.oms, C, 0, 40) == Part(0, lots, REDUCE_ONLY, reason)
+    for _ in range(3):
+        assert part_of(made.oms, C, 0, 40).lots == 40
+        made.hear(send(made, C, -40, flags=REDUCE_ONLY), Kind.REJECT)
+    part = part_of(made.oms, C, 0, 40)
+    assert (part, part.is_too_little) == (Part(0, 0, REDUCE_ONLY, RiskReason.NOTIONAL_MIN), True)
+    send(made, C, 5000, fill=True)
+    assert part_of(made.oms, C, 0, 5040).lots == 5040
+    send(made, C, -5000, fill=True, flags=REDUCE_ONLY)
+    assert part_of(made.oms, C, 0, 40).lots == 40, "it may be another day"
 
 
 def test_less_than_the_smallest_quantity_is_not_closed() -> None:

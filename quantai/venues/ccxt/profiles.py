@@ -33,7 +33,9 @@ class Profile:
     asked for: "since" the last of one (the oldest come first), by the "cursor" that one names, those "after" (before,
     in time) its last, from the "ofs" that are known, or by the number of the "page". `doubts`: codes by which ccxt says
     that a request was refused, although nobody knows. `tells_by_status`: what is not certainly refused comes with an
-    HTTP status of its own, so a code that ccxt does not know is a refusal too.
+    HTTP status of its own, so a code that ccxt does not know is a refusal too. `reduces_below_min`: the smallest
+    notional is not for reduce-only orders (Binance USD-M: error -4164 "unless you choose reduce only"; Bybit: "closing
+    orders are exempt from notional value").
     """
 
     name: str
@@ -45,6 +47,7 @@ class Profile:
     tifs: frozenset[TIF] = UNTIL_CANCELED
     post_only: bool = True
     reduce_only: bool = False
+    reduces_below_min: bool = False
     amends: bool = True
     create_param: str = "clientOrderId"
     cancel_param: str = "clientOrderId"
@@ -91,6 +94,7 @@ PROFILES: dict[str, Profile] = {
         ),
         Profile(
             name="BINANCE_FUTURES", ccxt_id="binanceusdm", tifs=UNTIL_CANCELED | {TIF.GTD}, reduce_only=True,
+            reduces_below_min=True,
             trades_param="orderId", ping_ms=10_000, budget=350.0, window_s=10.0, weights=_BINANCE_USDM,
             options={"fetchMarkets": {"types": ["linear"]}}, sandbox="demo", dead_man="symbol",
             wallet=("assets", "asset", "walletBalance"), tells_by_status=True,
@@ -102,8 +106,8 @@ PROFILES: dict[str, Profile] = {
             pages="after", page=100,
         ),
         Profile(
-            name="BYBIT", ccxt_id="bybit", reduce_only=True, cancel_param="orderLinkId", query="",
-            list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet",
+            name="BYBIT", ccxt_id="bybit", reduce_only=True, reduces_below_min=True, cancel_param="orderLinkId",
+            query="", list_param="orderLinkId", budget=40.0, window_s=5.0, sandbox="testnet",
             pages="cursor", page=100, doubts=_BYBIT_DOUBTS,
         ),
         Profile(
