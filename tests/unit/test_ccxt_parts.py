@@ -446,3 +446,20 @@ async def test_a_stream_and_funding_that_fail_say_so_without_secrets(caplog: pyt
     _no_secret(str(refused.value))
     assert await FundingWatch(Failing(), {"BTC/USDT:USDT": PERP}, at_once, "X", redact).look() == ()
     _no_secret(caplog.text)
+
+
+class Unstamped:
+    """An exchange object that says of a payment everything but when it was."""
+
+    has = {"fetchFundingHistory": True}  # noqa: RUF012
+
+    async def fetch_funding_history(self, symbol: str, since: int) -> list[dict[str, str | None]]:
+        return [{"timestamp": None, "amount": "-1.5"}]
+
+
+async def test_a_payment_that_cannot_be_read_is_said_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def at_once(weight: str, priority: Priority, call: Callable[[], Awaitable[object]]) -> object:
+        return await call()
+
+    assert await FundingWatch(Unstamped(), {"BTC/USDT:USDT": PERP}, at_once, "X", str).look() == ()
+    assert "the funding of BTC-USDT-PERP is not known" in caplog.text

@@ -1,5 +1,6 @@
 """A dead-man switch that could not be armed, or not in time, is known; once it is armed that is over."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -82,3 +83,31 @@ async def test_one_market_that_is_refused_leaves_the_others_armed() -> None:
     await switch.arm(30.0)
     assert api.asked == [("BTCUSDT", 30_000), ("ETHUSDT", 30_000)]
     assert switch.trouble
+
+
+async def test_a_switch_that_is_being_armed_while_it_is_disarmed_stays_disarmed() -> None:
+    api, in_flight, go_on = Api(), asyncio.Event(), asyncio.Event()
+
+    async def slowly(weight: str, priority: Priority, call: Callable[[], Awaitable[Any]]) -> Any:
+        in_flight.set()
+        await go_on.wait()
+        return await call()
+
+    switch = DeadMan(api, profile("OKX"), [], 30.0, call=slowly, redact=lambda text: text, clock=Clock())
+    staying = asyncio.create_task(switch.stay())
+    await in_flight.wait()
+    disarmed = asyncio.create_task(switch.arm(0))
+    await asyncio.sleep(0)
+    go_on.set()
+    await disarmed
+    assert api.asked == [("", 30_000), ("", 0)]
+    staying.cancel()
+    await asyncio.gather(staying, return_exceptions=True)
+
+
+async def test_nothing_arms_a_switch_that_was_disarmed() -> None:
+    api = Api()
+    switch = made("OKX", api, Clock())
+    await switch.arm(0)
+    await switch.stay()
+    assert api.asked == [("", 0)]

@@ -41,6 +41,7 @@ class DeadMan:
         self._api, self._profile, self._symbols, self._after_s = api, profile, symbols, after_s
         self._call, self._redact, self._clock = call, redact, clock
         self._why, self._armed_until = "", clock() + after_s
+        self._turn = asyncio.Lock()  # two calls at once may arrive in either order
 
     @property
     def trouble(self) -> str:
@@ -49,14 +50,21 @@ class DeadMan:
         return "" if is_armed else f"{self._profile.name}: the dead-man switch is not armed"
 
     async def stay(self) -> None:
-        """Arm it again and again, until canceled."""
+        """Arm it again and again, until canceled or disarmed."""
         while True:
-            await self.arm(self._after_s)
+            async with self._turn:
+                if self._armed_until == math.inf:
+                    return
+                await self._tell(self._after_s)
             pause_s = self._after_s / RENEWALS
             await asyncio.sleep(min(pause_s, AGAIN_S) if self._why else pause_s)
 
     async def arm(self, after_s: float) -> None:
-        """Tell the exchange to cancel everything after so many seconds without a word; 0 disarms it."""
+        """Tell the exchange to cancel everything after so many seconds without a word; 0 disarms it for good."""
+        async with self._turn:
+            await self._tell(after_s)
+
+    async def _tell(self, after_s: float) -> None:
         begun, why = self._clock(), ""
         for call in self._calls(int(after_s * 1000)):
             try:

@@ -39,12 +39,12 @@ class FundingWatch:
                 said = await self._call(
                     "balance", Priority.QUERY, lambda s=symbol, t=since: self._api.fetch_funding_history(s, t)
                 )
+                paid = [(int(one["timestamp"]), decimal(one.get("amount"))) for one in said]
             except Exception as error:  # noqa: BLE001 -- said, and asked again
                 why = self._redact(words(error))
                 _log.warning("%s: the funding of %s is not known: %s", self._name, instrument.symbol, why)
                 continue
-            for one in said:
-                ms, amount = int(one["timestamp"]), decimal(one.get("amount"))
+            for ms, amount in paid:
                 if not amount or (symbol, ms) in self._told:
                     continue
                 self._told.add((symbol, ms))
