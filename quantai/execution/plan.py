@@ -124,6 +124,8 @@ class Plan:
             raise InputError(f"{len(self.strategies)} strategies need as many desks, not {len(self.desks)}")
         for address in (self.endpoint, *self.endpoints.values()):
             check_endpoint(address)
+        if self.channels and self.mode != "replay":
+            self._check_channels()
         for name, value in (*self.endpoints.items(), *self.fees_bps.items()):
             if name not in self.venues:
                 raise UnknownName(f"venue ({value})", name, self.venues)
@@ -136,6 +138,13 @@ class Plan:
             if desk.router not in get_args(Router):
                 raise UnknownName("router", desk.router, get_args(Router))
             self.listings(n)
+
+    def _check_channels(self) -> None:
+        """Raise UnknownName for a channel that one of the venues does not send."""
+        from quantai.feeds.venues import check_channels
+
+        for name in self.venues:
+            check_channels(name, list(self.channels))
 
     def _check_closing(self) -> None:
         """Raise InputError where positions, which are closed at the market, cannot be."""

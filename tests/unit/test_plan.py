@@ -77,6 +77,14 @@ def test_channels_are_those_a_strategy_reads_and_quotes_for_risk() -> None:
     assert plan(channels=["trades"]).channels_of(offered) == ["trades"]
 
 
+@pytest.mark.parametrize("mode", ["paper", "live"])
+def test_a_channel_that_a_venue_does_not_send_is_named_before_anything_is_asked_of_it(mode: str) -> None:
+    live: dict[str, Any] = {"mode": mode, "understood": True, "limits": paper_limits()}
+    plan(**live, channels=["trades", "ticker"]).check()
+    with pytest.raises(UnknownName, match="unknown channel of BINANCE 'foo'"):
+        plan(**live, channels=["trades", "foo"]).check()
+
+
 def test_run_names_are_new_each_time_and_fit_into_client_ids() -> None:
     names = plan(strategies=[(Quote(), ""), (Quote(), "")]).run_names()
     assert len(set(names)) == 2
