@@ -45,7 +45,7 @@ def listing(file: File, folder: Folder = None, json: Json = False) -> None:
     """List the pipelines of a schedule with when they run and how they last ended."""
     from quantai.notebook import Schedule
 
-    schedule, table = Schedule.load(file), _run_table(folder)
+    schedule, table = Schedule.load(file), _run_table(folder, makes=False)
     rows = [_listed(p, table.latest(1, p.name)) for p in schedule.pipelines.values()]
     if json:
         emit({"pipelines": rows}, json)
@@ -146,7 +146,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """List the latest runs with how they ended."""
-    found = _run_table(folder).latest(most, name)
+    found = _run_table(folder, makes=False).latest(most, name)
     if json:
         emit({"runs": [r.as_dict() for r in found]}, json)
     else:
@@ -162,7 +162,7 @@ def diff(
     """Show what differs between two runs: parameters, notebook, metrics."""
     from quantai.notebook.differences import compare_runs
 
-    table = _run_table(folder)
+    table = _run_table(folder, makes=False)
     emit(compare_runs(table.get(a), table.get(b)), json)
 
 
@@ -176,10 +176,10 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 
-def _run_table(folder: Path | None) -> "RunTable":
+def _run_table(folder: Path | None, *, makes: bool = True) -> "RunTable":
     from quantai.notebook import RunTable
 
-    return RunTable(folder or configured().pipelines)
+    return RunTable(folder or configured().pipelines, makes=makes)
 
 
 def _listed(one: "Pipeline", latest: "list[Run]") -> dict[str, Any]:

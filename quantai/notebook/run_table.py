@@ -102,10 +102,15 @@ class Run:
 
 
 class RunTable:
-    """Runs in `folder`/runs.db; each has a folder of its own beside it. Several processes may use it at once."""
+    """Runs in `folder`/runs.db; each has a folder of its own beside it. Several processes may use it at once.
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    With `makes` False it is there to be read: nothing is created, and one that is not there has no runs.
+    """
+
+    def __init__(self, folder: str | Path, *, makes: bool = True) -> None:
+        self.folder, self._makes = Path(folder), makes
+        if not makes:
+            return
         try:
             make_folder(self.folder)
             with self._open() as db:
@@ -206,6 +211,8 @@ class RunTable:
 
     def find(self, where: str, values: tuple[Any, ...]) -> list[Run]:
         """Return the runs of one of our own conditions."""
+        if not self._makes and not (self.folder / "runs.db").is_file():
+            return []
         columns = ", ".join(Run.__dataclass_fields__)
         with self._open() as db:
             rows = db.execute(f"select {columns} from runs {where}", values).fetchall()  # noqa: S608 -- our own text

@@ -277,6 +277,21 @@ def test_a_backfill_of_no_days_says_so(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"), [(["list", "FILE"], 0, "ok"), (["runs"], 0, '{"runs": []}'), (["diff", "1", "2"], 1, "")]
+)
+def test_reading_the_runs_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    notebook(tmp_path / "ok.ipynb", "1")
+    file = schedule(tmp_path, ok='notebook = "ok.ipynb"')
+    before = sorted(tmp_path.rglob("*"))
+    asked = [str(file) if word == "FILE" else word for word in words]
+    assert main(["pipeline", *asked, "--folder", str(tmp_path / "none" / "runs"), "--json"]) == code
+    assert said in capsys.readouterr().out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_concurrency_of_a_pipeline_holds_between_processes(table: RunTable) -> None:
     other = RunTable(table.folder)
     at = datetime(2024, 1, 1, tzinfo=UTC)
