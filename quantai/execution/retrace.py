@@ -105,7 +105,7 @@ class _Walker:
         self._recorded = reader.rows(Stream.INTENT, start=first)
         self._recorded = self._recorded[min(int((self._recorded["seq"] == first).sum()), int(point["intents"])) :]
         self._texts, self._fees = read_words(reader, first)
-        self._bars = reader.rows(Stream.BAR)
+        self._bars = reader.bars()
         self._r = self._i = 0
         self._cut = False
 

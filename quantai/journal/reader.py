@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack, cast
 import numpy as np
 
 from quantai.core.errors import DataError, InputError, UnknownName
-from quantai.core.rows import Rows
+from quantai.core.rows import BAR, Rows
 from quantai.journal import schema
 from quantai.journal.damage import describe
 from quantai.journal.frames import (
@@ -106,6 +106,14 @@ class StoreReader:
             part = self._load(frame, where)
             if part is not None:
                 yield part
+
+    def bars(self) -> Rows:
+        """Read all BAR rows, each at the index that EVENT rows name it by: zeros for one that is recorded as lost."""
+        rows = self.rows(Stream.BAR)
+        for gap in sorted((gap for gap in self._known_gaps() if gap.stream is Stream.BAR), key=lambda gap: gap.first):
+            lost = np.zeros(gap.last + 1 - gap.first, BAR)
+            rows = np.concatenate([rows[: gap.first], lost, rows[gap.first :]])
+        return rows
 
     async def tail(
         self, stream: Stream = Stream.EVENT, *, poll_s: float = 0.005, **where: Unpack[Where]

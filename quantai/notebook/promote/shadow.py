@@ -105,7 +105,7 @@ class Shadow:
         """Take what the run journaled since the last call; returns both. Raises DataError before the first row."""
         with StoreReader(self.journal) as reader:
             rows = np.array(reader.rows(Stream.EVENT, kinds=list(SEEN), start=self._seen + 1), EVENT)
-            bars = reader.rows(Stream.BAR) if (rows["kind"] == Kind.BAR).any() else NO_BARS
+            bars = reader.bars() if (rows["kind"] == Kind.BAR).any() else NO_BARS
             intents = len(reader.rows(Stream.INTENT))
             for _ in replay(reader, self._oms):
                 pass
