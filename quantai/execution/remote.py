@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from quantai.core.errors import DataError, InputError, StorageError
+from quantai.ops import followed
 
 MOST_BYTES = 1 << 20
 """The longest line either side takes."""
@@ -175,6 +176,7 @@ def address_file(journal: Path) -> Path:
     >>> address_file(Path("x.journal")).name
     'x.journal.control'
     """
+    journal = followed(journal)
     return journal.with_name(f"{journal.name}.control")
 
 

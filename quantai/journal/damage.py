@@ -12,6 +12,7 @@ from quantai.journal.frames import Frame, Gap, Stream, unpack_gaps
 from quantai.journal.lock import WriterLock
 from quantai.journal.loss import holes
 from quantai.journal.wal import read_wal
+from quantai.ops import followed
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ def verify(path: str | Path) -> Findings:
 
     Raises InputError when there is no such file, DataError when its schema is another version.
     """
-    path = Path(path)
+    path = followed(path)
     if not path.is_file():
         raise InputError(f"there is no journal {path}: check the name")
     try:

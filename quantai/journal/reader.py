@@ -31,6 +31,7 @@ from quantai.journal.frames import (
     unpack_texts,
 )
 from quantai.journal.heads import Heads
+from quantai.ops import followed
 
 
 class Where(TypedDict, total=False):
@@ -57,7 +58,7 @@ class StoreReader:
     """
 
     def __init__(self, path: str | Path, *, damage: Literal["raise", "skip"] = "raise") -> None:
-        self.path = Path(path)
+        self.path = followed(path)
         if damage not in ("raise", "skip"):
             raise UnknownName("way to treat damage", damage, ["raise", "skip"])
         self.passed_over: list[str] = []

@@ -22,7 +22,7 @@ from quantai.journal.lock import WriterLock
 from quantai.journal.loss import RESERVE_ROWS, Remains
 from quantai.journal.pages import PageScan
 from quantai.journal.wal import read_wal
-from quantai.ops import sync_folder
+from quantai.ops import followed, sync_folder
 
 
 def recover(path: str | Path) -> Findings:
@@ -34,7 +34,7 @@ def recover(path: str | Path) -> Findings:
     Raises InputError when there is no such file, StorageError when somebody writes to it or there is no space for the
     new file, DataError when not a single frame can be read: then it is left as it was.
     """
-    path = Path(path)
+    path = followed(path)
     if not (path.is_file() or path.with_name(path.name + ".salvaged").is_file()):
         raise InputError(f"there is no journal {path}: check the name")
     lock = WriterLock(path)

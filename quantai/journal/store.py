@@ -23,6 +23,7 @@ from quantai.journal.frame_file import FrameFile
 from quantai.journal.frames import Frame, Snapshot, Stream, Text, pack_note, pack_snapshot, stream_of
 from quantai.journal.lock import WriterLock
 from quantai.journal.wal import read_wal
+from quantai.ops import followed
 
 GROUP_BYTES = 4 << 20
 """Rows or strings that may wait for the disk before who appends waits for it: 65 536 rows."""
@@ -94,7 +95,7 @@ class EventStore:
 
         Raises StorageError when the file exists, cannot be made, or somebody writes to it.
         """
-        path = Path(path)
+        path = followed(path)
         lock = WriterLock(path)
         try:
             if not path.exists():
@@ -116,7 +117,7 @@ class EventStore:
         Raises InputError when there is no such file, DataError when it is damaged (then `recover` it), StorageError
         when somebody writes to it.
         """
-        path = Path(path)
+        path = followed(path)
         schema.check_there(path)
         lock = WriterLock(path)
         try:

@@ -1,6 +1,6 @@
 """What every room may use and none owns.
 
-- `files`: files that outlive a power cut: `durable`, `sync_folder`, `make_folder`
+- `files`: files that outlive a power cut: `durable`, `sync_folder`, `make_folder`; `followed`, what a link names
 - `bar`: `progress`, the bar that long work shows
 - `compiling`: `announced`, which says when machine code is made
 - `clock`: `SteadyClock`, which nobody can set
@@ -9,6 +9,6 @@
 """
 
 from quantai.ops.bar import progress
-from quantai.ops.files import durable, make_folder, sync_folder
+from quantai.ops.files import durable, followed, make_folder, sync_folder
 
-__all__ = ["durable", "make_folder", "progress", "sync_folder"]
+__all__ = ["durable", "followed", "make_folder", "progress", "sync_folder"]

@@ -43,3 +43,13 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for made in new:
         sync_folder(made.parent)
+
+
+def followed(path: str | Path) -> Path:
+    """The file that a link names: what lies beside a journal has one name, whichever of its own was given.
+
+    >>> str(followed("runs/today.journal"))
+    'runs/today.journal'
+    """
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path

@@ -14,7 +14,7 @@ import pytest
 from quantai.core.errors import DataError, InputError, StorageError, UnknownName
 from quantai.core.reports import REPORT
 from quantai.core.rows import BAR, EVENT, INTENT, ORDER, Kind, Rows, zeros
-from quantai.journal import EventStore, Snapshot, StoreReader, Stream, Text, describe_run
+from quantai.journal import EventStore, Snapshot, StoreReader, Stream, Text, describe_run, recover
 from quantai.journal.export import export_parquet
 from quantai.journal.frame_file import FOLD_BYTES
 
@@ -280,6 +280,22 @@ def test_one_writer_and_its_process_id(path: Path) -> None:
         with pytest.raises(StorageError, match="is being written"):
             EventStore.create(path, {})
     EventStore.open(path, {}).close()
+
+
+def test_a_journal_is_one_by_whichever_of_its_names(path: Path) -> None:
+    link = path.with_name("today.journal")
+    link.symlink_to(path)
+    with EventStore.create(link, {"run": "a"}) as store:
+        store.append(events(1, 5), durable=True)
+        for name in (path, link):
+            with pytest.raises(StorageError, match=f"written by process {os.getpid()}"):
+                EventStore.open(name, {})
+        assert sorted(each.name for each in path.parent.glob("*.lock")) == ["run.journal.lock"]
+    with EventStore.open(link, {}) as store:
+        store.append(events(6, 5))
+    assert recover(link).ok
+    with StoreReader(link) as reader:
+        assert reader.rows().tobytes() == events(1, 10).tobytes()
 
 
 def test_a_store_is_made_once_and_opened_only_where_it_is(path: Path) -> None:
