@@ -82,7 +82,7 @@ class CaptureFeed:
         """Yield what the capture holds; raises DataError when its parsers fail on it."""
         if self._scribe is None:
             raise InputError(f"{self.path}: connect() comes before batches()")
-        from quantai.feeds.internals import carried, take_turns, wrap
+        from quantai.feeds.internals import carried, start_anew, take_turns, wrap
 
         names, watch = self._scribe.names, Watch()
         outlet = Outlet(
@@ -103,6 +103,7 @@ class CaptureFeed:
             return outlet.paced(connection)
 
         wrap(self._feed, replayed)
+        start_anew(self._feed)
         task = asyncio.create_task(self._run(outlet), name=f"replay {self.path.name}")
         try:
             async for burst in outlet.bursts():

@@ -58,6 +58,25 @@ def guard(feed: Any, passed: Callable[[], None], refused: Callable[[Any, Any, Ex
     feed.message_handler = guarded
 
 
+def start_anew(feed: Any) -> None:
+    """Make a replayed `feed` go on with the next connection of the recording where a parser asks for another one.
+
+    That is how it went when it was recorded: a lost number or a wrong checksum had the connection opened again, and
+    what the recording has of the old one behind that is not read.
+    """
+    from cryptofeed.exceptions import BadChecksum, MissingSequenceNumber
+
+    handle = feed.message_handler
+
+    async def handled(message: Any, connection: Any, stamp: float) -> None:
+        try:
+            await handle(message, connection, stamp)
+        except (BadChecksum, MissingSequenceNumber):
+            await connection.close()
+
+    feed.message_handler = handled
+
+
 def open_again(why: str) -> NoReturn:
     """Raise, inside a callback, what makes cryptofeed open the connection again that the message came over."""
     from cryptofeed.exceptions import MissingSequenceNumber

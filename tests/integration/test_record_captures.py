@@ -58,6 +58,47 @@ def rows_of(seen: list[Batch], channel: str) -> Rows:
     return np.concatenate([b.events for b in seen if b.channel == channel])
 
 
+def okx_frames(path: Path, *connections: list[tuple[str, int, int, str]]) -> Path:
+    """Write raw frames of one OKX book: of each connection the (action, number before, number, bid) of its messages."""
+    start, ns = 1_700_000_000_000, 1_700_000_000_000 * 10**6
+    file = RawFile(path)
+    file.begin("OKX", {"l2_book": ["BTC-USDT"]}, {})
+    listed = {"instType": "SPOT", "instId": "BTC-USDT", "baseCcy": "BTC", "quoteCcy": "USDT", "tickSz": "0.1"}
+    address = "https://www.okx.com/api/v5/public/instruments?instType="
+    for kind in ("SPOT", "SWAP", "FUTURES", "OPTION&uly=BTC-USD", "OPTION&uly=ETH-USD"):
+        file.add(ns, "http", "get", address + kind, json.dumps({"data": [listed] if kind == "SPOT" else []}))
+    arg = {"channel": "books", "instId": "BTC-USDT"}
+    for messages in connections:
+        file.add(ns, "OKX.ws.1", "open", "wss://ws.okx.com:8443/ws/v5/public", {"books": ["BTC-USDT"]})
+        for action, before, number, bid in messages:
+            start, ns = start + 10, ns + 10**7
+            asks = [["101", "1", "0", "1"]] if action == "snapshot" else []
+            book = {"bids": [[bid, "1", "0", "1"]], "asks": asks, "ts": str(start)}
+            book |= {"prevSeqId": before, "seqId": number}
+            file.add(ns, "OKX.ws.1", "in", json.dumps({"arg": arg, "action": action, "data": [book]}))
+    file.close()
+    return path
+
+
+def test_a_recording_with_a_lost_number_goes_on_with_the_connection_that_was_opened_then(tmp_path: Path) -> None:
+    torn = [("snapshot", -1, 1, "99"), ("update", 1, 2, "98"), ("update", 6, 7, "90"), ("update", 7, 8, "91")]
+    again = [("snapshot", -1, 20, "97"), ("update", 20, 21, "96")]
+    lake = Lake(tmp_path / "lake")
+    report = asyncio.run(record_capture(okx_frames(tmp_path / "torn.jsonl.zst", torn, again), lake))
+    assert (report.tally.complete, report.tally.messages["l2_book"], report.tally.gaps) == (True, 4, 1)
+    levels = lake.levels("OKX", "BTC-USDT").to_pandas()
+    assert levels[levels["side"] > 0]["px"].tolist() == [99.0, 98.0, 97.0, 96.0]
+    assert levels[levels["px"] == 97.0]["seq"].min() > lake.events("OKX", "BTC-USDT")["seq"].to_pylist()[-2]
+    tape = lake.tape("BTC-USDT", venue="OKX")
+    assert (len(tape), tape.rows["px"].max()) == (len(levels), 101.0)
+
+
+def test_a_recording_that_ends_with_a_lost_number_is_complete(tmp_path: Path) -> None:
+    torn = [("snapshot", -1, 1, "99"), ("update", 5, 6, "98"), ("update", 6, 7, "97")]
+    report = asyncio.run(record_capture(okx_frames(tmp_path / "torn.jsonl.zst", torn), Lake(tmp_path / "lake")))
+    assert (report.tally.complete, report.tally.messages["l2_book"]) == (True, 1)
+
+
 def cryptofeed_alone(path: Path, **callbacks: Any) -> None:
     """Replay without anything of ours."""
     from cryptofeed.capture.playback import playback
