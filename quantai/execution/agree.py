@@ -82,11 +82,8 @@ def differing_positions(oms: OMS, venue: str, theirs: Mapping[str, Decimal]) -> 
     return found
 
 
-def differing_money(oms: OMS, theirs: Mapping[str, Decimal], left_out: Collection[str] = ()) -> list[str]:
-    """Say where money differs, by currency: paid in, traded, paid in fees, and what spot holdings are.
-
-    Currencies that are `left_out` are not looked at.
-    """
+def money(oms: OMS) -> dict[str, float]:
+    """Return what the accounts of a run hold together by currency, spot holdings included."""
     books, mine = oms.portfolio.books, dict[str, float]()
     for account in oms.portfolio.accounts:
         for name, amount in oms.portfolio.cash(account).items():
@@ -94,11 +91,35 @@ def differing_money(oms: OMS, theirs: Mapping[str, Decimal], left_out: Collectio
     for i, instrument in enumerate(oms.setup.instruments):
         if instrument.contract is Contract.SPOT:
             mine[instrument.base] = mine.get(instrument.base, 0.0) + float(books.positions["qty"][:, i].sum())
-    found: list[str] = []
-    for name in [c for c in oms.portfolio.currencies if c not in left_out]:
+    return mine
+
+
+def differing_money(oms: OMS, theirs: Mapping[str, Decimal], left_out: Collection[str] = ()) -> list[str]:
+    """Say where money differs, by currency: paid in, traded, paid in fees, and what spot holdings are.
+
+    Currencies that are `left_out` are not looked at, nor those in which a contract settles that several desks share.
+    """
+    mine, found = money(oms), list[str]()
+    unknown = {*left_out, *_netted(oms)}
+    for name in [c for c in oms.portfolio.currencies if c not in unknown]:
         here, there = mine.get(name, 0.0), float(theirs.get(name, Decimal(0)))
         if abs(here - there) > CASH_TOLERANCE * max(1.0, abs(here), abs(there)):
             found.append(f"{name} is {there:.10g} there and {here:.10g} here")
+    return found
+
+
+def _netted(oms: OMS) -> set[str]:
+    """Return the currencies in which a venue has realised of a contract what our desks together have not, or more.
+
+    It has one position at one mean price where we have several: one desk's opening closes another's. Once all of them
+    are flat both have realised the same.
+    """
+    found = set[str]()
+    for i, instrument in enumerate(oms.setup.instruments):
+        of = oms.portfolio.books.positions[:, i]
+        traded = int(((of["qty"] != 0) | (of["realised"] != 0) | (of["fees"] != 0)).sum())
+        if traded > 1 and of["qty"].any() and not oms.portfolio.books.market["paid"][i]:
+            found.add(instrument.settle)
     return found
 
 

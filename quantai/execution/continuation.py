@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from quantai.execution.controls import Control, paused_before
 from quantai.execution.floor import Floor
 from quantai.execution.loop import Loop
 from quantai.execution.plan import Plan
+from quantai.execution.recovery import MANIFEST
 from quantai.execution.retrace import SEATS, manifest_of, seats_of, stand, walk
+from quantai.execution.setup import Setup
 from quantai.journal import StoreReader, Stream
 from quantai.journal import recover as mend
 
@@ -41,7 +44,27 @@ def continued(plan: Plan) -> dict[str, Any]:
             )
     if len(names) != len(manifest[SEATS]):
         raise InputError(f"{plan.journal} has {len(manifest[SEATS])} strategies, this run {len(names)}: use a new one")
+    _check_market(plan, manifest)
     return manifest
+
+
+def _check_market(plan: Plan, manifest: Mapping[str, Any]) -> None:
+    """Raise InputError where a plan has another market for its strategies than the journal began with."""
+    setup = Setup.of(manifest[MANIFEST])
+    known = [f"{i.venue}:{i.symbol}" for i in setup.instruments]
+    told = [("", known, [f"{venue}:{symbol}" for venue, symbols in plan.venues.items() for symbol in symbols])]
+    for n, said in enumerate(manifest[SEATS]):
+        mine = [":".join(listed[0]) for listed in plan.listings(n)]
+        told += [
+            ("", [known[i] for i in said["instruments"]] or known, mine),
+            ("bars of ", [said["interval"]], [plan.interval_of(n)]),
+            ("the router ", [said.get("route", {}).get("by", "instrument")], [plan.desk(n).router]),
+        ]
+    told.append(("the currency ", [setup.currency], [plan.currency or setup.currency]))
+    for what, *both in told:
+        was, now = (what + (", ".join(sorted(words)) or "none") for words in both)
+        if was != now:
+            raise InputError(f"{plan.journal} began with {was}, not {now}: leave that as it was, or use a new journal")
 
 
 def _plain(value: Any) -> str:

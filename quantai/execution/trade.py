@@ -25,6 +25,7 @@ from quantai.execution.loop import NO_BARS, Loop, Pace
 from quantai.execution.monitor.logs import about
 from quantai.execution.monitor.monitor import Monitor
 from quantai.execution.oms import OMS
+from quantai.execution.paper_account import hand_over
 from quantai.execution.plan import Plan, paper_limits
 from quantai.execution.playback import RowClock, answered, play
 from quantai.execution.reception import Reception
@@ -266,6 +267,7 @@ class Trading:
 
     async def _resume(self, loop: Loop, instruments: Instruments) -> None:
         """The first rows after an interruption: nobody followed the books meanwhile."""
+        hand_over(loop.oms, self.venues)
         gone = zeros(len(instruments), EVENT)
         gone["kind"], gone["aux"], gone["instrument"] = Kind.STATUS, Status.DISCONNECTED, np.arange(len(instruments))
         gone["ts_exch"] = gone["ts_recv"] = loop.now

@@ -24,6 +24,12 @@ class Holdings:
         self.positions: dict[str, Decimal] = {}
         self._cost: dict[str, Decimal] = {}
 
+    def take_over(self, balances: Mapping[str, Decimal], contracts: Mapping[str, tuple[Decimal, Decimal]]) -> None:
+        """Hold these balances and, by symbol, contracts as (units, cost) instead of what was held; cost is signed."""
+        self.balances = {name: amount for name, amount in balances.items() if amount}
+        self.positions = {symbol: units for symbol, (units, _) in contracts.items() if units}
+        self._cost = {symbol: cost for symbol, (units, cost) in contracts.items() if units}
+
     def fill(self, instrument: Instrument, side: int, qty: Decimal, px: Decimal, fee: Decimal = Decimal(0)) -> None:
         """Book one execution: `qty` units at `px`, and a fee in the settlement currency."""
         self._move(instrument.settle, -fee)

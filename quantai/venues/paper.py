@@ -51,7 +51,8 @@ class Paper:
 
     `rules` are the assumptions (`SimVenue`), for all instruments or by their venue's name; `balances` what the account
     starts with. After `quiet_ns` without market rows a request is answered on the book as it stands: rows are not
-    expected to be later than that. Orders are of one process: those of an earlier one are answered as canceled.
+    expected to be later than that. Orders are of one process: those of an earlier one are answered as canceled;
+    what the account held is told by `take_over`.
     """
 
     def __init__(
@@ -83,6 +84,10 @@ class Paper:
     async def connect(self) -> None:
         """Be ready: there is nothing to reach."""
         self._connected = True
+
+    def take_over(self, balances: Mapping[str, Decimal], contracts: Mapping[str, tuple[Decimal, Decimal]]) -> None:
+        """Go on with what an account held when its run was interrupted: balances, and contracts as (units, cost)."""
+        self._holdings.take_over(balances, contracts)
 
     def see(self, rows: Rows) -> None:
         """Take EVENT rows in order of receipt, before a strategy decides on them; TIMER rows let time pass, too."""

@@ -1,22 +1,27 @@
 """The trade loop over a paper venue: what it decides, journals and shows to strategies, run again to the byte."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import quantai as qa
 from quantai.core.errors import DataError, UnknownName
+from quantai.core.instruments import Instrument, Instruments
 from quantai.core.rows import EVENT, LAST, SEC, Action, Kind, OrderType, Status, zeros
-from quantai.execution.agree import at_work, differing_money
+from quantai.execution.agree import at_work, differing_money, differing_positions
 from quantai.execution.controls import Control
 from quantai.execution.explain import explain
 from quantai.execution.loop import Loop
+from quantai.execution.paper_account import hand_over
 from quantai.execution.playback import RowClock
 from quantai.execution.retrace import FLOOR, manifest_of, retrace, seats_of, stand, walk
 from quantai.execution.views import orders
 from quantai.journal import StoreReader, Stream
-from tests.integration.trading import Maker, Trend, drive, let, market, tell
+from quantai.venues.paper import Paper
+from tests.integration.trading import Lean, Maker, Trend, drive, let, market, tell
 
 
 def again(path: Path) -> Any:
@@ -224,3 +229,54 @@ def test_a_journal_that_is_none_of_a_trading_run_is_refused(tmp_path: Path) -> N
     with pytest.raises(DataError, match="not the journal of a run that trades"):
         retrace(path)
     assert len(market(1.0)) == 300
+
+
+class Turn(qa.Strategy):
+    """Opens at one trade of the market and closes at another."""
+
+    qty: float = 0.02
+    first: int = 1
+    last: int = 400
+    n: int = qa.state(0)
+
+    def on_trade(self, ctx: Any, trade: Any) -> None:
+        self.n += 1
+        if (self.n == self.first and self.qty > 0) or (self.n == self.last and self.qty < 0):
+            ctx.buy(abs(self.qty))
+        elif self.n in (self.first, self.last):
+            ctx.sell(abs(self.qty))
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USDT", "BTC-USDT-PERP"])
+def test_a_paper_account_goes_on_with_what_the_journal_says_it_held(tmp_path: Path, symbol: str) -> None:
+    instrument = Instrument.parse(symbol, venue="X", tick="0.1", lot="0.001")
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 15)
+
+    loop = drive(tmp_path / "run.journal", [Lean(), Maker()], steps, instrument=instrument)
+    after = Paper(Instruments([instrument]))
+    hand_over(loop.oms, {"X": after})
+    before = loop.venues["X"]
+    assert differing_money(loop.oms, asyncio.run(after.balances())) == []
+    assert differing_positions(loop.oms, "X", asyncio.run(after.positions())) == []
+    assert asyncio.run(after.positions()) == asyncio.run(before.positions())
+
+
+def test_desks_that_share_a_contract_differ_from_a_venue_in_no_money(tmp_path: Path) -> None:
+    told: list[tuple[float, list[str]]] = []
+
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        for seed in (1, 2):
+            await let(loop, clock, 5, seed=seed)
+            there = await loop.venues["X"].balances()
+            mine = sum(loop.oms.portfolio.cash(a)["USDT"] for a in loop.oms.portfolio.accounts)
+            told.append((float(there["USDT"]) - mine, differing_money(loop.oms, there)))
+
+    desks = [Turn(), Turn(qty=-0.02, first=100, last=500)]
+    perpetual = Instrument.parse("BTC-USDT-PERP", venue="X", tick="0.1", lot="0.001")
+    drive(tmp_path / "run.journal", desks, steps, instrument=perpetual)
+    (apart, words), (later, no_words) = told
+    assert abs(apart) > 1e-4, "the venue has netted what the desks hold apart"
+    assert (words, no_words) == ([], [])
+    assert later == pytest.approx(0.0, abs=1e-6), "once both are flat, both have realised the same"

@@ -108,6 +108,21 @@ def test_two_strategies_trade_two_venues_in_one_run(
     assert set(rows["instrument"]) == {0, 1}, "rows of both venues in one order"
     assert [seat["parameters"]["qty"] for seat in seats] == [0.002, 0.02]
     assert retrace(tmp_path / "run.journal").same
+    assert main([*words, "--i-understand", "--seconds", "0"]) == 0
+    again: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (again["fresh"], again["alarms"]) == (False, []), "the account is where it was, on paper as well"
+    plan = (tmp_path / "run.toml").read_text()
+    for old, new, line in (
+        (
+            'BTC-USDT"',
+            'ETH-USDT"',
+            "began with BINANCE:BTC-USDT, BINANCE_FUTURES:BTC-USDT-PERP, not BINANCE:ETH-USDT, ",
+        ),
+        ("seconds = 120", 'currency = "BTC"', "began with the currency USDT, not the currency BTC"),
+    ):
+        (tmp_path / "other.toml").write_text(plan.replace(old, new))
+        assert main(["trade", "--plan", str(tmp_path / "other.toml"), "--i-understand"]) == 1
+        assert line in capsys.readouterr().err
     if mode == "live":
         orders = market.truth()["orders"]
         assert {o["product"] for o in orders} == {"spot", "futures"}
