@@ -105,6 +105,20 @@ async def test_a_code_that_is_new_is_a_refusal_where_the_status_tells_what_nobod
     assert setting.desk.unknown == 0
 
 
+async def test_an_order_is_moved_while_its_ids_can_be_read_back_and_no_further() -> None:
+    setting = Setting("BINANCE")
+    setting.work()
+    for n in range(1, 100):
+        moved = {"id": str(9 + n), "symbol": SYMBOL, "status": "open", "amount": "0.1", "price": str(100 + n)}
+        setting.api.said += [{**OPEN, "id": str(8 + n), "status": "canceled"}, moved]
+        setting.answers.clear()
+        assert await setting.ask(Ask.REPLACE, n, px_ticks=1000 + 10 * n) == [Kind.REPLACED]
+    setting.answers.clear()
+    assert await setting.ask(Ask.REPLACE, 100, px_ticks=5000) == [Kind.REPLACE_REJECT]
+    assert "r-1-0 was changed 99 times: cancel it and send another" in str(setting.answers[0].texts)
+    assert len(setting.api.calls) == 2 * 99, "it works on as it was"
+
+
 async def test_an_order_that_breaks_a_rule_is_refused() -> None:
     error = ccxt.InvalidOrder('bybit {"retCode":170137,"retMsg":"Order volume decimal too long"}')
     assert await Setting("BYBIT", error).ask(Ask.NEW) == [Kind.REJECT]

@@ -22,6 +22,7 @@ from quantai.venues.ccxt.calls import SIDES, new_order, text
 from quantai.venues.ccxt.facts import order_fact
 from quantai.venues.ccxt.ledger import Ledger, Leg, Order
 from quantai.venues.ccxt.limiter import Priority
+from quantai.venues.ccxt.order_ids import has_room
 from quantai.venues.ccxt.profiles import Profile
 from quantai.venues.ccxt.questions import Call, Questions
 from quantai.venues.ccxt.verdicts import Verdict, check_done, doubted, new_verdict, verdict, words
@@ -214,6 +215,8 @@ class Desk:
     async def _move(self, request: Request, order: Order) -> None:
         """Change an order where that cannot be done in place: cancel it, and place what is left under a new id."""
         self._check_change(request, order)
+        if not has_room(self._profile.ids, order.order_id, len(order.legs)):
+            raise InputError(f"{order.order_id} was changed {len(order.legs) - 1} times: cancel it and send another")
         order.is_moving = True
         try:
             answers = await self._cancel_leg(order)

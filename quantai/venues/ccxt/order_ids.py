@@ -111,6 +111,16 @@ def _ours(text: str) -> str | None:
     return text if _OURS.fullmatch(text) else None
 
 
+def has_room(style: IdStyle, order_id: str, leg: int) -> bool:
+    """Say whether the id of a leg can be read back; what would be told of another could be claimed by nobody.
+
+    >>> has_room(PLAIN, "run-1-0", 99), has_room(PLAIN, "run-1-0", 100), has_room(ALNUM_32, "run-1-0", 64)
+    (True, False, False)
+    """
+    named = leg_id(order_id, leg)
+    return order_of(named) == (order_id, leg) and style.read(style.write(named)) in (named, None)
+
+
 PLAIN = IdStyle(lambda client_id: client_id, _ours)
 """36 characters of A-Z a-z 0-9 - _ and more: BINANCE, BYBIT, COINBASE."""
 
