@@ -26,9 +26,10 @@ def funding_rows(oms: OMS, venue: str, paid: Payment, now: int) -> list[Rows]:
     if not waiting or abs(left) <= ROUNDING * abs(float(paid.amount)):
         return []
     total = sum(float(held[d]) for d in waiting)
+    is_held = abs(total) >= 0.5 * float(oms.setup.instruments[i].lot)  # two sides leave what rounding does, not zero
     rows: list[Rows] = []
     for d in waiting:
-        share = float(held[d]) / total if total else float(d == waiting[0])
+        share = float(held[d]) / total if is_held else float(d == waiting[0])
         if share:
             rows.append(adjustment(Adjust.FUNDING, ts=paid.ts, instrument=i, desk=d, qty=left * share))
             rows[-1]["ts_recv"] = max(now, paid.ts)

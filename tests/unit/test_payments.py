@@ -79,3 +79,12 @@ def test_what_a_crash_left_of_a_payment_is_booked_later() -> None:
     assert float(rest["qty"][0]) == pytest.approx(-2.5)
     assert sum(account.funding) == pytest.approx(-10.0)
     assert account.hear() == []
+
+
+def test_desks_that_hold_the_two_sides_share_no_payment_by_what_rounding_leaves() -> None:
+    account = Account()
+    account.hold(0, 0.1)
+    account.hold(0, 0.2)
+    account.hold(1, -0.3)
+    account.hear()
+    assert account.funding == [-10.0, 0.0]
