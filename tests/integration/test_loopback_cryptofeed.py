@@ -5,11 +5,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import quantai as qa
 from quantai.core.rows import Kind, Status
+from quantai.data import Lake
 from quantai.feeds.crypto import CryptoFeed
 from quantai.feeds.feed import Batch
+from quantai.feeds.recorder import record_capture, record_live
+from quantai.strategy.examples import Quote
 from quantai.venues.loopback import LoopbackExchange
 from tests.integration.loopback_client import PATIENCE_S
 
@@ -123,3 +128,28 @@ async def test_futures_channels_beyond_the_book() -> None:
                     return
 
         await asyncio.wait_for(follow(), PATIENCE_S)
+
+
+async def test_a_recording_with_lost_late_and_doubled_messages_replays(tmp_path: Path) -> None:
+    faults = ["drop:stream=*@depth*,every=9", "reorder:p=0.05", "duplicate:p=0.1"]
+    lake, where = Lake(tmp_path / "lake"), ("BINANCE_FUTURES", "BTC-USDT-PERP")
+    async with LoopbackExchange(symbols=["BTC-USDT"], seed=5, rate_hz=200.0, depth_ms=20, faults=faults) as exchange:
+        recording = record_live(
+            where[0], [where[1]], CHANNELS, lake, raw=True, messages=400, redirect=(exchange.ws, exchange.http)
+        )
+        report = await asyncio.wait_for(recording, PATIENCE_S)
+    assert report.new.gaps > 1
+    levels = lake.levels(*where).to_pandas()
+    events = lake.events(*where).to_pandas()
+    for gap in events[events["kind"] == Kind.GAP]["seq"]:
+        after = levels[levels["seq"] > gap]
+        assert not len(after) or after["kind"].iloc[0] == Kind.CLEAR, "no update is applied to a book with a hole"
+    tape = lake.tape(where[1], venue=where[0])
+    assert np.isin(tape.rows["kind"], [Kind.LEVEL, Kind.CLEAR]).sum() == len(levels)
+    assert len(qa.replay(Quote(), tape).orders)
+    assert report.raw is not None
+    again = Lake(tmp_path / "again")
+    assert (await record_capture(report.raw, again)).tally.complete
+    ours = ["ts_recv", "seq"]
+    found = again.levels(*where).to_pandas().drop(columns=ours)  # of frames that came after the last one, too
+    assert found.iloc[: len(levels)].equals(levels.drop(columns=ours))
