@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from tests.integration.local_server import LocalServer
+
 MINUTE = 60_000
 T0 = 1_704_067_200_000  # 2024-01-01T00:00Z
 
@@ -123,17 +125,11 @@ def serve(venue: Binance) -> Generator[Binance]:
     stop = asyncio.Event()
 
     async def main() -> None:
-        app = web.Application()
-        app.router.add_route("GET", "/{tail:.*}", venue.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        venue.url = f"http://{host}:{port}"
+        server = LocalServer(venue.handle)
+        venue.url, _ = await server.open()
         ready.set()
         await stop.wait()
-        await runner.cleanup()
+        await server.close()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
     thread.start()

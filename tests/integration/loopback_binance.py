@@ -16,6 +16,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from tests.integration.local_server import LocalServer
+
 Fault = Callable[[int, int, str], str]
 """(number of the connection, of the frame on it, stream) -> what happens to it: "send", "drop", "garbage", "cross",
 "close", "abort" or "mute". Answers to questions for a whole book are of connection 0 and stream "depth"; those can only
@@ -91,14 +93,8 @@ class Venue:
         self._frames: dict[int, int] = {}
 
     async def __aenter__(self) -> "Venue":
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        self.http, self.ws = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
+        self._server = LocalServer(self._answer)
+        self.http, self.ws = await self._server.open()
         self._clock = asyncio.create_task(self._run())
         return self
 
@@ -108,7 +104,7 @@ class Venue:
             await self._clock
         for socket, *_rest in list(self._open.values()):
             await socket.close()
-        await self._runner.cleanup()
+        await self._server.close()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.integration.local_server import LocalServer
+
 TOPIC = "orderbook.200.BTCUSDT"
 
 
@@ -27,18 +29,12 @@ class BybitBook:
         self.script, self.connections = script, 0
 
     async def __aenter__(self) -> "BybitBook":
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-        self.http, self.ws = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
+        self._server = LocalServer(self._answer)
+        self.http, self.ws = await self._server.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        await self._server.close()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
