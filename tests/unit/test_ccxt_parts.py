@@ -369,6 +369,23 @@ def test_an_order_that_was_refused_and_works_is_followed_to_its_end() -> None:
     assert told == [[Kind.ACK, Kind.RESTATED], [], [Kind.CANCELED]]
 
 
+def test_a_leg_that_arrives_once_its_order_was_told_to_have_ended_is_told() -> None:
+    pair = Instrument.parse("BTC-USDT", venue="BINANCE", tick="0.5", lot="0.1")
+    ledger, terms = Ledger({"BTC/USDT": pair}), {"symbol": "BTC/USDT", "filled": "0", "amount": "1", "price": "50"}
+    ledger.follow(_request(), "BTC/USDT", pair)
+    said = [
+        {"id": "9", "clientOrderId": "run-1-0", "status": "open"},
+        {"id": "9", "clientOrderId": "run-1-0", "status": "canceled"},
+        {"id": "10", "clientOrderId": "run-1-0_1", "status": "open"},  # of an earlier life, and slow
+        {"id": "10", "clientOrderId": "run-1-0_1", "status": "canceled"},
+    ]
+    told = [
+        [int(answer.reports["kind"][0]) for answer in ledger.hear_order(order_fact(one | terms, PLAIN))] for one in said
+    ]
+    assert told[1:] == [[Kind.CANCELED], [Kind.ACK, Kind.RESTATED], [Kind.CANCELED]]
+    assert told[0][0] == Kind.ACK
+
+
 def _fill(n: int, qty: str, px: str = "100") -> TradeFact:
     return TradeFact(
         trade_id=f"t{n}", venue_id="9", client_id="run-1-0", symbol="BTC/USDT", qty=Decimal(qty), px=Decimal(px),

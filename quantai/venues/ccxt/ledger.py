@@ -285,7 +285,7 @@ class Ledger:
         if instrument is None or order_id.count("-") != 2:
             return None
         order = self._by_order.get(order_id)
-        must_say = order is None and fact.status == "open"  # whoever sent it may take it for lost, or for refused
+        must_say = fact.status == "open" and (order is None or order.is_over)  # whoever sent it may take it for ended
         if order is None:
             total = whole_lots(instrument, fact.qty) if fact.qty and not must_say else 0
             px_ticks = 0 if must_say else _limit_ticks(instrument, fact) or 0
@@ -294,7 +294,7 @@ class Ledger:
         while len(order.legs) <= n:
             is_known = not must_say or len(order.legs) < n
             order.legs.append(Leg(leg_id(order_id, len(order.legs)), order.total, order.px_ticks, is_known=is_known))
-            order.is_over = False
+            order.is_over = order.is_over and must_say
         return order, order.legs[n]
 
     def _rises(self, order: Order, leg: Leg, fact: OrderFact) -> bool:
