@@ -233,8 +233,8 @@ class Loop:
         await self.control(Control.RECONCILE)
         until = self._clock() + int(self._pace.patience_s * SEC)
         found = await self._disagreements(until)
-        while found and not self._links.lost() and self._clock() < until and not self._is_late():
-            await self._until(lambda: False, self._clock() + SEC // 4)  # what is on its way may explain it
+        while found and not self._links.lost() and self._clock() < until and not self._over():
+            await self._until(self._over, self._clock() + SEC // 4)  # what is on its way may explain it
             found = await self._disagreements(until)
         if found:
             for alarm, line in found:
@@ -250,7 +250,7 @@ class Loop:
     async def _disagreements(self, until: int) -> list[tuple[Alarm, str]]:
         """Wait for answers until `until` (ns) and compare; not while a link is down, whose return asks for it again."""
         links = self._links
-        await self._until(lambda: not unresolved(self.oms) or bool(links.lost()) or self._is_late(), until)
+        await self._until(lambda: not unresolved(self.oms) or bool(links.lost()) or self._over(), until)
         if found := links.lost() or [(Alarm.ORDER_UNKNOWN, f"{n}: no answer about it") for n in unresolved(self.oms)]:
             return found
         before = links.changes
@@ -297,14 +297,11 @@ class Loop:
         """
         self._how = how
         tasks = self.listen()
-        until = None if seconds is None else self._clock() + int(seconds * SEC)
+        timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.end)
         try:
             await self.reconcile()
             while not self._over():
-                now = self._clock()
-                if until is not None and now >= until and not self.ending:
-                    await self.stop()
-                await self.inbox.wait((self.next_due - now) / 1e9)
+                await self.inbox.wait((self.next_due - self._clock()) / 1e9)
                 await self.process()
                 await self.beat()
                 await self._look_after()
@@ -314,6 +311,8 @@ class Loop:
                 await cancel_all(self.session, self.venues, self._clock, self._watchers)
             raise
         finally:
+            if timer is not None:
+                timer.cancel()
             self._hearing.leave()
             for task in tasks:
                 task.cancel()

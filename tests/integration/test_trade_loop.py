@@ -21,7 +21,7 @@ from quantai.execution.retrace import FLOOR, manifest_of, retrace, seats_of, sta
 from quantai.execution.views import orders
 from quantai.journal import StoreReader, Stream
 from quantai.venues.paper import Paper
-from tests.integration.trading import Lean, Maker, Trend, drive, let, market, tell
+from tests.integration.trading import START, Lean, Maker, Trend, drive, let, make, market, tell
 
 
 def again(path: Path) -> Any:
@@ -280,3 +280,17 @@ def test_desks_that_share_a_contract_differ_from_a_venue_in_no_money(tmp_path: P
     assert abs(apart) > 1e-4, "the venue has netted what the desks hold apart"
     assert (words, no_words) == ([], [])
     assert later == pytest.approx(0.0, abs=1e-6), "once both are flat, both have realised the same"
+
+
+def test_an_end_does_not_wait_for_books_that_never_agree(tmp_path: Path) -> None:
+    async def run() -> Loop:
+        loop = make(tmp_path / "run.journal", RowClock(START), [Lean()])
+        await loop.venues["X"].connect()
+        await loop.control(Control.START)  # the venue has money, and the books have none
+        await asyncio.wait_for(loop.run(seconds=0.1), 60.0)  # the clock stands still: patience would have no end
+        loop.session.store.close()
+        return loop
+
+    loop = asyncio.run(run())
+    assert not loop.reconciled
+    assert list(loop.counts.alarms) == ["USDT is 100000 there and 0 here"]
