@@ -3,6 +3,7 @@
 import contextlib
 import json as jsonlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -79,10 +80,11 @@ def promote(
         "thresholds": Thresholds(max_drawdown=max_drawdown, least_trades=least_trades),
     }  # fmt: skip
     before = alias_of(name, "champion")
+    swept = _grid(grid) if grid else {}
+    if twice := sorted(chosen.keys() & swept.keys()):
+        raise InputError(f"{twice[0]} is given twice: leave it out of --params or of --grid")
+    common["on_step"] = _teller(name, quiet=json)
     if grid:
-        swept = _grid(grid)
-        if twice := sorted(chosen.keys() & swept.keys()):
-            raise InputError(f"{twice[0]} is given twice: leave it out of --params or of --grid")
         done = run(sweep(cls, bars, **chosen, **swept, **costs), **common)
     else:
         done = run(cls(**chosen), bars, **common, **costs)
@@ -96,6 +98,14 @@ def promote(
     emit(answer, json)
     if done.version is None:
         raise InputError(f"{name} is refused: {done.refusal}")
+
+
+def _teller(name: str, *, quiet: bool) -> Callable[[str], None]:
+    """Return what to call with each step: a line on the terminal, under which bars of its own may come and go."""
+    err = console()
+    if quiet or not err.is_terminal:
+        return lambda what: None
+    return lambda what: err.print(f"{name}: {what}", style="dim", markup=False)
 
 
 def _stored(name: str, *, diff: bool, rollback: bool, champion: str, export: Path | None, json: bool) -> None:

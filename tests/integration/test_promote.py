@@ -199,7 +199,13 @@ def test_a_short_warm_up_is_refused(bars: qa.Bars) -> None:
 
 
 def test_too_few_trades_are_refused(bars: qa.Bars) -> None:
-    assert "too few" in refused(promote(Level(level=1.0), bars, name="x", **COSTS), "trades")
+    steps: list[str] = []
+    assert "too few" in refused(promote(Level(level=1.0), bars, name="x", on_step=steps.append, **COSTS), "trades")
+    gates = ["deterministic", "parity", "lookahead", "warmup", "costs", "trades", "drawdown", "validation", "limits"]
+    assert steps == [
+        "backtesting", "gate 1 of 10, compiles", "running it on its golden rows",
+        *(f"gate {n} of 10, {gate}" for n, gate in enumerate(gates, 2)),
+    ]  # fmt: skip
 
 
 def test_a_profit_without_fees_is_refused(bars: qa.Bars) -> None:

@@ -20,6 +20,9 @@ from quantai.notebook.promote.source import load_class
 from quantai.strategy import Strategy
 
 Outcome = Literal["pass", "warn", "fail"]
+OnStep = Callable[[str], None]
+"""Called with what is done next, in words."""
+
 ALWAYS = ("compiles", "deterministic", "parity")
 """Gates without an override: a service would refuse what fails them."""
 
@@ -228,19 +231,25 @@ NAMES = ("compiles", *_ON_GOLDEN, *_REST)
 """Every gate, in the order in which they are run."""
 
 
-def run_gates(trial: Trial) -> tuple[list[Gate], Golden | None]:
+def run_gates(trial: Trial, on_step: OnStep = lambda what: None) -> tuple[list[Gate], Golden | None]:
     """Run all gates; returns what each says, and the golden rows unless it does not compile."""
-    found = [_ask("compiles", compiles, trial)]
+
+    def ask(name: str, gate: Callable[..., tuple[Outcome, str]], *given: Any) -> Gate:
+        on_step(f"gate {NAMES.index(name) + 1} of {len(NAMES)}, {name}")
+        return _ask(name, gate, *given)
+
+    found = [ask("compiles", compiles, trial)]
     golden: Golden | None = None
     if found[0].outcome == "pass":
+        on_step("running it on its golden rows")
         try:
             golden = Golden.of(trial.candidate)
         except QuantaiError as error:
             found[0] = Gate("compiles", "fail", str(error))
     if golden is None:
         return [*found, *(Gate(name, "fail", "not run: it does not compile") for name in NAMES[1:])], None
-    found += [_ask(name, gate, trial, golden) for name, gate in _ON_GOLDEN.items()]
-    return [*found, *(_ask(name, gate, trial) for name, gate in _REST.items())], golden
+    found += [ask(name, gate, trial, golden) for name, gate in _ON_GOLDEN.items()]
+    return [*found, *(ask(name, gate, trial) for name, gate in _REST.items())], golden
 
 
 def _ask(name: str, gate: Callable[..., tuple[Outcome, str]], *given: Any) -> Gate:

@@ -23,7 +23,7 @@ from quantai.notebook.promote.candidate import Candidate
 from quantai.notebook.promote.card import card
 from quantai.notebook.promote.environment import environment_lock
 from quantai.notebook.promote.fresh_process import differences_elsewhere
-from quantai.notebook.promote.gates import ALWAYS, NAMES, Gate, Thresholds, Trial, run_gates
+from quantai.notebook.promote.gates import ALWAYS, NAMES, Gate, OnStep, Thresholds, Trial, run_gates
 from quantai.notebook.promote.golden import Golden
 from quantai.notebook.promote.source import module_text
 from quantai.notebook.promote.store import ALIASES, Alias, alias_of, save, set_alias, versions
@@ -84,6 +84,7 @@ def promote(
     benchmark: Any = None,
     override: Mapping[str, str] | None = None,
     alias: Alias | None = None,
+    on_step: OnStep = lambda what: None,
     **settings: Any,
 ) -> Promotion:
     """Take a strategy through the gates and store an exact version of it, unless a gate says no.
@@ -94,7 +95,7 @@ def promote(
     validation gate looks at it, against `benchmark` as in `verdict`. `warmup` is how many bars a service shows it
     before it may trade (ten of its longest periods unless given). `override` lets a failing gate pass, with the reason
     that is stored: `{"drawdown": "half the size of the old one"}`. The first version of a name becomes its champion,
-    later ones the challenger, unless `alias` says which.
+    later ones the challenger, unless `alias` says which. `on_step` is called with what is done next, in words.
 
     Returns the promotion; its `version` is None when a gate refused. Raises InputError, UnknownName, MissingExtra or
     StorageError.
@@ -105,19 +106,22 @@ def promote(
         raise UnknownName("alias", alias, ALIASES)
     if isinstance(limits, str | Path):
         limits = Limits.load(limits)
+    on_step("backtesting")
     candidate = Candidate.of(what, data, sweep=sweep, prepare=prepare, settings=settings)
     with tempfile.TemporaryDirectory(prefix="quantai-promote-") as folder:
         source = Path(folder) / SOURCE
         text = _text_of(candidate, source)
         bars = _warmup_of(candidate, warmup)
         trial = Trial(candidate, source, thresholds or Thresholds(), bars, limits, benchmark)
-        gates, golden = run_gates(trial)
+        gates, golden = run_gates(trial, on_step)
         manifest = _manifest(candidate, name, gates, reasons, bars)
         if golden is not None and not _refusing(gates, reasons):
+            on_step("trying it in a process of its own")
             gates = _try_elsewhere(Path(folder), manifest, text, gates, golden, limits)
             manifest["gates"] = gates
     if golden is None or _refusing(gates, reasons):
         return Promotion(name, None, None, tuple(gates), reasons)
+    on_step("storing it")
     stored = _store(manifest, text, golden, limits)
     role = alias or ("champion" if alias_of(name, "champion") is None else "challenger")
     set_alias(name, role, stored.version, "promoted")
