@@ -12,6 +12,7 @@ from quantai.core.rows import Kind, Rows
 from quantai.execution.controls import Control, paused_before
 from quantai.execution.floor import Floor
 from quantai.execution.loop import Loop
+from quantai.execution.monitor.status import state_of
 from quantai.execution.plan import Plan
 from quantai.execution.recovery import MANIFEST
 from quantai.execution.retrace import SEATS, manifest_of, seats_of, stand, walk
@@ -119,3 +120,15 @@ def stopped_by_its_end(journal: Path, desks: int) -> list[int]:
     last = [int(row["seq"]) for row in rows if row["aux"] in stopping][-1:]
     paused = paused_before(texts.get(last[0], "")) if last else None
     return [] if paused is None else [d for d in range(desks) if d not in paused]
+
+
+async def take_up(loop: Loop) -> None:
+    """Let desks go on that only the end of the run before has stopped.
+
+    What people have stopped stays so, and is a line of the log: the run would seem to do nothing.
+    """
+    path = loop.session.store.path
+    for desk in stopped_by_its_end(path, len(loop.floor.desks)):
+        await loop.control(Control.RESUME, desk=desk)
+    if (state := state_of(loop)) in ("paused", "reducing", "halted"):
+        _log.warning("the run goes on as it was left, %s: `quantai control %s resume` lets it trade", state, path)

@@ -18,7 +18,7 @@ from quantai.core.rows import EVENT, INTENT, LAST, SEC, WARM_UP, Kind, Rows, Sta
 from quantai.data.lake import Lake
 from quantai.execution.agree import at_work, held, unclosed
 from quantai.execution.bar_maker import BarMaker
-from quantai.execution.continuation import began_at, continued, has_begun, recovered, stopped_by_its_end, take_limits
+from quantai.execution.continuation import began_at, continued, has_begun, recovered, take_limits, take_up
 from quantai.execution.controls import Control
 from quantai.execution.floor import Floor
 from quantai.execution.loop import NO_BARS, Loop, Pace
@@ -273,8 +273,7 @@ class Trading:
         gone["ts_exch"] = gone["ts_recv"] = loop.now
         gone["flags"][-1:] = LAST
         await loop.show(gone)
-        for desk in stopped_by_its_end(self.plan.journal, len(loop.floor.desks)):
-            await loop.control(Control.RESUME, desk=desk)
+        await take_up(loop)
 
     def _warm(self, instruments: Instruments) -> tuple[Rows, Rows]:
         return (zeros(0, EVENT), NO_BARS) if self.plan.warm_up is None else warm_rows(self.plan, instruments)

@@ -247,7 +247,8 @@ async def test_faults_of_the_websocket_api(exchange: LoopbackExchange, client: C
 @pytest.mark.parametrize(
     ("text", "error"),
     [("slwo", UnknownName), ("drop:q=1", UnknownName), ("drop:p=2", InputError), ("drop:p", InputError),
-     ("slow:ms=soon", InputError), ("drop:every=0", InputError)],
+     ("slow:ms=soon", InputError), ("drop:every=0", InputError), ("http:status=200", InputError),
+     ("slow:ms=-1", InputError)],
 )  # fmt: skip
 def test_a_fault_that_means_nothing_is_refused(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):

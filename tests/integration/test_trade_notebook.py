@@ -50,7 +50,9 @@ def until(run: BackgroundRun, wanted: Callable[[RunStatus], bool]) -> RunStatus:
     return said
 
 
-def test_a_cell_starts_steers_and_ends_a_run_where_a_loop_runs(options: dict[str, Any]) -> None:
+def test_a_cell_starts_steers_and_ends_a_run_where_a_loop_runs(
+    options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     async def cells() -> BackgroundRun:
         run = qa.trade(Maker(), **options)
         assert until(run, lambda s: s.state == "trading" and s.fills > 1).mode == "paper"
@@ -87,6 +89,10 @@ def test_a_cell_starts_steers_and_ends_a_run_where_a_loop_runs(options: dict[str
     with pytest.raises(InputError, match="is not being traded"):
         run.pause()
     assert retrace(done.journal).same
+    caplog.clear()
+    with qa.trade(Maker, **options) as again:
+        assert again.status().state == "halted"
+    assert "goes on as it was left, halted: `quantai control " in caplog.text
 
 
 def test_a_block_ends_its_run_and_the_same_call_continues_it(options: dict[str, Any]) -> None:

@@ -69,6 +69,9 @@ class Fault:
             raise UnknownName("fault", self.name, NAMES)
         if self.every < 1 or not 0 <= self.p <= 1:
             raise InputError(f"fault {self.name}: every must be 1 or more and p between 0 and 1")
+        least = min(self.after, self.count, self.s, 0 if self.name == "skew" else self.ms)  # a clock can be behind
+        if least < 0 or not 400 <= self.status <= 599:
+            raise InputError(f"fault {self.name}: status is one of 400 to 599; after, count, ms and s are 0 or more")
         self._random.seed(self.seed)
 
     @classmethod
