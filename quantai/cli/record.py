@@ -43,6 +43,7 @@ Stale = Annotated[float, typer.Option(min=0.1, help="Reconnect after this many s
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="Use the venue's test network.")]
 Endpoint = Annotated[str | None, typer.Option(help="Dial this address instead of the venue's: http://127.0.0.1:9300.")]
 Source = Annotated[str | None, typer.Option(help="Name of the recording, to run several of one venue at once.")]
+LogJson = Annotated[str, typer.Option(metavar="FILE|-", help="Log JSON lines to a file that grows, or - to stderr.")]
 ProgressKind = Annotated[
     Literal["auto", "json", "none"],
     typer.Option("--progress", help="auto: a line on a terminal. json: a line on stderr for each commit."),
@@ -65,6 +66,7 @@ def record(
     endpoint: Endpoint = None,
     source: Source = None,
     progress: ProgressKind = "auto",
+    log_json: LogJson = "",
     json: Json = False,
 ) -> None:
     """Record market data from a venue, or from a capture of one, into a lake.
@@ -80,10 +82,12 @@ def record(
     if venue is not None and not _listed(symbols):
         raise InputError("say what to record: --symbols BTC-USDT, several with commas between them")
     from quantai.data.lake import Lake
+    from quantai.execution.monitor.logs import about, json_lines
     from quantai.feeds.recorder import record_capture, record_live
 
-    target = Lake(lake)
-    with _shown(progress, venue or Path(str(capture)).name, quiet=json) as on_commit:
+    target, what = Lake(lake), venue or Path(str(capture)).name
+    about(mode="record", venue=venue or "")
+    with json_lines(log_json), _shown(progress, what, quiet=json or log_json == "-") as on_commit:
         if capture is not None:
             done = asyncio.run(
                 record_capture(

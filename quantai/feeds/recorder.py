@@ -8,6 +8,7 @@ receipt stamps.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from quantai.core.rows import LAST, Kind, Status
 from quantai.data.lake import Lake
 from quantai.data.writer import Writer
 from quantai.feeds.capture import CaptureFeed, fingerprint
@@ -31,6 +33,7 @@ from quantai.feeds.tally import Latency, Tally
 from quantai.feeds.venues import check_channels
 
 FLUSH_S = 0.25  # with the time that a commit takes on a busy disk, nothing waits for a second
+_log = logging.getLogger(__name__)
 _MOST_ROWS = 300_000  # rows in memory before the feed has to wait for the disk
 _SWITCH_S = 5e-4  # how soon the thread that commits gets its turn: it asks a hundred times, and took 3 s at a full load
 _SLICE_S = 2e-3  # of a burst, read on end: turns of the event loop are a fifth of the work otherwise
@@ -190,6 +193,8 @@ class Recording:
         tasks = [loop.create_task(self._flush_regularly(stop)), loop.create_task(_close_on(stop, feed))]
         try:
             await self._in_thread(self._list, feed)
+            said = {"source": self.source, "lake": str(self.lake.root), "acknowledged": self.tally.total}
+            _log.info("%s: recording", self._venue, extra={"event": "recording_started", "venue": self._venue, **said})
             with _signals(loop, stop.set), _soon_its_turn():
                 await self._take_all(feed, limit, stop)
             await self._in_thread(self._list, feed)
@@ -202,6 +207,9 @@ class Recording:
             await self._flush()
         for task in tasks:
             task.result()
+        new = self.tally.since(self._start)
+        said = {"source": self.source, "rows": new.total, "gaps": new.gaps, "reconnects": new.reconnects}
+        _log.info("%s: recorded", self._venue, extra={"event": "recording_ended", "venue": self._venue, **said})
         return self.report()
 
     def report(self, *, already_complete: bool = False) -> Report:
@@ -224,6 +232,8 @@ class Recording:
         async with contextlib.aclosing(cast(AsyncGenerator[Batch], feed.batches())) as batches:
             async for batch in batches:
                 self._waiting_rows += len(batch)
+                if batch.channel == STATUS:
+                    _tell(batch)
                 key = (batch.channel, batch.symbol)
                 pile = self._waiting.get(key)
                 if pile is None:
@@ -285,6 +295,17 @@ class Recording:
 
     async def _in_thread[T](self, do: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, do, *args)
+
+
+def _tell(batch: Batch) -> None:
+    """Write a line of the log about a GAP row, and about a change of a connection, one for all of its symbols."""
+    row, said = batch.events[0], {"venue": batch.venue, "detail": batch.detail}
+    if row["kind"] == Kind.GAP:
+        what = f"rows of {batch.symbol} may be missing"
+        _log.info("%s: %s: %s", batch.venue, what, batch.detail, extra=said | {"event": "gap", "symbol": batch.symbol})
+    elif row["flags"] & LAST:
+        state = Status(int(row["aux"])).name.lower()
+        _log.info("%s: a connection is %s", batch.venue, state, extra=said | {"event": "connection", "state": state})
 
 
 async def _close_on(stop: asyncio.Event, feed: Feed) -> None:

@@ -96,10 +96,15 @@ async def test_a_venue_is_recorded_until_the_time_is_up(tmp_path: Path) -> None:
         code, out, err = await run(
             *("BINANCE", "--symbols", "BTC-USDT, ETH-USDT", "--channels", "trades,l2_book,ticker", "--raw"),
             *("--lake", str(tmp_path / "lake"), "--endpoint", venue.http, "--seconds", "2", "--json"),
-            *("--progress", "json"),
+            *("--progress", "json", "--log-json", str(tmp_path / "log")),
         )
     assert code == 0, err
     done = json.loads(out)
+    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    events = ["recording_started", "connection", "connection", "recording_ended"]
+    assert [(line["event"], line["venue"], line["mode"]) for line in said] == [(e, "BINANCE", "record") for e in events]
+    assert [line["state"] for line in said[1:3]] == ["connected", "disconnected"]
+    assert said[-1]["rows"] == done["new_rows"]
     assert min(done["messages"][c] for c in ("trades", "l2_book", "ticker")) > 0
     assert done["acknowledged"] == sum(Lake(tmp_path / "lake").tables().values())
     progress = [json.loads(line) for line in err.splitlines()]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,19 @@ async def test_an_undisturbed_venue_is_recorded_whole(tmp_path: Path) -> None:
 # an aborted transport leaves its socket to the garbage collector, in aiohttp's server and not in what is tested
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("action", ["close", "abort"])
-async def test_a_broken_connection_is_reported_and_resumed(tmp_path: Path, action: str) -> None:
+async def test_a_broken_connection_is_reported_and_resumed(
+    tmp_path: Path, action: str, caplog: pytest.LogCaptureFixture
+) -> None:
     lake = Lake(tmp_path / "lake")
-    report, venue = await record(lake, once(action))
+    with caplog.at_level(logging.INFO, "quantai.feeds.recorder"):
+        report, venue = await record(lake, once(action))
+    said = [vars(line) for line in caplog.records if line.name == "quantai.feeds.recorder"]
+    events = ["recording_started", *["connection"] * 3, "gap", "gap", "connection", "recording_ended"]
+    assert [line["event"] for line in said] == events
+    states = [line["state"] for line in said if line["event"] == "connection"]
+    assert states == ["connected", "disconnected", "resumed", "disconnected"]
+    assert {line["symbol"] for line in said if line["event"] == "gap"} == set(SYMBOLS)
+    assert (said[-1]["gaps"], said[-1]["reconnects"]) == (len(SYMBOLS), 1)
     assert venue.connections == 2
     assert report.new.reconnects == 1
     assert report.new.gaps == len(SYMBOLS)

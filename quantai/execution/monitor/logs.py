@@ -45,6 +45,10 @@ class Event(StrEnum):
     ALARM_RAISED = "alarm_raised"  # something is wrong; `alarm` names it
     ALARM_CLEARED = "alarm_cleared"  # it is over
     FEED_STATE = "feed_state"  # a feed is connecting, up, silent or down now
+    RECORDING_STARTED = "recording_started"  # a recording begins to take rows
+    RECORDING_ENDED = "recording_ended"  # it takes no more: what it came to
+    CONNECTION = "connection"  # of a recording: one is connected, disconnected, stale or resumed
+    GAP = "gap"  # rows of an instrument may be missing from a recording; `detail` says why
     MESSAGE_QUARANTINED = "message_quarantined"  # a venue sent what cannot be read
     REPORT_LEFT_OUT = "report_left_out"  # a venue said of an order what cannot be
     FEE_LEFT_OUT = "fee_left_out"  # a fee in a currency that the run does not know
