@@ -346,6 +346,6 @@ class EventStore:
                     synced = self._file.synced
                 with self._disk:
                     self._file.fold()
-            except (StorageError, DataError):
-                self._late = True  # nobody can catch it here: the next append tries again and raises
+            except Exception:  # noqa: BLE001 -- nobody can catch it here: the next append tries again and raises
+                self._late = True
                 self._untold = bool(self._file.broken)

@@ -185,6 +185,23 @@ def test_rows_wait_in_order_while_the_disk_is_full(path: Path) -> None:
         assert len(reader.rows(Stream.INTENT)) == 1
 
 
+def test_a_mark_that_cannot_be_written_stops_no_rows(path: Path) -> None:
+    with EventStore.create(path, {}, flush_interval_s=0.01) as store:
+        before, read_only = os.dup(store._lock._handle), os.open(f"{path}.lock", os.O_RDONLY)
+        os.dup2(read_only, store._lock._handle)  # as on a file system that writes nothing in place and is full
+        store.append(events(1, 5))
+        deadline = time.monotonic() + 60
+        while store.durable_seq < 6:  # the thread goes on
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        store.append_intents(intents(5))
+        os.dup2(before, store._lock._handle)
+        os.close(before)
+        os.close(read_only)
+    with StoreReader(path) as reader:
+        assert len(reader.rows(Stream.INTENT)) == 1
+
+
 class CutShort:
     """A connection to SQLite during which Ctrl-C is pressed once, so that it is noticed after a statement."""
 
