@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantai.core.errors import DataError, InputError
 from quantai.core.packing import pack, unpack
@@ -87,6 +88,10 @@ class Floor:
     def next_timer(self) -> int:
         """When the first timer of a strategy is due, ns UTC; 0 while none is."""
         return min((desk.next_timer for desk in self.desks if desk.next_timer), default=0)
+
+    def refused(self) -> NDArray[np.int64]:
+        """Return how often strategies asked for what can be no order (less than a lot, no price), by Reason."""
+        return np.concatenate([desk.world.ctx["refused"] for desk in self.desks]).sum(axis=0)
 
     def look(self, rows: Rows, bars: Rows = NO_BARS, first_bar: int = 0) -> Iterator[tuple[int, Rows]]:
         """Show rows of the market and timers to all desks; yields (rows so far, INTENT rows) where one asks.

@@ -71,6 +71,7 @@ class Loop:
     ) -> None:
         self.session, self.floor, self.oms = session, floor, session.oms
         self.venues, self.inbox, self.counts = dict(venues), Inbox(), Counts()
+        self.counts.heed(floor.refused())
         self._hearing, self._links = Hearing(self.inbox, self._process), Links()
         self._bars, self._watchers = bars, list(watchers)
         self._pace, self._clock = pace or Pace(), clock
@@ -381,6 +382,7 @@ class Loop:
             return
         if now >= self._next_beat:
             self._next_beat = now + int(self._pace.heartbeat_s * SEC)
+            self.counts.heed(self.floor.refused())
             if self._bars is not None and len(made := self._bars.advance(now)):
                 await self.announce(made, now)
         await self.show(timer_row(due or now, now))

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quantai.core.reports import Refusal
 from quantai.core.rows import Kind, Reason, Rows
 from quantai.execution.alarms import Alarms
@@ -52,6 +55,9 @@ class Counts:
     refused: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # by whom, why
     received: Latency = field(default_factory=Latency)  # from receipt to the strategies: the oldest row of each piece
     decided: Latency = field(default_factory=Latency)  # from the receipt of a row to what it led to being handed out
+    heeded: NDArray[np.int64] | None = (
+        None  # what strategies had asked for in vain when `heed` was called last, by Reason
+    )
 
     def refuse(self, events: Rows) -> None:
         """Count the refusals among REPORT rows; people are told of those of risk, at first and ever more rarely."""
@@ -60,6 +66,20 @@ class Counts:
             n = self.refused[by, why]
             if by == "risk" and why != RiskReason.RECONCILING.name and n.bit_count() == 1:
                 _log.warning("risk denies a request: %s%s", why, f" ({n} times by now)" if n > 1 else "")
+
+    def heed(self, asked: NDArray[np.int64]) -> None:
+        """Count and tell what strategies asked for since the call before that can be no order, by Reason.
+
+        It is no row and no order. The first call says what was there before.
+        """
+        more = np.zeros_like(asked) if self.heeded is None else asked - self.heeded
+        self.heeded = asked
+        for reason in np.flatnonzero(more):
+            why = Reason(int(reason)).name
+            before = self.refused["us", why]
+            self.refused["us", why] = n = before + int(more[reason])
+            if n.bit_length() > before.bit_length():
+                _log.warning("a strategy asks for what is no order: %s%s", why, f" ({n} times by now)" if n > 1 else "")
 
 
 _REFUSED = (Kind.REJECT, Kind.CANCEL_REJECT, Kind.REPLACE_REJECT)

@@ -294,3 +294,26 @@ def test_an_end_does_not_wait_for_books_that_never_agree(tmp_path: Path) -> None
     loop = asyncio.run(run())
     assert not loop.reconciled
     assert list(loop.counts.alarms) == ["USDT is 100000 there and 0 here"]
+
+
+class Vain(qa.Strategy):
+    """Asks for less than a lot, again and again."""
+
+    def on_start(self, ctx: Any) -> None:
+        ctx.every(qa.SEC)
+
+    def on_timer(self, ctx: Any) -> None:
+        ctx.buy(1e-9)
+
+
+def test_what_is_no_order_is_told_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def steps(loop: Loop, clock: RowClock) -> None:
+        await let(loop, clock, 6)
+
+    loop = drive(tmp_path / "run.journal", [Vain()], steps)
+    n = loop.counts.refused["us", "BAD_QTY"]
+    assert n >= 4
+    assert len(loop.oms.table) == 0
+    said = [r.getMessage() for r in caplog.records if "no order" in r.getMessage()]
+    assert said[0] == "a strategy asks for what is no order: BAD_QTY"
+    assert len(said) == n.bit_length(), "at first, and then ever more rarely"
