@@ -65,6 +65,8 @@ class TickVariants:
             TickRun(strategy(), tape.instruments, v, capacities=self._capacities, **self.settings).venues
             for v in self.venues
         ]
+        for variant in reach:
+            self._venue_of(variant)  # before anything is compiled: that takes minutes the first time
         with progress(f"compile {strategy.__name__}, once", quiet=not self._kernel.fresh):
             self._compile()
 
