@@ -1,7 +1,8 @@
 """The process that plays a venue: Binance's list of symbols, a snapshot, and frames as fast as they are taken.
 
-Arguments: seed, messages, levels of a book update, rows a second (0 = no bound). It prints its port, and, once all is
-sent, how many rows that was; then it waits for the end of its input.
+Arguments: seed, messages, how often trades, best prices and book updates come (2:6:2), levels of a book update, rows a
+second (0 = no bound). It prints its port, and, once all is sent, how many rows that was; then it waits for the end of
+its input.
 """
 
 import asyncio
@@ -15,17 +16,16 @@ from typing import Any
 from aiohttp import web
 
 STREAMS = {"trades": "aggTrade", "ticker": "bookTicker", "l2_book": "depth@100ms"}
-MIX = (2, 6, 2)
 DEPTH = 1_000
 FIRST = 1_000
 TICK_S = 0.005
 WAITING_BYTES = 8_192
 
 
-def frames(seed: int, n: int, levels: int) -> Iterator[tuple[int, str]]:
+def frames(seed: int, n: int, mix: str, levels: int) -> Iterator[tuple[int, str]]:
     """Yield the rows and the text of each message, stamped with the time at which it is made."""
     random, update = Random(seed), FIRST
-    kinds = [*random.choices(list(STREAMS), MIX, k=n)]
+    kinds = [*random.choices(list(STREAMS), [*map(float, mix.split(":"))], k=n)]
     kinds[0] = "l2_book"  # its snapshot is asked for at once
     sides = [[f'["{50_000 + s * k / 100:.2f}","{1 + k % 900 / 100:.2f}"]' for k in range(1, DEPTH)] for s in (-1, 1)]
     for k, kind in enumerate(kinds):
@@ -53,7 +53,7 @@ async def listen(socket: web.WebSocketResponse) -> None:
         pass
 
 
-async def main(seed: int, n: int, levels: int, rate: float) -> None:
+async def main(seed: int, n: int, mix: str, levels: int, rate: float) -> None:
     """Serve until the input ends."""
     listed = {"symbol": "BTCUSDT", "baseAsset": "BTC", "quoteAsset": "USDT", "filters": [{"tickSize": "0.01"}]}
     book = [[[f"{50_000 + s * k / 100:.2f}", "1.5"] for k in range(1, DEPTH)] for s in (-1, 1)]
@@ -70,7 +70,7 @@ async def main(seed: int, n: int, levels: int, rate: float) -> None:
         request.transport.set_write_buffer_limits(high=WAITING_BYTES)
         reading = asyncio.create_task(listen(socket))
         rows, since = 0, time.monotonic()
-        for more, text in frames(seed, n, levels):
+        for more, text in frames(seed, n, mix, levels):
             if rate and (early_s := rows / rate - (time.monotonic() - since)) > 0:
                 await asyncio.sleep(max(early_s, TICK_S))
             await socket.send_str(text)
@@ -90,4 +90,4 @@ async def main(seed: int, n: int, levels: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), float(sys.argv[5])))
