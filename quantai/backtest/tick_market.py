@@ -11,10 +11,10 @@ from quantai.data.tape import Tape
 from quantai.venues.book import HAPPENED, RECEIVED, advance
 from quantai.venues.cells import Books
 from quantai.venues.tile_index import ENTRY, HEADS, MOST_ENTRIES, build, leave, mark_times
-from quantai.venues.tiles import AFTER, I4, LIST, SPANS, SPREAD, STOOD, TILE, count_rows
+from quantai.venues.tiles import AFTER, BLOCK, I4, LIST, SPREAD, STOOD, TILE, count_rows
 from quantai.venues.wire import NEVER
 
-TILE_ROWS = 2048
+TILE_ROWS = 4096
 """Rows of a tile: its index, half a megabyte, shares the processor's second cache with the state of many variants."""
 LARGE_PAGE = 2 * 2**20
 """Bytes of a large page of memory, of which a processor remembers the place as of a small one."""
@@ -95,9 +95,9 @@ class Market:
         self.tiles[k]["room"] = n
         sizes: dict[str, tuple[int, Any]] = {
             "after": (n, AFTER), "latest": (n * self._n, I4), "row": (n, I4), "touched": (MOST_ENTRIES * n, I4),
-            "entries": (MOST_ENTRIES * n, ENTRY), "spots": (2 * MOST_ENTRIES * n + 1, I4),
-            "stood": (2 * MOST_ENTRIES * n + 1, STOOD), "heads": (HEADS * n, I4), "reach": (2 * SPANS * n, I4),
-            "times": (n, "i8"), "marks": (n + 1, I4),
+            "entries": (MOST_ENTRIES * n, ENTRY), "spots": (2 * MOST_ENTRIES * n + 1 + BLOCK, I4),
+            "stood": (2 * MOST_ENTRIES * n + 1, STOOD), "heads": (HEADS * n, I4), "reach": (2 * (n + BLOCK), I4),
+            "times": (n + BLOCK, "i8"), "marks": (n, I4),
         }  # fmt: skip
         self._put(k, **together(sizes))
 
@@ -106,8 +106,8 @@ class Market:
         self.tiles[0] = self.tiles[1]
         self.tiles["clock"][0] = RECEIVED
         own, room = self._tables[0], int(self.tiles["room"][1])
-        if len(own.get("times", ())) < room:
-            own |= {"times": np.empty(room, "i8"), "marks": np.empty(room + 1, I4)}
+        if len(own.get("marks", ())) < room:
+            own |= {"times": np.empty(room + BLOCK, "i8"), "marks": np.empty(room, I4)}
         self._put(0, times=own["times"], marks=own["marks"])
         self.tiles["n"][0] = _count(self.tiles[:1], horizon - 1)
 

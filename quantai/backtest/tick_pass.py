@@ -12,7 +12,7 @@ from quantai.report.running import update
 from quantai.strategy.base import Strategy
 from quantai.strategy.compiler import Kernel
 from quantai.venues.exchange import run_exchange
-from quantai.venues.shared import aim
+from quantai.venues.shared import aim, queue_up
 from quantai.venues.tiles import TILE, forget_eaten
 from quantai.venues.wire import NEVER
 
@@ -35,8 +35,10 @@ def settle(x: Any) -> None:
         run_exchange(x, x.horizon - 1)
         if x.done < x.horizon - 1:
             x.lost = 1  # its reports wait for more than a tile
+    t = rows_at(x.at_tile_x, 1, TILE)[0]
+    queue_up(t, x, x.next_scan - t.first)
     if x.n_eaten > 0:
-        forget_eaten(rows_at(x.at_tile_x, 1, TILE)[0], x)
+        forget_eaten(t, x)
 
 
 def run_tick_lanes(

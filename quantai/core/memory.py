@@ -98,6 +98,32 @@ first_bit: Any = _first_bit
 """first_bit(bits): the place of the lowest bit set, of a number that is not 0."""
 
 
+def _above(width: int, n: int) -> Any:
+    @intrinsic
+    def above(typingctx: Any, address: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            number, place = ir.IntType(width), ir.IntType(32)
+            numbers = ir.VectorType(number, n)
+            found = builder.load(builder.inttoptr(args[0], numbers.as_pointer()), align=width // 8)
+            value = args[1] if width == 64 else builder.trunc(args[1], number)
+            one = builder.insert_element(ir.Constant(numbers, ir.Undefined), value, place(0))
+            same = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(place, n), [0] * n))
+            bits = builder.bitcast(builder.icmp_signed(">", found, same), ir.IntType(n))
+            return bits if n == 64 else builder.zext(bits, ir.IntType(64))
+
+        return types.uint64(types.uint64, types.int64), codegen
+
+    return above
+
+
+above_8: Any = _above(64, 8)
+"""above_8(address, value): which of the 8 int64 at an address are above a value, a bit each, the first the lowest."""
+above_16: Any = _above(32, 16)
+"""The same of 16 int32; the value has to be one too."""
+above_64: Any = _above(32, 64)
+"""The same of 64 int32."""
+
+
 def _copy(builder: Any, to: Any, source: Any, size: int) -> None:
     cgutils.raw_memcpy(builder, to, source, ir.Constant(ir.IntType(64), size), 1)
 

@@ -41,12 +41,14 @@ def run_exchange(x: Any, until: int) -> None:
         at = requests_of(x)[x.first_request].at if x.first_request < x.end_request else NEVER
         expiry = x.next_expiry if x.next_expiry <= x.last or x.closing == 0 else NEVER
         stop = min(until, at, expiry)
-        if x.n_orders > 0 and not scan(x, stop):
+        if x.n_orders > 0 and not (scan_shared(x, stop, ROOM // 2) if x.at_tile_x != 0 else scan(x, stop)):
             return
         if x.first_request < x.end_request and requests_of(x)[x.first_request].at < at:
             continue  # a stop has woken: it is the next to arrive
         if x.n_orders > 0 and expiry <= stop:
             expire(x, expiry, _EXPIRED, _GTD)
+        elif at <= stop and x.at_tile_x != 0:
+            serve_shared(x, at)
         elif at <= stop:
             serve(x, at)
         elif stop == until:
@@ -57,8 +59,6 @@ def run_exchange(x: Any, until: int) -> None:
 @uncounted
 def scan(x: Any, stop: int) -> bool:
     """Let our resting orders meet the rows up to `stop`; False when the reports left no room before that."""
-    if x.at_tile_x != 0:
-        return scan_shared(x, stop, ROOM // 2)
     if x.at_columns != 0:
         return scan_marked(x, stop)
     rows, own = rows_at(x.at_rows_x, x.n_rows, EVENT), own_of(x)
@@ -128,9 +128,6 @@ def is_interrupted(x: Any, stop: int) -> bool:
 @uncounted
 def serve(x: Any, at: int) -> None:
     """Answer every request that arrives at the instant `at`, on the book as it is then."""
-    if x.at_tile_x != 0:
-        serve_shared(x, at)
-        return
     n = -1
     if x.split == 0:
         n = look_ahead(x, at)

@@ -136,6 +136,7 @@ def refusal(x: Any, q: Any) -> int:
 @uncounted
 def wait(x: Any, o: Any, q: Any, last: float) -> None:
     """Let the order behind the last one wait as a stop; it wakes at once when the last print has reached it."""
+    o.front = o.level = o.printed = 0.0
     if q.type == TRAILING:
         o.trail, o.px = q.trigger, 0
         o.stop = q.px if q.px > 0 else o.side * FAR

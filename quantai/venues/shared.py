@@ -10,14 +10,15 @@ import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.memory import int64s, pasted, rows_at
-from quantai.core.rows import EVENT, Action
+from quantai.core.rows import EVENT, Action, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
 from quantai.venues.matching import compact, depth_of, fill, match, resting_of, rules_of, to_lots
 from quantai.venues.queue import on_level, on_print
 from quantai.venues.requests import answer
-from quantai.venues.tile_index import ALL, PRINTS
+from quantai.venues.tile_index import PRINTS
 from quantai.venues.tiles import (
     AFTER,
+    BLOCK,
     EATEN,
     I4,
     MOST_EATEN,
@@ -36,62 +37,56 @@ from quantai.venues.wire import requests_of
 
 MOST_LAID = 4096
 """Prices of one side that an order may walk over; beyond, the run is run by itself."""
-_CANCEL = int(Action.CANCEL)
+_CANCEL, _REPLACE = int(Action.CANCEL), int(Action.REPLACE)
+_TRADE, _CLEAR = int(Kind.TRADE), int(Kind.CLEAR)
 (_MAKER,) = int64s(1)
-_SEVERAL = -1
-"""More than one order is concerned, or an order by more than its level."""
 
 
 @uncounted
 def aim(x: Any) -> None:
     """Find where the lists that concern our resting orders go on in a tile just built."""
     t = rows_at(x.at_tile_x, 1, TILE)[0]
-    rows, depth, keys = resting_of(x), depth_of(x), rows_at(x.at_keys, x.n_cells, I8)
+    orders = resting_of(x)
     for n in range(x.n_orders):
-        o = rows[n]
-        cell = PRINTS if o.stop != 0 else cell_of(depth[o.instrument], keys, o.side, o.px)
-        o.next = place_of(t, cell, x.next_scan - t.first - 1)
+        orders[n].next, orders[n].clear = place_in(t, x, orders[n], x.next_scan - t.first - 1), 0
+
+
+@uncounted_inlined
+def place_in(t: Any, x: Any, o: Any, k: int) -> int:
+    """Return the place of the first entry beyond row `k` of the list that concerns an order."""
+    d = depth_of(x)[o.instrument]
+    cell = PRINTS if o.stop != 0 else cell_of(d, rows_at(x.at_keys, x.n_cells, I8), o.side, o.px)
+    return place_of(t, cell, k)
 
 
 @uncounted
 def scan_shared(x: Any, stop: int, room: int) -> bool:
-    """Let our resting orders meet the rows up to `stop`, as `scan` does, going only to those that concern them.
+    """Let our resting orders meet the rows up to `stop`, as `scan` does, going only to those that can fill one.
 
-    Those are the rows in the list of an order's level, those that reach its price from the other side and, for a
-    waiting stop, all prints.
+    Those are the rows that reach an order's price and, for a waiting stop, all prints. Between them an order stays
+    behind: what the rows of its level do to its place in the queue matters to nobody before it can be filled.
     """
     t = rows_at(x.at_tile_x, 1, TILE)[0]
-    rows, orders = rows_at(x.at_rows_x, x.n_rows, EVENT), resting_of(x)
-    spots = rows_at(t.at_spots, t.n_entries, I4)
     i, end = x.next_scan - t.first, first_beyond(t, x.next_scan, stop) - t.first
-    reached = i - 1
     while i < end:
-        if reached < i:
-            reached = first_reaching(t, x, i, end)
-        k, who = reached, _SEVERAL
-        for n in range(x.n_orders):
-            o = orders[n]
-            place = o.next
-            while spots[place] < i:
-                place += 1
-            o.next = place
-            if spots[place] <= k:
-                who = n if spots[place] < k else _SEVERAL
-                k = int(spots[place])
-        if k >= end:
+        k = first_reaching(t, x, i, end)
+        if k == end:
             i = end
             break
         i = k + 1
-        if who != _SEVERAL and orders[who].stop == 0:
-            ended = meet(t, x, orders[who], k)
+        r = rows_at(x.at_rows_x, x.n_rows, EVENT)[np.uint64(t.first + k)]
+        who = only_reached(x, k)
+        if who >= 0 and r.kind != _CLEAR:
+            ended = meet(t, x, resting_of(x)[who], r, k)
         else:
-            r = rows[t.first + k]
+            queue_up(t, x, k)
             ended = match(x, r.kind, r.instrument, r.side, r.px_ticks, r.qty, r.ts_exch)
+            pass_over(t, x, k)
         if ended and (x.n_orders == 0 or is_due(x, stop)):
             break
         if x.ring - (x.end_report - x.first_report) < room:
             x.next_scan = t.first + i
-            x.done = rows[t.first + k].ts_exch - 1
+            x.done = r.ts_exch - 1
             return False
     x.next_scan = t.first + i
     return True
@@ -105,33 +100,89 @@ def is_due(x: Any, stop: int) -> bool:
 
 @uncounted_inlined
 def first_reaching(t: Any, x: Any, i: int, end: int) -> int:
-    """Return the first row of the tile in [i, end) that reaches one of our orders from the other side, else `end`."""
-    orders, spread = resting_of(x), rows_at(t.at_spread, t.n_instruments, SPREAD)
+    """Return the first row of the tile in [i, end) that can fill one of our orders or wake a stop, else `end`."""
+    orders = resting_of(x)
     for n in range(x.n_orders):
         o = orders[n]
-        # a level without a list has no prints in it either: they are met by how far they reach
-        px = o.px if o.next > 0 else o.px + o.side
-        key = ALL if o.stop != 0 else reach_of(spread[o.instrument].base, o.side, px)
-        end = first_reached(t, o.instrument, o.side, key, i, end)
+        if o.stop != 0:
+            spots, place = rows_at(t.at_spots, t.n_entries, I4), o.next
+            while spots[place] < i:
+                place += 1
+            o.next = place
+            end = min(end, int(spots[place]))
+        elif o.clear < end:
+            base = rows_at(t.at_spread, t.n_instruments, SPREAD)[o.instrument].base
+            # no more work than to look at what is asked for, and a quote is often gone by then
+            until = max(end, min(i + BLOCK, t.n))
+            key = reach_of(base, o.side, o.px)
+            clear = first_reached(t, o.instrument, o.side, key, max(i, int(o.clear)), until)
+            o.clear = clear
+            end = min(end, clear)
     return end
 
 
+@uncounted
+def queue_up(t: Any, x: Any, k: int) -> None:
+    """Bring the places of our orders in their queues up to date with the rows before `k`, none of which fills one."""
+    orders = resting_of(x)
+    for n in range(x.n_orders):
+        o = orders[n]
+        move_up(t, rules_of(x)[o.instrument], o, k)
+
+
 @uncounted_inlined
-def meet(t: Any, x: Any, o: Any, k: int) -> bool:
-    """Let an order meet row `k`, next in the list of its level, as `match` does; returns whether it ended."""
-    rules, e = rules_of(x)[o.instrument], rows_at(t.at_stood, t.n_entries, STOOD)[o.next]
-    if e.shown == k:
-        if e.lots >= 0.0:
-            on_level(rules.queue, rules.power, o, e.lots)
+def move_up(t: Any, rules: Any, o: Any, k: int) -> None:
+    """Bring the place of one order in its queue up to date, as `queue_up` does."""
+    spots, stood = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_stood, t.n_entries, STOOD)
+    place = np.uint64(o.next)
+    while spots[place] < k:
+        lots = stood[place].lots
+        if o.stop == 0 and lots >= 0.0:
+            on_level(rules.queue, rules.power, o, lots)
+        place += np.uint64(1)
+    o.next = place
+
+
+@uncounted_inlined
+def only_reached(x: Any, k: int) -> int:
+    """Return the one order that row `k` can fill; negative where that may be several, or where a stop waits."""
+    orders, who = resting_of(x), -1
+    for n in range(x.n_orders):
+        if orders[n].stop != 0 or (orders[n].clear == k and who >= 0):
+            return -1
+        who = n if orders[n].clear == k else who
+    return who
+
+
+@uncounted_inlined
+def meet(t: Any, x: Any, o: Any, r: Any, k: int) -> bool:
+    """Let an order meet row `k`, which reaches no other, as `match` does; returns whether it ended."""
+    rules, lots = rules_of(x)[o.instrument], o.open
+    if r.kind == _TRADE and r.px_ticks == o.px:
+        move_up(t, rules, o, k)
+        o.next += 1 if rows_at(t.at_spots, t.n_entries, I4)[np.uint64(o.next)] == k else 0
+        printed = to_lots(depth_of(x)[o.instrument], r.qty)
+        past = on_print(rules.queue, o, printed, printed)
+        if past == 0:
+            return False
+        lots = min(past, lots) if rules.partial else lots
+    elif (o.px - r.px_ticks) * o.side < 0:
+        return False  # so far beyond the market that reach does not tell them apart
+    fill(x, o, lots, o.px, r.ts_exch, _MAKER)
+    if o.open > 0:
         return False
-    past = on_print(rules.queue, o, e.lots, e.lots)
-    if past > 0:
-        lots = min(past, o.open) if rules.partial else o.open
-        fill(x, o, lots, o.px, rows_at(t.at_times, t.n, I8)[k], _MAKER)
-        if o.open == 0:
-            compact(x)
-            return True
-    return False
+    compact(x)
+    return True
+
+
+@pasted
+def pass_over(t: Any, x: Any, k: int) -> None:
+    """Go on behind row `k`, which our orders have met."""
+    spots, orders = rows_at(t.at_spots, t.n_entries, I4), resting_of(x)
+    for n in range(x.n_orders):
+        o = orders[n]
+        if spots[o.next] == k:
+            o.next += 1
 
 
 @uncounted
@@ -150,6 +201,8 @@ def serve_shared(x: Any, at: int) -> None:
         if q.action == _CANCEL:
             answer(x, q, x.at_depth, x.at_cells, False)
         else:
+            if q.action == _REPLACE:
+                queue_up(t, x, k + 1)  # at the same price it keeps its place
             d = depth[q.instrument]
             find_tops(t, x, d, q.instrument, k)
             px = price_of_request(x, q)
@@ -167,7 +220,7 @@ def serve_shared(x: Any, at: int) -> None:
             if x.n_orders > 0:
                 o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
                 if o.order == q.order:
-                    o.next = place if o.stop == 0 else place_of(t, PRINTS, k)
+                    o.next, o.clear = place if o.stop == 0 else place_of(t, PRINTS, k), 0
         x.first_request += 1
 
 
@@ -222,6 +275,7 @@ def take(t: Any, x: Any, d: Any, q: Any, k: int) -> None:
     eaten = rows_at(x.at_eaten, MOST_EATEN, EATEN)
     side, first = q.side, d.ask if q.side > 0 else d.bid
     need, rows = q.lots, resting_of(x)
+    queue_up(t, x, k + 1)  # what is taken from a level is seen by orders of ours behind it
     for n in range(x.n_orders):
         if rows[n].order == q.order:
             need = max(need, rows[n].open)

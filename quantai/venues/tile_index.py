@@ -1,4 +1,4 @@
-"""How the index of a tile is made: one pass over its rows, their entries sorted by level, and the reach of spans."""
+"""How the index of a tile is made: one pass over its rows, and their entries sorted by level."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, TRASH, advance, apply, at_clock, cell_of
 from quantai.venues.matching import to_lots
-from quantai.venues.tiles import AFTER, FAR, I4, LIST, SPANS, SPREAD, STOOD, latest_of, place_of, qty_at, reach_of
+from quantai.venues.tiles import AFTER, BLOCK, FAR, I4, LIST, SPREAD, STOOD, latest_of, place_of, qty_at, reach_of
 from quantai.venues.wire import NEVER
 
 ENTRY = np.dtype([("qty", "f8"), ("lots", "f8"), ("row", "i4"), ("list", "i4")])
@@ -17,8 +17,8 @@ ENTRY = np.dtype([("qty", "f8"), ("lots", "f8"), ("row", "i4"), ("list", "i4")])
 
 MOST_ENTRIES = 3
 """Cells that one row can concern."""
-HEADS = 8
-"""Heads of lists there is room for, a row."""
+HEADS = 4
+"""Heads of lists there is room for, a row; where a tile has so many lists, stretches are longer."""
 PRINTS = TRASH
 """The cell that stands for all prints: a waiting stop hears every one."""
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int64s(Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE)
@@ -32,10 +32,10 @@ def build(t: Any) -> None:
     spread_rows(t)
     rows, depth = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_depth_end, t.n_instruments, DEPTH)
     cells, keys = rows_at(t.at_cells_end, t.n_cells, F8), rows_at(t.at_keys, t.n_cells, I8)
-    after, reach = rows_at(t.at_after, t.n, AFTER), rows_at(t.at_reach, 2 * SPANS * t.room, I4)
+    after, reach = rows_at(t.at_after, t.n, AFTER), rows_at(t.at_reach, 2 * (t.room + BLOCK), I4)
     spread = rows_at(t.at_spread, t.n_instruments, SPREAD)
     latest, row_at = rows_at(t.at_latest, t.n * t.n_instruments, I4), rows_at(t.at_row, t.n, I4)
-    n, to_sells = t.n_instruments, SPANS * t.room
+    n, to_sells = t.n_instruments, t.room + BLOCK
     t.n_entries, t.n_touched, t.cleared = 0, 0, 0
     for k in range(t.n):
         r = rows[t.first + k]
@@ -54,11 +54,11 @@ def build(t: Any) -> None:
             if side <= 0:
                 cell = cell_of(d, keys, 1, p)
                 note(t, ~k, cell, cells[cell], lots)
-                to_buy = reach_of(s.base, 1, p + 1)
+                to_buy = reach_of(s.base, 1, p)
             if side >= 0:
                 cell = cell_of(d, keys, -1, p)
                 note(t, ~k, cell, cells[cell], lots)
-                to_sell = reach_of(s.base, -1, p - 1)
+                to_sell = reach_of(s.base, -1, p)
         elif kind == _LEVEL or (kind == _QUOTE and d.quotes):
             at = at if kind == _LEVEL else cell_of(d, keys, side, p)
             alive = r.qty >= d.half
@@ -85,9 +85,6 @@ def build(t: Any) -> None:
             latest[k * n + r.instrument] = here
             row_at[here] = k
     sort_entries(t)
-    for side in range(2):
-        for span in range(1, SPANS):
-            widen(t.at_reach, (side * SPANS + span - 1) * t.room, t.room, t.n, 1 << (span - 1))
 
 
 @uncounted
@@ -130,8 +127,8 @@ def sort_entries(t: Any) -> None:
     lists, touched = rows_at(t.at_lists, t.n_cells, LIST), rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)
     t.n_entries, n = noted + t.n_touched + 1, t.n_touched
     spots, stood = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_stood, t.n_entries, STOOD)
-    # stretches of 32 rows or, where the tile has many lists, so long that their heads take no more than the entries
-    stretch = 5
+    # stretches of 128 rows, few of which a level has: from its head on, `place_of` looks at 16 entries at once
+    stretch = 7
     while ((t.n >> stretch) + 2) * n > HEADS * t.room:
         stretch += 1
     t.stretch = stretch
@@ -169,34 +166,25 @@ def carry(heads: Any, n: int, done: int, stretch: int) -> int:
 
 
 @uncounted
-def widen(at_reach: int, start: int, room: int, n: int, half: int) -> None:
-    """Write the reach of spans twice as long: the lower of their halves'."""
-    narrow = rows_at(at_reach + np.uint64(4 * start), n, I4)
-    wide = rows_at(at_reach + np.uint64(4 * (start + room)), n, I4)
-    for k in range(n - 2 * half + 1):
-        wide[k] = min(narrow[k], narrow[k + half])
-
-
-@uncounted
 def mark_times(t: Any) -> None:
     """Write down the instants of the rows of a tile, and where each stretch of time begins."""
-    rows, times = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_times, t.n, I8)
+    rows, times = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_times, t.n + 1, I8)
     if t.n == 0:
         t.n_marks = 0
         return
     n, first, clock = t.n, t.first, t.clock
     for k in range(n):
         times[k] = at_clock(rows[first + k], clock)
+    times[n] = NEVER
     since, shift = times[0], 0
     while (times[n - 1] - since) >> shift > n >> 1:
         shift += 1
     t.since, t.shift, t.n_marks = since, shift, ((times[n - 1] - since) >> shift) + 1
-    marks, stretch = rows_at(t.at_marks, t.n_marks + 1, I4), 0
+    marks, stretch = rows_at(t.at_marks, t.n_marks, I4), 0
     for k in range(n):
         while stretch <= (times[k] - since) >> shift:
             marks[stretch] = k
             stretch += 1
-    marks[stretch] = n
 
 
 @uncounted

@@ -3,7 +3,7 @@
 A tile is a stretch of rows on one clock, with an index of what they left behind: the best prices after each row, the
 writes to each level and the prints at its price in order, and how far into either side the rows reach. A run at any
 instant within the tile finds the book of that instant without keeping one, and an order at a price finds the next row
-that concerns it without reading those between. What a run takes from the book is its own affair: it is remembered
+that can fill it without reading those between. What a run takes from the book is its own affair: it is remembered
 beside the run until the venue shows the level anew. `tile_index` builds what is read here.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
-from quantai.core.memory import pasted, rows_at
+from quantai.core.memory import above_8, above_16, above_64, first_bit, pasted, rows_at
 from quantai.core.rows import EVENT
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, at_clock, cell_of
 
@@ -67,9 +67,9 @@ TILE = np.dtype(
         ("at_stood", "u8"),
         ("at_heads", "u8"),  # by stretch of rows and list: its first entry from there on
         ("stretch", "i8"),  # 2**stretch rows
-        ("at_reach", "u8"),  # by side, span and place in `after`
+        ("at_reach", "u8"),  # by side and place in `after`
         ("room", "i8"),  # rows there is memory for
-        ("at_times", "u8"),
+        ("at_times", "u8"),  # by row, and NEVER behind the last
         ("at_marks", "u8"),  # by stretch of time: its first row
         ("since", "i8"),  # the instant of the first row
         ("shift", "i8"),  # a stretch is 2**shift ns
@@ -85,32 +85,25 @@ MOST_EATEN = 512
 I4 = np.dtype("i4")
 FAR = 2**31 - 1
 """A row, and a reach, beyond all others."""
-SPANS = 7
-"""Reach is kept for spans of 1, 2, 4 … 64 rows."""
-WIDEST = 1 << (SPANS - 1)
-_SPAN = np.array([max(n, 1).bit_length() - 1 for n in range(WIDEST + 1)])
+BLOCK = 64
+"""Rows whose reach is looked at at once; as many places behind a table may be read, and are not used."""
 _MOST = 2**30
 
 
 @uncounted_inlined
 def first_beyond(t: Any, i: int, ts: int) -> int:
     """Return the first row from `i` on whose instant is beyond `ts`; the end of the tile when there is none."""
-    times, stretch = rows_at(t.at_times, t.n, I8), (ts - t.since) >> t.shift
+    stretch = (ts - t.since) >> t.shift
     if t.n == 0 or stretch < 0:
         return max(i, t.first)
     if stretch >= t.n_marks:
         return t.first + t.n
-    marks = rows_at(t.at_marks, t.n_marks + 1, I4)
-    lo, hi = marks[stretch], marks[stretch + 1]
-    while hi - lo > 8:
-        mid = (lo + hi) // 2
-        if times[mid] <= ts:
-            lo = mid + 1
-        else:
-            hi = mid
-    while lo < hi and times[lo] <= ts:
-        lo += 1
-    return max(i, t.first + lo)
+    k = np.int64(rows_at(t.at_marks, t.n_marks, I4)[np.uint64(stretch)])
+    bits = above_8(t.at_times + np.uint64(8 * k), ts)
+    while bits == 0:  # NEVER stands behind the last
+        k += 8
+        bits = above_8(t.at_times + np.uint64(8 * k), ts)
+    return max(i, t.first + k + first_bit(bits))
 
 
 @uncounted
@@ -142,14 +135,17 @@ def latest_of(t: Any, k: int, instrument: int) -> int:
 @uncounted_inlined
 def place_of(t: Any, cell: int, k: int) -> int:
     """Return the place of the first entry of a cell beyond row `k`; that of FAR when there is none."""
-    spots, entries = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_lists, t.n_cells, LIST)[cell]
+    entries = rows_at(t.at_lists, t.n_cells, LIST)[cell]
     place = int(entries.first)
     if entries.n > 0 and k >= 0:
         # no other list is looked at, so the memory may be taken for as long as this needs it
         at = (k >> t.stretch) * t.n_touched + entries.number
         place = int(rows_at(t.at_heads, at + 1, I4)[at])
-        while spots[place] <= k:
-            place += 1
+        bits = above_16(t.at_spots + np.uint64(4 * place), k)
+        while bits == 0:  # FAR stands behind the last
+            place += 16
+            bits = above_16(t.at_spots + np.uint64(4 * place), k)
+        place += first_bit(bits)
     return place
 
 
@@ -242,21 +238,14 @@ def first_reached(t: Any, instrument: int, side: int, key: int, i: int, until: i
     if t.n_instruments > 1:
         start = rows_at(t.at_spread, t.n_instruments, SPREAD)[instrument].first
         lo, hi = max(latest_of(t, i - 1, instrument) + 1, start), max(latest_of(t, until - 1, instrument) + 1, start)
-    width = hi - lo
-    if width <= 0:
-        return until
-    reach = rows_at(t.at_reach, 2 * SPANS * t.room, I4)
-    start = 0 if side > 0 else SPANS * t.room
-    span = _SPAN[min(width, WIDEST)]
-    if width <= WIDEST:
-        near = start + span * t.room
-        if reach[near + lo] > key and reach[near + hi - (1 << span)] > key:
-            return until
-    while span >= 0:
-        if lo + (1 << span) <= hi and reach[start + span * t.room + lo] > key:
-            lo += 1 << span
-        else:
-            span -= 1
-    if lo == hi:
+    at = lo if side > 0 else t.room + BLOCK + lo
+    while lo < hi:
+        bits = ~above_64(t.at_reach + np.uint64(4 * at), key)
+        if bits != 0:
+            lo += first_bit(bits)
+            break
+        lo += BLOCK
+        at += BLOCK
+    if lo >= hi:
         return until
     return lo if t.n_instruments == 1 else int(rows_at(t.at_row, t.n, I4)[lo])

@@ -63,7 +63,8 @@ RESTING = np.dtype(
         ("flags", "i8"),
         ("stop", "i8"),  # a stop that waits: the price (ticks) at which it wakes; 0 = it works
         ("trail", "i8"),  # its distance from the best print, 0 = it stays
-        ("next", "i8"),  # in a shared market: how far the rows of its level have been met (see `tiles`)
+        ("next", "i4"),  # in a shared market: how far it has been moved along the rows of its level (see `tiles`)
+        ("clear", "i4"),  # and the row before which none fills it
     ]
 )
 """An order at the exchange; the table is in the order of arrival, the oldest first."""
