@@ -29,7 +29,7 @@ from quantai.venues.ccxt.order_ids import ALNUM_32, HEX_32, PACKED, PLAIN, T_28,
 from quantai.venues.ccxt.profiles import PROFILES
 from quantai.venues.ccxt.stream import UserStream
 from quantai.venues.ccxt.verdicts import Verdict, verdict, words
-from quantai.venues.loopback import KEY, LoopbackExchange
+from quantai.venues.loopback import KEY, SECRET, LoopbackExchange
 from quantai.venues.venue import CLIENT_ID, VENUE_ID, Ask, Request
 
 runs = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_ -äé", min_size=1, max_size=30)
@@ -336,6 +336,29 @@ def test_a_post_only_order_that_would_have_traded_says_so(info: dict[str, str], 
     ledger.hear_order(order_fact(said, PLAIN))
     (answer,) = ledger.hear_order(order_fact(said | {"status": "canceled", "info": info}, PLAIN))
     assert (answer.reports["kind"][0], answer.reports["code"][0]) == (Kind.CANCELED, reason)
+
+
+async def test_an_answer_that_cannot_be_read_is_no_answer() -> None:
+    async def orders(*args: Any) -> list[dict[str, str]]:
+        return [{"symbol": "BTC/USDT", "status": "open"}]
+
+    async def balance(*args: Any) -> dict[str, Any]:
+        return {"total": {"USDT": "much"}}
+
+    async with LoopbackExchange() as exchange:
+        pair = Instrument.parse("BTC-USDT", venue="BINANCE", tick="0.01", lot="0.00001")
+        venue = CcxtVenue("BINANCE", Instruments([pair]), Keys(KEY, SECRET), endpoint=exchange.http)
+        await venue.connect()
+        try:
+            venue._api.fetch_open_orders, venue._api.fetch_balance = orders, balance
+            with pytest.raises(VenueError, match=r"BINANCE gives an answer that cannot be read: KeyError: 'id'"):
+                await venue.open_orders()
+            with pytest.raises(
+                VenueError, match=r"BINANCE gives an answer that cannot be read: .*not a number: 'much'"
+            ):
+                await venue.balances()
+        finally:
+            await venue.close()
 
 
 @pytest.mark.parametrize(("leg", "lots"), [(0, 3), (1, 0)])  # what the legs before it executed is not known yet

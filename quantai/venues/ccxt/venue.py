@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import ccxt
 
-from quantai.core.errors import InputError, UnknownName, VenueError
+from quantai.core.errors import DataError, InputError, UnknownName, VenueError
 from quantai.core.instruments import Contract, Instrument, Instruments
 from quantai.core.rows import Status
 from quantai.data.history.names import resolve
@@ -165,7 +166,8 @@ class CcxtVenue:
         """Return the cash by currency, without the zeros and without unrealised profit."""
         said = await self._ask("balance", Priority.QUERY, self._api.fetch_balance)
         await self._look_for_funding()  # which explains what has moved without an execution
-        return totals(said, self.profile.wallet)
+        with self._reading():
+            return totals(said, self.profile.wallet)
 
     async def positions(self) -> dict[str, Decimal]:
         """Return the contracts held by our symbol, signed."""
@@ -173,10 +175,12 @@ class CcxtVenue:
         if not contracts:
             return {}
         held: dict[str, Decimal] = {}
-        for said in await self._ask("balance", Priority.QUERY, lambda: self._api.fetch_positions(contracts)):
-            instrument, qty = self._by_symbol.get(said["symbol"]), decimal(said.get("contracts"))
-            if instrument is not None and qty:
-                held[instrument.symbol] = -abs(qty) if said.get("side") == "short" else abs(qty)
+        found = await self._ask("balance", Priority.QUERY, lambda: self._api.fetch_positions(contracts))
+        with self._reading():
+            for said in found:
+                instrument, qty = self._by_symbol.get(said["symbol"]), decimal(said.get("contracts"))
+                if instrument is not None and qty:
+                    held[instrument.symbol] = -abs(qty) if said.get("side") == "short" else abs(qty)
         return held
 
     async def open_orders(self) -> list[OpenOrder]:
@@ -187,8 +191,10 @@ class CcxtVenue:
         found: list[OpenOrder] = []
         for symbol, instrument in self._by_symbol.items():
             at = self._ledger.changes
-            for said in await self._for_people.open_orders(symbol, Priority.QUERY):
-                fact = order_fact(said, self.profile.ids)
+            with self._reading():
+                said = await self._for_people.open_orders(symbol, Priority.QUERY)
+                facts = [order_fact(one, self.profile.ids) for one in said]
+            for fact in facts:
                 self._say(self._ledger.hear_order(fact, asked_at=at))
                 found.append(
                     OpenOrder(
@@ -356,6 +362,15 @@ class CcxtVenue:
             return await self._call(weight, priority, call)
         except Exception as error:
             raise VenueError(f"{self.name}: {self._keys.redact(words(error))}") from error
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Take an answer that cannot be read for none: it is asked for again, and ends nothing."""
+        try:
+            yield
+        except (DataError, LookupError, TypeError) as error:
+            said = self._keys.redact(f"{type(error).__name__}: {error}")
+            raise VenueError(f"{self.name} gives an answer that cannot be read: {said}") from error
 
     async def _set_clock(self) -> None:
         try:
