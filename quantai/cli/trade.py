@@ -118,7 +118,7 @@ def trade(
         if plan is not None:
             if strategy or "params" in _given(context):
                 raise InputError(f"strategies and their parameters are those of {plan}: leave them out beside --plan")
-            said = read_options(plan) | {name: said[name] for name in _given(context) if name in said}
+            said = read_options(plan, {name: said[name] for name in _given(context) if name in said})
         else:
             said["strategies"] = strategy or []
         if said.get("journal") is None:

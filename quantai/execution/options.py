@@ -4,6 +4,7 @@ import inspect
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,10 +133,11 @@ def venues_of(venue: str, symbols: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def read_options(path: str | Path) -> dict[str, Any]:
+def read_options(path: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Read options of `make_plan` from a TOML file: the run's own, tables [[strategy]] and [venue.NAME].
 
-    Paths in it are relative to the file. That somebody understands what a live run does is said where it is started.
+    Options `given` elsewhere come before them, and before those of single strategies and venues. Paths in the file are
+    relative to it. That somebody understands what a live run does is said where it is started.
     Raises InputError, naming the nearest key, for what is no option.
     """
     path = Path(path)
@@ -169,7 +171,12 @@ def read_options(path: str | Path) -> dict[str, Any]:
     for name in ("journal", "limits", "lake"):
         if name in said:
             said[name] = path.parent / str(said[name])
-    return said | {"strategies": list(zip(strategies, names, strict=True)), "desks": desks}
+    for name, of_each in (("symbols", "venues"), ("endpoint", "endpoints"), ("fee_bps", "fees_bps")):
+        if name in given:
+            said.pop(of_each, None)
+    mine: dict[str, Any] = {name: given[name] for name in ("router", "interval") if name in given}
+    desks = [replace(desk, **mine) for desk in desks]
+    return said | {"strategies": list(zip(strategies, names, strict=True)), "desks": desks} | dict(given)
 
 
 def _venues(path: Path, tables: dict[str, Any]) -> dict[str, Any]:

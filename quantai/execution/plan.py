@@ -1,5 +1,6 @@
 """The plan of a run that trades: what is traded where, by which strategies, under which limits; checked before all."""
 
+import logging
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from quantai.strategy.handlers import HANDLERS
 from quantai.strategy.place import defined
 from quantai.venues.rules import SimVenue
 
+_log = logging.getLogger(__name__)
 Mode = Literal["replay", "paper", "live"]
 AtEnd = Literal["cancel", "flatten", "keep"]
 
@@ -189,6 +191,9 @@ class Plan:
     def channels_of(self, offered: Sequence[str]) -> list[str]:
         """Return the channels to receive, out of those a venue offers: what strategies read, and quotes for risk."""
         wanted = list(self.channels)
+        if wanted and self.mode == "paper" and not {"ticker", "l2_book"} & set(wanted):
+            said = ", ".join(wanted)
+            _log.warning("%s bring no best prices: on paper orders at the market meet nobody; add the ticker", said)
         if not wanted:
             wanted = ["trades", "ticker"]
             if any(defined(type(s), name) for s, _ in self.strategies for name in OF_BOOKS):

@@ -41,7 +41,7 @@ def trade(
     if plan is not None:
         if strategies != () or "params" in options:
             raise InputError(f"strategies and their parameters are those of {plan}: leave them out beside plan")
-        said = read_options(plan) | said
+        said = read_options(plan, said)
     else:
         said["strategies"] = strategies
     if journal is not None:

@@ -15,6 +15,7 @@ import quantai as qa
 from quantai.cli import main
 from quantai.core.errors import InputError
 from quantai.core.rows import Kind
+from quantai.execution.options import read_options
 from quantai.execution.plan import paper_limits
 from quantai.execution.remote import RunControl, RunStatus
 from quantai.execution.retrace import retrace
@@ -139,6 +140,10 @@ def test_options_of_the_command_come_before_those_of_the_plan(
     other = tmp_path / "other.journal"
     assert main([*words, "--mode", "paper", "--journal", str(other), "--seconds", "0.2"]) == 0
     assert json.loads(capsys.readouterr().out)["journal"] == str(other)
+    assert main([*words, "--mode", "paper", "--router", "split"]) == 1
+    assert "split has no choice" in capsys.readouterr().err, "before those of its strategies, too"
+    assert "fees_bps" in read_options(plan, {})
+    assert "fees_bps" not in read_options(plan, {"fee_bps": 1.0}), "before those of its venues, too"
 
 
 def test_a_cell_takes_a_plan(market: Market, tmp_path: Path) -> None:

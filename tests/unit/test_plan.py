@@ -77,6 +77,14 @@ def test_channels_are_those_a_strategy_reads_and_quotes_for_risk() -> None:
     assert plan(channels=["trades"]).channels_of(offered) == ["trades"]
 
 
+def test_a_paper_run_without_prices_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    for channels in (["trades", "l2_book"], ["ticker"]):
+        plan(channels=channels).channels_of(channels)
+    assert not caplog.records
+    plan(channels=["trades"]).channels_of(["trades", "ticker"])
+    assert "trades bring no best prices" in caplog.text
+
+
 @pytest.mark.parametrize("mode", ["paper", "live"])
 def test_a_channel_that_a_venue_does_not_send_is_named_before_anything_is_asked_of_it(mode: str) -> None:
     live: dict[str, Any] = {"mode": mode, "understood": True, "limits": paper_limits()}
