@@ -119,7 +119,8 @@ class Desk:
     def _doubt(self, request: Request, error: Exception) -> None:
         self.unknown += 1
         said = self._redact(f"{type(error).__name__}: {error}")
-        _log.warning("%s: %s %s may have arrived: %s", self._profile.name, request.ask.name, request.client_id, said)
+        what = "is not answered" if request.ask is Ask.QUERY else "may have arrived"
+        _log.warning("%s: %s %s %s: %s", self._profile.name, request.ask.name, request.client_id, what, said)
 
     def _code(self, request: Request, order: Order, error: Exception) -> int:
         if request.ask is Ask.NEW:
