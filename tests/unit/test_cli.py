@@ -49,6 +49,12 @@ def test_help_lists_every_command_without_loading_one() -> None:
     assert not {"numpy", "pandas", "numba", "duckdb", "rich"} & set(modules)
 
 
+def test_it_is_a_module_too() -> None:
+    ran = subprocess.run([sys.executable, "-m", "quantai", "no-such-command"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "no-such-command" in ran.stderr
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help_with_examples_and_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
