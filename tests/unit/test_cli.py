@@ -50,7 +50,9 @@ def test_help_lists_every_command_without_loading_one() -> None:
 
 
 def test_it_is_a_module_too() -> None:
-    ran = subprocess.run([sys.executable, "-m", "quantai", "no-such-command"], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "quantai", "no-such-command"], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 2
     assert "no-such-command" in ran.stderr
 
