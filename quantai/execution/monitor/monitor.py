@@ -112,6 +112,8 @@ class Monitor:
         if state in _SILENT:
             alarm, words = _SILENT[state]
             self._received[venue] = feed.received
+            # one that is silent is opened again, and is not connected for a moment: what was true before is over
+            alarms.clear([other for other, _ in _SILENT.values() if other is not alarm], venue=venue)
             alarms.sound(alarm, f"{venue}: its feed {words}", venue=venue)
         elif state == "up" and 0 < feed.received != self._received.get(venue):  # open again is not yet heard again
             alarms.clear([alarm for alarm, _ in _SILENT.values()], venue=venue)
