@@ -16,6 +16,7 @@ from quantai.execution.oms import OMS
 from quantai.execution.order_table import SENT
 from quantai.execution.reasons import RiskReason
 from quantai.execution.stepper import TRIES
+from quantai.portfolio.desks import desks_of
 
 _TOO_LARGE = frozenset(
     (
@@ -92,7 +93,7 @@ def _refusals(oms: OMS, desk: int, instrument: int, lots: int) -> int:
     """Return how many orders of a desk were refused by the venue one after another that would have closed `lots`."""
     n = len(oms.table)
     tracked, entries = oms.table.tracked[:n], oms.table.entries[:n]
-    mine = (entries["order"] >> np.uint64(40) == desk) & (tracked["instrument"] == instrument)
+    mine = (desks_of(entries["order"]) == desk) & (tracked["instrument"] == instrument)
     mine &= entries["flags"] & SENT != 0
     refused = (tracked["life"] == Life.REJECTED) & (tracked["qty_lots"] == lots)
     refused &= tracked["flags"] & REDUCE_ONLY != 0

@@ -25,7 +25,7 @@ from quantai.execution.outgoing import DENIED, UNCLAIMED
 from quantai.execution.routes import Routing, Tops, whole_order
 from quantai.execution.seats import Seat
 from quantai.execution.stepper import Stepper, fill_row
-from quantai.portfolio.desks import desk_of, order_number
+from quantai.portfolio.desks import desk_of, desks_of, order_number
 from quantai.strategy.verbs import PENDING_CANCEL
 
 TITLE = "quantai floor 1"
@@ -147,7 +147,7 @@ class Floor:
         if not len(intents) or not any(self._routings):
             return intents
         out: list[Rows] = []
-        desks = (intents["order"] >> np.uint64(40)).astype(np.int64)
+        desks = desks_of(intents["order"])
         for part in np.split(intents, np.flatnonzero(np.diff(desks)) + 1):
             d = desk_of(part["order"][0])
             routing = self._routings[d]

@@ -31,7 +31,7 @@ from quantai.execution.sound import execution_at_nothing, unsound_intent, unsoun
 from quantai.execution.targets import target_lots
 from quantai.portfolio.adjustments import Adjust, adjustment
 from quantai.portfolio.contracts import is_inverse
-from quantai.portfolio.desks import desk_of
+from quantai.portfolio.desks import desk_of, desks_of
 from quantai.portfolio.portfolio import Portfolio
 from quantai.portfolio.state import DTYPES as PORTFOLIO_DTYPES
 from quantai.portfolio.state import arrays as portfolio_arrays
@@ -107,7 +107,7 @@ class OMS:
         """Raise InputError for INTENT rows that cannot be journaled: not caused by the last row, or of no desk."""
         if (rows["seq"] != self.seq).any():
             raise InputError(f"intents answer the last row, {self.seq}, but name {sorted({*rows['seq'].tolist()})}")
-        if (rows["order"] >> np.uint64(40) >= len(self.setup.desks)).any() or (rows["k"] >= OWN_K).any():
+        if (desks_of(rows["order"]) >= len(self.setup.desks)).any() or (rows["k"] >= OWN_K).any():
             raise InputError(f"there are {len(self.setup.desks)} desks and {OWN_K} intents a row: check order and k")
         if (n := unsound_intent(rows)) >= 0:
             row = rows[n]
@@ -256,7 +256,7 @@ class OMS:
         n = len(self.table)
         t, e = self.table.tracked[:n], self.table.entries[:n]
         out = (e["flags"] & SENT != 0) & (t["life"] < ENDED) & (t["instrument"] == i) & (t["type"] == OrderType.MARKET)
-        out &= e["order"] >> np.uint64(40) == desk
+        out &= desks_of(e["order"]) == desk
         left = np.maximum(t["qty_lots"][out] - t["cum_lots"][out], 0) * t["side"][out]
         return self.gate.units(i, int(left.sum()))
 

@@ -20,7 +20,7 @@ from quantai.core.rows import CHILD, INTENT, OCO, TIF, Action, Kind, OrderState,
 from quantai.execution.oms import OMS
 from quantai.execution.order_table import is_finished, open_lots
 from quantai.execution.router import best_price, split
-from quantai.portfolio.desks import order_number
+from quantai.portfolio.desks import desks_of, order_number
 from quantai.strategy.context import BOOK
 
 PART = 36
@@ -239,7 +239,7 @@ class Routing:
         lots = int(np.trunc(qty / float(self._oms.setup.instruments[i].lot) + np.sign(qty) * 1e-6))
         table = self._oms.table
         tracked = table.tracked[: len(table)]
-        mine = (tracked["order"] >> np.uint64(40) == self._desk) & (tracked["instrument"] == i)
+        mine = (desks_of(tracked["order"]) == self._desk) & (tracked["instrument"] == i)
         for slot in np.flatnonzero(mine)[::-1][:1024]:
             lots += int(tracked[slot]["side"]) * open_lots(tracked[slot])
         return lots

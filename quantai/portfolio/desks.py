@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quantai.core.errors import InputError
 from quantai.core.given import instance, whole
 
@@ -44,3 +47,12 @@ def order_number(desk: int, number: int) -> int:
 def desk_of(order: int) -> int:
     """Return the desk whose order this is."""
     return int(order) >> DESK_SHIFT
+
+
+def desks_of(orders: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the desk of each order number of an array.
+
+    >>> desks_of(np.array([7, order_number(1, 7)], "u8")).tolist()
+    [0, 1]
+    """
+    return (orders >> np.uint64(DESK_SHIFT)).astype(np.int64)
