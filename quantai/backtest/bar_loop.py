@@ -13,8 +13,9 @@ import numpy as np
 
 from quantai.backtest.bar_log import ROUNDS, close_instant, is_full, log_fill, log_order
 from quantai.backtest.bar_matching import match_bar, open_price
-from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, end, place, price_of, settle
+from quantai.backtest.order_table import PARTIAL, TRAILING_STOP, WAITING, end, place, settle
 from quantai.core.compiled import inlined, uncounted
+from quantai.core.grid import price_of
 from quantai.core.memory import kept, put_back
 from quantai.core.rows import CHILD, LAST, MAKER, REDUCE_ONLY, Action, Kind, OrderState, OrderType, Reason
 from quantai.strategy.account import apply_fill, equity_of, gross_of, lots_to_qty, target_lots, unit_value

@@ -56,11 +56,11 @@ from quantai.backtest.order_table import (
     end,
     int64s,
     is_live,
-    price_of,
     settle,
 )
 from quantai.core.compiled import uncounted
 from quantai.core.errors import InputError
+from quantai.core.grid import price_of
 from quantai.core.rows import DAY as DAY_NS
 from quantai.core.rows import OCO, POST_ONLY, REDUCE_ONLY, Reason
 

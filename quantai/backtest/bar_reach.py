@@ -20,9 +20,9 @@ from quantai.backtest.order_table import (
     TRAILING_STOP,
     are_rivals,
     is_live,
-    price_of,
 )
 from quantai.core.compiled import uncounted
+from quantai.core.grid import price_of
 
 
 @uncounted

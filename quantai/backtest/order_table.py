@@ -29,12 +29,6 @@ _EXACT = 2**53  # beyond it ticks * tick_num is no longer an exact float64
 
 
 @uncounted
-def price_of(ticks: int, inst: Any) -> float:
-    """Return `ticks` as the float64 nearest to the exact decimal: what a parser makes of that decimal's text."""
-    return ticks * inst.tick_num / inst.tick_den
-
-
-@uncounted
 def is_live(order: Any) -> bool:
     """Say whether an order may still trade: waiting, pending, open or partially filled."""
     return order.state >= WAITING and order.state <= PARTIAL

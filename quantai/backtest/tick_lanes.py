@@ -12,7 +12,7 @@ from quantai.backtest.tick_market import Market
 from quantai.backtest.tick_pass import count_up
 from quantai.backtest.tick_run import LOG, RING, TickRun
 from quantai.backtest.tick_state import EQUITY, FILLED, LOCAL
-from quantai.core.compiled import compiled, uncounted
+from quantai.core.compiled import compiled
 from quantai.core.instruments import Instruments
 from quantai.core.rows import EVENT, INTENT, ORDER, Rows, zeros
 from quantai.data.tape import Tape
@@ -20,7 +20,6 @@ from quantai.report.running import FINISHED, finish_all, records, update_all
 from quantai.strategy.compiler import Kernel
 from quantai.strategy.context import BOOK, CTX, MAX_INTENTS, POSITION, World
 from quantai.venues.book import DEPTH
-from quantai.venues.matching import compact
 from quantai.venues.rules import SimVenue
 from quantai.venues.tiles import EATEN, MOST_EATEN, TILE
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
@@ -116,7 +115,6 @@ class TickLanes:
         for name, table in self._logs.items():
             p[f"at_{name}"] = table.ctypes.data
         p["at_event"] = self._event.ctypes.data
-        _clear_ranges(s)
 
     def horizons(self) -> list[int]:
         """Return the instants to `move` to, one after another."""
@@ -166,12 +164,6 @@ def _position_names(instruments: Instruments) -> list[str]:
     if len(instruments) == 1:
         return ["position"]
     return [f"position_{i.symbol}" for i in instruments]
-
-
-@uncounted
-def _clear_ranges(sim: Any) -> None:
-    for k in range(len(sim)):
-        compact(sim[k])
 
 
 @compiled

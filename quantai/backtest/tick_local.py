@@ -17,10 +17,10 @@ from quantai.core.rows import EVENT, INTENT, ORDER, Action, OrderState, OrderTyp
 from quantai.strategy.account import equity_of, exposure_of, target_lots
 from quantai.strategy.context import instruments_of, intents_of, positions_of
 from quantai.strategy.heard import NOTHING, START, TICK
-from quantai.venues.exchange import ROOM, run_exchange
+from quantai.venues.exchange import run_exchange, run_shared
 from quantai.venues.latency import entry_ns
 from quantai.venues.matching import own_of, rules_of
-from quantai.venues.wire import NEVER, reports_of, request_slot, requests_of
+from quantai.venues.wire import NEVER, ROOM, reports_of, request_slot, requests_of
 
 _PENDING = int(OrderState.PENDING)
 _NEW, _CANCEL, _TARGET = int(Action.NEW), int(Action.CANCEL), int(Action.TARGET)
@@ -38,7 +38,10 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         return START
     heard = wants & (BY_ROW | ON_REPORT) != 0
     while True:
-        if max(p.n_intents, p.n_orders, p.n_fills, p.n_refusals, p.n_equity) + _MARGIN > p.log_size:
+        logged = p.n_equity
+        if p.quiet == 0:
+            logged = max(p.n_intents, p.n_orders, p.n_fills, p.n_refusals, p.n_equity)
+        if logged + _MARGIN > p.log_size:
             return NOTHING
         more = x.next_recv < x.n_rows
         row_at = NEVER
@@ -67,7 +70,10 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
             first = t if t != NEVER else max(x.last, request_at if request_at != NEVER else 0)
             until = min(first + x.entry_least - 1, x.horizon - 1) if t != NEVER else min(first, x.horizon - 1)
             if until > x.done:
-                run_exchange(x, until)
+                if x.at_tile_x != 0:
+                    run_shared(x, until)
+                else:
+                    run_exchange(x, until)
                 if heard or x.done < until or not more or t == NEVER:
                     continue
                 # nothing but reports is new, and they wait for the instant that comes next anyway

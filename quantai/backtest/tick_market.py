@@ -11,7 +11,18 @@ from quantai.data.tape import Tape
 from quantai.venues.book import HAPPENED, RECEIVED, advance
 from quantai.venues.cells import Books
 from quantai.venues.tile_index import ENTRY, HEADS, MOST_ENTRIES, build, leave, mark_times
-from quantai.venues.tiles import AFTER, BLOCK, I4, LIST, SPREAD, STOOD, TILE, count_rows
+from quantai.venues.tiles import (
+    AFTER,
+    ASKED,
+    BLOCK,
+    I4,
+    LIST,
+    MOST_ASKED,
+    SPREAD,
+    STOOD,
+    TILE,
+    count_rows,
+)
 from quantai.venues.wire import NEVER
 
 TILE_ROWS = 4096
@@ -41,8 +52,10 @@ class Market:
         self._n = len(tape.instruments)
         self.tiles: Rows = np.zeros(2, TILE)
         self._tables: list[dict[str, Any]] = [{}, {}]
+        self._insts = tape.instruments.rows()
         for k, (of, clock) in enumerate(((self.rows, RECEIVED), (self.rows_x, HAPPENED))):
             t = self.tiles[k]
+            t["at_insts"] = self._insts.ctypes.data
             t["at_rows"], t["n_rows"], t["clock"] = of.ctypes.data, len(of), clock
             t["n_instruments"], t["n_cells"], t["at_keys"] = self._n, len(books.cells), books.keys.ctypes.data
             self._put(
@@ -98,6 +111,7 @@ class Market:
             "entries": (MOST_ENTRIES * n, ENTRY), "spots": (2 * MOST_ENTRIES * n + 1 + BLOCK, I4),
             "stood": (2 * MOST_ENTRIES * n + 1, STOOD), "heads": (HEADS * n, I4), "reach": (2 * (n + BLOCK), I4),
             "times": (n + BLOCK, "i8"), "marks": (n, I4),
+            "asked": (MOST_ASKED, ASKED),
         }  # fmt: skip
         self._put(k, **together(sizes))
 
@@ -107,8 +121,8 @@ class Market:
         self.tiles["clock"][0] = RECEIVED
         own, room = self._tables[0], int(self.tiles["room"][1])
         if len(own.get("marks", ())) < room:
-            own |= {"times": np.empty(room + BLOCK, "i8"), "marks": np.empty(room, I4)}
-        self._put(0, times=own["times"], marks=own["marks"])
+            own |= together({"times": (room + BLOCK, "i8"), "marks": (room, I4), "asked": (MOST_ASKED, ASKED)})
+        self._put(0, times=own["times"], marks=own["marks"], asked=own["asked"])
         self.tiles["n"][0] = _count(self.tiles[:1], horizon - 1)
 
 

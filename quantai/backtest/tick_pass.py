@@ -11,7 +11,8 @@ from quantai.core.memory import rows_at
 from quantai.report.running import update
 from quantai.strategy.base import Strategy
 from quantai.strategy.compiler import Kernel
-from quantai.venues.exchange import run_exchange
+from quantai.venues.exchange import run_shared
+from quantai.venues.matching import measure
 from quantai.venues.shared import aim, queue_up
 from quantai.venues.tiles import TILE, forget_eaten
 from quantai.venues.wire import NEVER
@@ -32,13 +33,14 @@ def count_up(p: Any, stats: Any) -> bool:
 def settle(x: Any) -> None:
     """Bring the exchange of a run to the end of the tile, and forget what it took from levels shown anew by then."""
     if x.horizon != NEVER:
-        run_exchange(x, x.horizon - 1)
+        run_shared(x, x.horizon - 1)
         if x.done < x.horizon - 1:
             x.lost = 1  # its reports wait for more than a tile
     t = rows_at(x.at_tile_x, 1, TILE)[0]
     queue_up(t, x, x.next_scan - t.first)
     if x.n_eaten > 0:
         forget_eaten(t, x)
+    measure(x)  # which nobody needs here: but a lane is in the state of a run by itself
 
 
 def run_tick_lanes(

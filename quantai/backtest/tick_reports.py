@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from quantai.backtest.order_table import price_of
 from quantai.backtest.tick_state import FILLED
 from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.grid import price_of
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, LAST, MAKER, ORDER, Kind, OrderState
 from quantai.strategy.account import apply_fill, lots_to_qty
@@ -25,7 +25,7 @@ _OPEN, _PARTIAL, _FILLED = (int(OrderState[s]) for s in ("OPEN", "PARTIAL", "FIL
 _S_CANCELED, _S_REJECTED, _S_EXPIRED = int(OrderState.CANCELED), int(OrderState.REJECTED), int(OrderState.EXPIRED)
 
 
-@uncounted
+@uncounted_inlined
 def receive_unheard(c: Any, p: Any, x: Any, t: int) -> None:
     """Receive the reports up to the instant `t`, to which the strategy does not listen.
 

@@ -140,7 +140,8 @@ def compiled[F: Callable[..., Any]](function: F) -> F:
     >>> twice(4)
     8
     """
-    return _kept(numba.njit(nogil=True)(function), function)
+    # said of every function: what is first called by inlined code would otherwise be inlined, too, all the way down
+    return _kept(numba.njit(nogil=True, forceinline=False)(function), function)
 
 
 def inlined[F: Callable[..., Any]](function: F) -> F:
@@ -161,7 +162,7 @@ def uncounted[F: Callable[..., Any]](function: F) -> F:
 
     Counting references to arrays at each call can take several times as long as the work (numba issue 2345).
     """
-    return _kept(numba.njit(nogil=True, _nrt=False)(function), function)
+    return _kept(numba.njit(nogil=True, forceinline=False, _nrt=False)(function), function)
 
 
 def side_by_side[F: Callable[..., Any]](function: F) -> F:
@@ -169,7 +170,8 @@ def side_by_side[F: Callable[..., Any]](function: F) -> F:
 
     For a loop over things that do not depend on each other: with a way out of it, it could not be done four at a time.
     """
-    return _kept(numba.njit(nogil=True, _nrt=False, error_model="numpy")(function), function)
+    dispatcher = numba.njit(nogil=True, forceinline=False, _nrt=False, error_model="numpy")(function)
+    return _kept(dispatcher, function)
 
 
 def generated(**options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -1,21 +1,54 @@
 """Rows at a memory address, for compiled code: tables hang off records by address instead of being passed as arrays."""
 
+import operator
 from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
+from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.np.arrayobj import load_item, make_array, populate_array, store_item
 
 pasted = njit(inline="always", nogil=True)
 """Marks a function so small, or so hot, that it is pasted into its callers before they are typed."""
 
 
+class Table(types.Array):
+    """Rows at an address. A place in them counts from the first: none is negative, and nobody asks whether it is.
+
+    A slice of it is an array as any other. It is another type than that: one name cannot stand for both.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__(dtype, 1, "C", name=f"Table({dtype})")
+
+
+register_model(Table)(models.ArrayModel)
+
+
+def _item(context: Any, builder: Any, table: Any, place: Any, args: Any) -> Any:
+    data = make_array(table)(context, builder, args[0]).data
+    return builder.gep(data, [context.cast(builder, args[1], place, types.intp)])
+
+
+@lower_builtin(operator.getitem, Table, types.Integer)
+def _get(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    table, place = signature.args
+    return load_item(context, builder, table, _item(context, builder, table, place, args))
+
+
+@lower_builtin(operator.setitem, Table, types.Integer, types.Any)
+def _set(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    table, place, kind = signature.args
+    value = context.cast(builder, args[2], kind, table.dtype)
+    store_item(context, builder, table, value, _item(context, builder, table, place, args))
+    return context.get_dummy_value()
+
+
 @intrinsic
 def _rows_at(typingctx: Any, address: Any, n: Any, dtype: Any) -> Any:
-    rows = types.Array(dtype.dtype, 1, "C")
+    rows = Table(dtype.dtype)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = make_array(rows)(context, builder)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
+from quantai.core.grid import price_of
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, WARM_UP, Action, Kind, OrderState, OrderType, Status
 from quantai.execution.ladder import LADDER, NO_ASK, NO_BID, apply_row, is_full, quantity
 from quantai.strategy.account import equity_of
-from quantai.strategy.context import books_of, intents_of, orders_of, positions_of
+from quantai.strategy.context import books_of, instruments_of, intents_of, orders_of, positions_of
 from quantai.strategy.heard import FUNDED, NOTHING, START, TICK, hear
 from quantai.strategy.shown import show_top
 
@@ -152,7 +153,9 @@ def show(c: Any, d: Any, i: int) -> None:
     has_bid, has_ask = d.bid != NO_BID, d.ask != NO_ASK
     bid_qty = quantity(d, False, d.bid) if has_bid else 0.0
     ask_qty = quantity(d, True, d.ask) if has_ask else 0.0
-    show_top(c, i, has_bid, has_ask, d.bid, d.ask, bid_qty, ask_qty, d.last, d.stale == 1)
+    inst = instruments_of(c)[i]
+    bid_px, ask_px = price_of(d.bid, inst), price_of(d.ask, inst)
+    show_top(c, i, has_bid, has_ask, d.bid, d.ask, bid_px, ask_px, bid_qty, ask_qty, d.last, d.stale == 1)
 
 
 @uncounted

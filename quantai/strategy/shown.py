@@ -11,10 +11,12 @@ _INVERSE = int(Payoff.INVERSE)
 
 @uncounted_inlined
 def show_top(
-    c: Any, i: int, has_bid: bool, has_ask: bool, bid: int, ask: int, bid_qty: float, ask_qty: float, last: float,
-    stale: bool,
+    c: Any, i: int, has_bid: bool, has_ask: bool, bid: int, ask: int, bid_px: float, ask_px: float, bid_qty: float,
+    ask_qty: float, last: float, stale: bool,
 ) -> None:  # fmt: skip
-    """Write the BOOK and the price of instrument `i`: best prices in ticks, quantities in units, the last trade or 0.0.
+    """Write the BOOK and the price of instrument `i`: best prices in ticks and in quote currency, quantities in units.
+
+    `last` is the last trade, 0.0 before any.
 
     All that is shown follows from the rows so far and from what the account holds, never from what was shown before:
     strategies that look more often would otherwise be told other prices. The price is the mid of a valid book, else
@@ -24,8 +26,8 @@ def show_top(
     book, inst, position = books_of(c)[i], instruments_of(c)[i], positions_of(c)[i]
     book.bid_ticks = bid if has_bid else 0
     book.ask_ticks = ask if has_ask else 0
-    book.bid = bid * inst.tick_num / inst.tick_den if has_bid else 0.0
-    book.ask = ask * inst.tick_num / inst.tick_den if has_ask else 0.0
+    book.bid = bid_px if has_bid else 0.0
+    book.ask = ask_px if has_ask else 0.0
     book.bid_qty = bid_qty if has_bid else 0.0
     book.ask_qty = ask_qty if has_ask else 0.0
     book.valid = 1 if has_bid and has_ask and bid < ask and not stale else 0

@@ -9,7 +9,7 @@ number 0.
 import math
 from typing import Any
 
-from quantai.core.compiled import compiled
+from quantai.core.compiled import compiled, inlined
 from quantai.core.rows import POST_ONLY, QUOTING, REDUCE_ONLY, TIF, Action, OrderState, OrderType, Reason
 from quantai.strategy.context import MAX_INTENTS, books_of, instruments_of, intents_of, orders_of, positions_of
 
@@ -30,7 +30,7 @@ _TOO_MANY = int(Reason.TOO_MANY)
 @compiled
 def to_ticks(inst: Any, px: float, side: int) -> int:
     """Return a price in ticks, rounded to the passive side of `side` unless it is on the grid to 1e-6 of a tick."""
-    exact = px * inst.tick_den / inst.tick_num
+    exact = px * inst.tick_den if inst.tick_num == 1 else px * inst.tick_den / inst.tick_num
     near = round(exact)
     if abs(exact - near) <= 1e-6 + 1e-15 * abs(exact):
         return near
@@ -40,7 +40,7 @@ def to_ticks(inst: Any, px: float, side: int) -> int:
 @compiled
 def to_lots(inst: Any, qty: float) -> int:
     """Return a quantity (units) in lots, rounded down unless on the grid to 1e-6 of a lot; 0 beyond 2**53 lots."""
-    exact = qty * inst.lot_den / inst.lot_num
+    exact = qty * inst.lot_den if inst.lot_num == 1 else qty * inst.lot_den / inst.lot_num
     if exact > _MOST_LOTS:
         return 0
     near = round(exact)
@@ -282,7 +282,7 @@ def replace(ctx: Any, order: int, qty: float, limit: float = UNSET, stop: float 
     return 0
 
 
-@compiled
+@inlined
 def quote(ctx: Any, instrument: int, side: int, px_ticks: int, qty: float, post_only: bool = True) -> int:
     """Keep one order of `qty` units working on `side` at `px_ticks`; returns its number.
 
@@ -365,7 +365,7 @@ def book(ctx: Any, instrument: int = -1) -> Any:
 @compiled
 def orders(ctx: Any) -> Any:
     """Return the order table (ORDER records); slots whose state is FREE or final are not working."""
-    return orders_of(ctx)
+    return orders_of(ctx)[:]  # an array as any other: places count from the end, too, and are checked
 
 
 VERBS = {

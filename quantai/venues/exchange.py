@@ -10,50 +10,21 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
-from quantai.core.memory import first_bit, int64s, rows_at
+from quantai.core.hints import rarely
+from quantai.core.memory import first_bit, int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Kind, Reason
 from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of, write
 from quantai.venues.columns import advance_marked, columns_of, met, px_of, rows_until, shown_by
 from quantai.venues.matching import compact, depth_of, expire, match, own_of
 from quantai.venues.requests import answer
 from quantai.venues.shared import scan_shared, serve_shared
-from quantai.venues.wire import NEVER, requests_of
+from quantai.venues.wire import NEVER, ROOM, requests_of
 
 UNDO = np.dtype([("cell", "i8"), ("qty", "f8")])
 MOST_AHEAD = 256
 """Rows on their way to us beyond which the exchange keeps a book of its own."""
-ROOM = 4096
-"""Places for reports that must be free before the exchange goes on."""
 _LEVEL, _CLEAR, _QUOTE = int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
 _EXPIRED, _GTD = int64s(Kind.EXPIRED, Reason.GTD)
-
-
-@uncounted
-def run_exchange(x: Any, until: int) -> None:
-    """Process what happens at the exchange up to `until` (inclusive), or until reports must be fetched first.
-
-    At one instant: market rows, then expiries, then our requests in the order they were sent. Where a replay ends, no
-    order expires after the last row: whether the exchange is run so far depends on what else is on its way.
-    """
-    while True:
-        if x.ring - (x.end_report - x.first_report) < ROOM:
-            return
-        at = requests_of(x)[x.first_request].at if x.first_request < x.end_request else NEVER
-        expiry = x.next_expiry if x.next_expiry <= x.last or x.closing == 0 else NEVER
-        stop = min(until, at, expiry)
-        if x.n_orders > 0 and not (scan_shared(x, stop, ROOM // 2) if x.at_tile_x != 0 else scan(x, stop)):
-            return
-        if x.first_request < x.end_request and requests_of(x)[x.first_request].at < at:
-            continue  # a stop has woken: it is the next to arrive
-        if x.n_orders > 0 and expiry <= stop:
-            expire(x, expiry, _EXPIRED, _GTD)
-        elif at <= stop and x.at_tile_x != 0:
-            serve_shared(x, at)
-        elif at <= stop:
-            serve(x, at)
-        elif stop == until:
-            break
-    x.done = max(x.done, until)
 
 
 @uncounted
@@ -233,6 +204,44 @@ def part(x: Any) -> None:
         depth_x[k] = depth[k]
     x.split = 1
     x.next_book = x.next_recv
+
+
+@pasted
+def process(x: Any, until: int, scan: Any, serve: Any) -> None:
+    """Do `run_exchange`: orders meet the market by `scan`, and requests by `serve`.
+
+    At one instant: market rows, then expiries, then our requests in the order they were sent. Where a replay ends, no
+    order expires after the last row: whether the exchange is run so far depends on what else is on its way.
+    """
+    while True:
+        if x.ring - (x.end_report - x.first_report) < ROOM:
+            return
+        at = requests_of(x)[x.first_request].at if x.first_request < x.end_request else NEVER
+        expiry = x.next_expiry if x.next_expiry <= x.last or x.closing == 0 else NEVER
+        stop = min(until, at, expiry)
+        if x.n_orders > 0 and not scan(x, stop):
+            return
+        if x.first_request < x.end_request and requests_of(x)[x.first_request].at < at:
+            continue  # a stop has woken: it is the next to arrive
+        if rarely(x.n_orders > 0 and expiry <= stop):
+            expire(x, expiry, _EXPIRED, _GTD)
+        elif at <= stop:
+            serve(x, at)
+        elif stop == until:
+            break
+    x.done = max(x.done, until)
+
+
+@uncounted
+def run_exchange(x: Any, until: int) -> None:
+    """Process what happens at the exchange up to `until` (inclusive), or until reports must be fetched first."""
+    process(x, until, scan, serve)
+
+
+@uncounted
+def run_shared(x: Any, until: int) -> None:
+    """Do `run_exchange` for a run that shares its market."""
+    process(x, until, scan_shared, serve_shared)
 
 
 @uncounted

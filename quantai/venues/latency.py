@@ -11,6 +11,7 @@ import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
 from quantai.core.errors import InputError
+from quantai.core.hints import apart, rarely
 from quantai.core.memory import rows_at
 from quantai.core.rows import Rows
 
@@ -114,8 +115,12 @@ def _uniform(n: Any) -> float:
 @uncounted_inlined
 def entry_ns(rules: Any, ts: int, n: int) -> int:
     """Return how long the `n`-th request, sent at `ts`, takes to the venue."""
-    if rules.latency == CONSTANT:
-        return rules.entry_ns
+    return _drawn_entry_ns(rules, ts, n) if rarely(rules.latency != CONSTANT) else rules.entry_ns
+
+
+@uncounted
+def _drawn_entry_ns(rules: Any, ts: int, n: int) -> int:
+    apart()
     if rules.latency == NORMAL:
         drawn = rules.entry_ns + rules.entry_sd_ns * standard_normal(rules.seed, 2 * n)
         return max(int(drawn), rules.entry_least)
@@ -126,8 +131,12 @@ def entry_ns(rules: Any, ts: int, n: int) -> int:
 @uncounted_inlined
 def response_ns(rules: Any, ts: int, n: int) -> int:
     """Return how long the `n`-th report, made at `ts`, takes to us."""
-    if rules.latency == CONSTANT:
-        return rules.response_ns
+    return _drawn_response_ns(rules, ts, n) if rarely(rules.latency != CONSTANT) else rules.response_ns
+
+
+@uncounted
+def _drawn_response_ns(rules: Any, ts: int, n: int) -> int:
+    apart()
     if rules.latency == NORMAL:
         drawn = rules.response_ns + rules.response_sd_ns * standard_normal(rules.seed, 2 * n + 1)
         return max(int(drawn), rules.response_least)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import apart, rarely
 from quantai.core.instruments import INSTRUMENT
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import REDUCE_ONLY, Kind, Reason
@@ -40,11 +41,11 @@ def to_lots(d: Any, qty: float) -> float:
     return near if abs(exact - near) <= 1e-9 * max(1.0, abs(near)) else exact
 
 
-@uncounted
+@uncounted_inlined
 def fill(x: Any, o: Any, lots: int, px: int, ts: int, maker: int) -> None:
     """Execute `lots` of an order at `px`; a reduce-only order never trades more than the position it closes."""
     own = own_of(x)[o.instrument]
-    if o.flags & REDUCE_ONLY:
+    if rarely(o.flags & REDUCE_ONLY != 0):
         lots = min(lots, max(0, -o.side * own.lots))
         if lots == 0:
             end(x, o, ts, CANCELED, _REDUCE_ONLY)
@@ -55,7 +56,7 @@ def fill(x: Any, o: Any, lots: int, px: int, ts: int, maker: int) -> None:
     report(x, ts, o.order, o.instrument, o.side, FILL, lots, px, o.open, maker, _ZERO)
 
 
-@uncounted
+@uncounted_inlined
 def end(x: Any, o: Any, ts: int, kind: int, reason: int) -> None:
     """End an order with what it has; it leaves the table at the next `compact`."""
     left = o.open
@@ -63,13 +64,10 @@ def end(x: Any, o: Any, ts: int, kind: int, reason: int) -> None:
     report(x, ts, o.order, o.instrument, o.side, kind, _ZERO, o.px, left, _ZERO, reason)
 
 
-@uncounted
+@uncounted_inlined
 def compact(x: Any) -> None:
-    """Drop ended orders and measure the price ranges and the next expiry of those that are left."""
-    rows, own = resting_of(x), own_of(x)
-    for i in range(x.n_instruments):
-        w = own[i]
-        w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi = _FAR, -_FAR, _FAR, -_FAR
+    """Drop ended orders and measure the next expiry and, in a market of its own, the prices of those that are left."""
+    rows = resting_of(x)
     n = stops = 0
     x.next_expiry = NEVER
     for k in range(x.n_orders):
@@ -79,27 +77,44 @@ def compact(x: Any) -> None:
             rows[n] = rows[k]
         o = rows[n]
         n += 1
-        w = own[o.instrument]
-        if o.stop != 0:
-            stops += 1
-            w.buy_lo, w.buy_hi = -_FAR, _FAR  # every print concerns it
-        elif o.side > 0:
-            w.buy_lo, w.buy_hi = min(w.buy_lo, o.px), max(w.buy_hi, o.px)
-        else:
-            w.sell_lo, w.sell_hi = min(w.sell_lo, o.px), max(w.sell_hi, o.px)
+        stops += o.stop != 0
         if o.expire > 0:
             x.next_expiry = min(x.next_expiry, o.expire)
     x.n_orders, x.n_stops = n, stops
+    if x.at_tile_x == 0:  # in a shared market an order knows itself which rows reach it
+        measure(x)
+
+
+@uncounted
+def measure(x: Any) -> None:
+    """Measure the ranges of prices that our orders stand at."""
+    rows, own = resting_of(x), own_of(x)
+    for i in range(x.n_instruments):
+        w = own[i]
+        w.buy_lo, w.buy_hi, w.sell_lo, w.sell_hi = _FAR, -_FAR, _FAR, -_FAR
+    for k in range(x.n_orders):
+        o = rows[k]
+        if o.stop != 0:
+            w = own[o.instrument]
+            w.buy_lo, w.buy_hi = -_FAR, _FAR  # every print concerns it
+        else:
+            include(own[o.instrument], o)
 
 
 @uncounted_inlined
-def widen(x: Any, o: Any) -> None:
-    """Take an order that has come to rest into the price ranges and the next expiry."""
-    w = own_of(x)[o.instrument]
+def include(w: Any, o: Any) -> None:
+    """Take the price of an order into the range of its side."""
     if o.side > 0:
         w.buy_lo, w.buy_hi = min(w.buy_lo, o.px), max(w.buy_hi, o.px)
     else:
         w.sell_lo, w.sell_hi = min(w.sell_lo, o.px), max(w.sell_hi, o.px)
+
+
+@uncounted_inlined
+def widen(x: Any, o: Any) -> None:
+    """Take an order that has come to rest into the next expiry and, in a market of its own, the ranges of prices."""
+    if x.at_tile_x == 0:
+        include(own_of(x)[o.instrument], o)
     if o.expire > 0:
         x.next_expiry = min(x.next_expiry, o.expire)
 
@@ -107,6 +122,7 @@ def widen(x: Any, o: Any) -> None:
 @uncounted
 def match(x: Any, k: int, instrument: int, side: int, p: int, qty: float, ts: int) -> bool:
     """Let one market row (its kind, price in ticks, …) meet our orders, the oldest first; returns whether any ended."""
+    apart()
     depth, rules, rows = depth_of(x)[instrument], rules_of(x)[instrument], resting_of(x)
     if k == _CLEAR:
         forget(x, instrument, side)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from quantai.core.compiled import uncounted
+from quantai.core.compiled import uncounted_inlined
 from quantai.core.memory import pasted, rows_at
 from quantai.venues.latency import response_ns
 from quantai.venues.rules import RULES
@@ -21,7 +21,7 @@ def rules_of(x: Any) -> Any:
     return rows_at(x.at_rules, x.n_instruments, RULES)
 
 
-@uncounted
+@uncounted_inlined
 def report(
     x: Any,
     ts: int,

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import apart, rarely
 from quantai.core.memory import int64s, rows_at
 from quantai.core.rows import POST_ONLY, REDUCE_ONLY, TIF, Action, Kind, OrderType, Reason
 from quantai.venues.book import DEPTH, F8, I8, cell_of, next_ask, next_bid
@@ -24,51 +25,85 @@ _R_GTD, _BAD_QTY, _NOT_A_PRICE = int64s(Reason.GTD, Reason.BAD_QTY, Reason.NOT_A
 _TOO_MANY, _SELF, _R_REDUCE = int64s(Reason.TOO_MANY, Reason.SELF_TRADE, Reason.REDUCE_ONLY)
 _ZERO, _TAKER, _SILENT = int64s(0, 0, 0)
 _ANY_BUY, _ANY_SELL = 2**60, -(2**60)
+_DONE, _WOULD_TAKE = int64s(-1, -2)
+"""What has become of a request that leaves no order to come to rest: it is dealt with, or it would take and may not."""
+
+
+@uncounted_inlined
+def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
+    """Process one request on the given book; returns True, having done nothing, when it would take and may not."""
+    if q.action == _CANCEL:
+        cancel(x, q)
+        return False
+    accepted = seat_other(x, q, at_depth, may_take) if rarely(q.action != _NEW) else seat(x, q, at_depth)
+    if rarely(accepted < 0):
+        return accepted == _WOULD_TAKE
+    return enter(x, resting_of(x)[x.n_orders], q.at, accepted, at_depth, at_cells, may_take)
+
+
+@uncounted_inlined
+def place_among(x: Any, order: int) -> int:
+    """Return the place of an order among those at the exchange; their number when it is not there."""
+    rows, k = resting_of(x), 0
+    while k < x.n_orders and rows[k].order != order:
+        k += 1
+    return k
+
+
+@uncounted_inlined
+def cancel(x: Any, q: Any) -> None:
+    """End the order that a request asks to cancel."""
+    k = place_among(x, q.order)
+    if k == x.n_orders:
+        refuse(x, q, _CANCEL_REJECT, _ZERO, _ZERO)
+        return
+    end(x, resting_of(x)[k], q.at, _CANCELED, _BY_USER)
+    compact(x)
+
+
+@uncounted_inlined
+def seat(x: Any, q: Any, at_depth: int) -> int:
+    """Write a new order behind the last one; returns the Kind to report once it rests, or _DONE."""
+    reason = refusal(x, q)
+    if rarely(reason > 0):
+        refuse(x, q, _EXPIRED if reason == _R_GTD else _REJECT, q.lots, reason)
+        return _DONE
+    if rarely(x.n_orders == x.max_orders):
+        refuse(x, q, _REJECT, q.lots, _TOO_MANY)
+        return _DONE
+    o = resting_of(x)[x.n_orders]
+    o.order, o.instrument, o.side, o.px = q.order, q.instrument, q.side, q.px
+    o.open, o.filled, o.expire = q.lots, 0, q.expire if q.tif == _GTD else 0
+    o.type, o.tif, o.flags = q.type, q.tif, q.flags
+    o.stop = o.trail = 0
+    if rarely(q.type >= STOP):
+        wait(x, o, q, rows_at(at_depth, x.n_instruments, DEPTH)[q.instrument].last)
+        return _DONE
+    return _ACK
 
 
 @uncounted
-def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
-    """Process one request on the given book; returns True, having done nothing, when it would take and may not."""
-    rows = resting_of(x)
-    if q.action == WAKE:
-        return arrive_woken(x, q, at_depth, at_cells, may_take)
-    if q.action == _NEW:
-        reason = refusal(x, q)
-        if reason > 0:
-            kind = _EXPIRED if reason == _R_GTD else _REJECT
-            report(x, q.at, q.order, q.instrument, q.side, kind, _ZERO, q.px, q.lots, _ZERO, reason)
-            return False
-        if x.n_orders == x.max_orders:
-            report(x, q.at, q.order, q.instrument, q.side, _REJECT, _ZERO, q.px, q.lots, _ZERO, _TOO_MANY)
-            return False
-        o = rows[x.n_orders]
-        o.order, o.instrument, o.side, o.px = q.order, q.instrument, q.side, q.px
-        o.open, o.filled, o.expire = q.lots, 0, q.expire if q.tif == _GTD else 0
-        o.type, o.tif, o.flags = q.type, q.tif, q.flags
-        o.stop = o.trail = 0
-        if q.type >= STOP:
-            wait(x, o, q, rows_at(at_depth, x.n_instruments, DEPTH)[q.instrument].last)
-            return False
-        return enter(x, o, q.at, _ACK, at_depth, at_cells, may_take)
-    k = 0
-    while k < x.n_orders and rows[k].order != q.order:
-        k += 1
+def seat_other(x: Any, q: Any, at_depth: int, may_take: bool) -> int:
+    """Do what `seat` does for a stop that has woken or an order that is changed; may return _WOULD_TAKE, too."""
+    apart()
+    return seat_woken(x, q) if q.action == WAKE else change(x, q, at_depth, may_take)
+
+
+@uncounted
+def change(x: Any, q: Any, at_depth: int, may_take: bool) -> int:
+    """Change an order in its place (_DONE), or write it behind the last one to arrive anew, unless _WOULD_TAKE."""
+    k = place_among(x, q.order)
     if k == x.n_orders:
-        kind = _CANCEL_REJECT if q.action == _CANCEL else _REPLACE_REJECT
-        report(x, q.at, q.order, q.instrument, q.side, kind, _ZERO, q.px, _ZERO, _ZERO, _ZERO)
-        return False
-    o = rows[k]
-    if q.action == _CANCEL:
-        end(x, o, q.at, _CANCELED, _BY_USER)
-        compact(x)
-        return False
+        refuse(x, q, _REPLACE_REJECT, _ZERO, _ZERO)
+        return _DONE
+    o = resting_of(x)[k]
     left = q.lots if rules_of(x)[q.instrument].replace_open else q.lots - o.filled
     px = q.px if q.px > 0 else o.px
     if q.lots == 0:
         left = o.open
     if q.lots > 0 and left > 0 and is_bad_qty(insts_of(x)[o.instrument], left + o.filled):
-        report(x, q.at, q.order, q.instrument, q.side, _REPLACE_REJECT, _ZERO, q.px, _ZERO, _ZERO, _BAD_QTY)
-        return False
+        refuse(x, q, _REPLACE_REJECT, _ZERO, _BAD_QTY)
+        return _DONE
     if left <= 0:
         end(x, o, q.at, _CANCELED, _BY_USER)
         compact(x)
@@ -79,19 +114,8 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
             o.trail = q.trigger
         elif q.trigger > 0:
             o.stop = q.trigger
-        report(
-            x,
-            q.at,
-            o.order,
-            o.instrument,
-            o.side,
-            _REPLACED,
-            o.trail if o.trail > 0 else o.stop,
-            px,
-            left,
-            _ZERO,
-            _ZERO,
-        )
+        wakes_at = o.trail if o.trail > 0 else o.stop
+        report(x, q.at, o.order, o.instrument, o.side, _REPLACED, wakes_at, px, left, _ZERO, _ZERO)
         judge(x, o, q.at, rows_at(at_depth, x.n_instruments, DEPTH)[q.instrument].last)
     elif px == o.px and left <= o.open:
         o.open = left
@@ -100,12 +124,19 @@ def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool
         # it leaves its place and arrives anew, at the end of the table
         takes = o.flags & POST_ONLY == 0 and rules_of(x)[o.instrument].partial
         if takes and not may_take and crosses(px, o.side, rows_at(at_depth, x.n_instruments, DEPTH)[o.instrument]):
-            return True
+            return _WOULD_TAKE
         move_last(x, k)
-        o = rows[x.n_orders]
+        o = resting_of(x)[x.n_orders]
         o.px, o.open = px, left
-        enter(x, o, q.at, _REPLACED, at_depth, at_cells, may_take)
-    return False
+        return _REPLACED
+    return _DONE
+
+
+@uncounted
+def refuse(x: Any, q: Any, kind: int, left: int, reason: int) -> None:
+    """Report that a request is not done, or that its order is none any more."""
+    apart()
+    report(x, q.at, q.order, q.instrument, q.side, kind, _ZERO, q.px, left, _ZERO, reason)
 
 
 @uncounted_inlined
@@ -136,6 +167,7 @@ def refusal(x: Any, q: Any) -> int:
 @uncounted
 def wait(x: Any, o: Any, q: Any, last: float) -> None:
     """Let the order behind the last one wait as a stop; it wakes at once when the last print has reached it."""
+    apart()
     o.front = o.level = o.printed = 0.0
     if q.type == TRAILING:
         o.trail, o.px = q.trigger, 0
@@ -167,20 +199,20 @@ def last_ticks(x: Any, instrument: int, last: float) -> int:
 
 
 @uncounted
-def arrive_woken(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
-    """Let a stop that has woken trade or rest; what it may not do any more ends it."""
+def seat_woken(x: Any, q: Any) -> int:
+    """Write a stop that has woken behind the last order; what it may not do any more ends it (_DONE)."""
     if q.flags & REDUCE_ONLY and -q.side * own_of(x)[q.instrument].lots <= 0:
-        report(x, q.at, q.order, q.instrument, q.side, _CANCELED, _ZERO, q.px, q.lots, _ZERO, _R_REDUCE)
-        return False
+        refuse(x, q, _CANCELED, q.lots, _R_REDUCE)
+        return _DONE
     if x.n_orders == x.max_orders:
-        report(x, q.at, q.order, q.instrument, q.side, _CANCELED, _ZERO, q.px, q.lots, _ZERO, _TOO_MANY)
-        return False
+        refuse(x, q, _CANCELED, q.lots, _TOO_MANY)
+        return _DONE
     o = resting_of(x)[x.n_orders]
     o.order, o.instrument, o.side, o.px = q.order, q.instrument, q.side, q.px
     o.open, o.filled, o.expire = q.lots, 0, q.expire
     o.type, o.tif, o.flags = q.type, q.tif, q.flags
     o.stop = o.trail = 0
-    return enter(x, o, q.at, _SILENT, at_depth, at_cells, may_take)
+    return _SILENT
 
 
 @uncounted_inlined
@@ -191,56 +223,66 @@ def crosses(px: int, side: int, d: Any) -> bool:
     return d.bid >= d.lo and px <= d.bid
 
 
-@uncounted
+@uncounted_inlined
 def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, may_take: bool) -> bool:
     """Let the order behind the last one trade or rest; True, with nothing done, if it would take and may not."""
     depth, cells = rows_at(at_depth, x.n_instruments, DEPTH), rows_at(at_cells, x.n_cells, F8)
-    keys = rows_at(x.at_keys, x.n_cells, I8)
-    d, rules, inst = depth[o.instrument], rules_of(x)[o.instrument], insts_of(x)[o.instrument]
+    d, rules = depth[o.instrument], rules_of(x)[o.instrument]
     limit = o.px
     if o.type == _MARKET:
         limit = _ANY_BUY if o.side > 0 else _ANY_SELL
-    if rules.self_trade:
+    if rarely(rules.self_trade != 0):
         if not prevent(x, o, limit, ts, rules.self_trade):
             return False
         o = resting_of(x)[x.n_orders]  # orders before it may have left
-    if crosses(limit, o.side, d):
-        if o.flags & POST_ONLY:
-            end(x, o, ts, _EXPIRED, _R_POST)
-            return False
-        if rules.partial == 0:
-            fill(x, o, o.open, d.ask if o.side > 0 else d.bid, ts, _TAKER)
-            if o.open > 0:
-                end(x, o, ts, _CANCELED, _R_REDUCE)  # the position was smaller than the order
-            return False
-        if not may_take:
-            return True
-        x.consumed = 1
-        if o.tif == _FOK and not covers(d, cells, keys, o, limit):
-            end(x, o, ts, _EXPIRED, _R_FOK)
-            return False
-        if o.flags & REDUCE_ONLY:
-            o.open = min(o.open, max(0, -o.side * own_of(x)[o.instrument].lots))
-            if o.open == 0:
-                end(x, o, ts, _CANCELED, _R_REDUCE)
-                return False
-        walk(x, d, cells, keys, inst, o, limit, ts)
-        if o.open == 0:
-            return False
-    if o.type == _MARKET or o.tif == _IOC or o.tif == _FOK:
+    if rarely(crosses(limit, o.side, d)):
+        met = cross(x, o, limit, ts, at_depth, at_cells, may_take)
+        if met < 0:
+            return met == _WOULD_TAKE
+    if rarely(o.type == _MARKET or o.tif == _IOC or o.tif == _FOK):
         end(x, o, ts, _EXPIRED, _R_FOK if o.tif == _FOK else _R_IOC)
         return False
     if accepted != _SILENT and (o.filled == 0 or accepted != _ACK):
         report(x, ts, o.order, o.instrument, o.side, accepted, _ZERO, o.px, o.open, _ZERO, _ZERO)
-    join(rules.queue, o, to_lots(d, cells[cell_of(d, keys, o.side, o.px)]))
+    join(rules.queue, o, to_lots(d, cells[cell_of(d, rows_at(x.at_keys, x.n_cells, I8), o.side, o.px)]))
     x.n_orders += 1
     widen(x, o)
     return False
 
 
 @uncounted
+def cross(x: Any, o: Any, limit: int, ts: int, at_depth: int, at_cells: int, may_take: bool) -> int:
+    """Let an arriving order meet the other side; returns _DONE, _WOULD_TAKE, or 0 when something is left of it."""
+    apart()
+    cells, keys = rows_at(at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
+    d, rules = rows_at(at_depth, x.n_instruments, DEPTH)[o.instrument], rules_of(x)[o.instrument]
+    if o.flags & POST_ONLY:
+        end(x, o, ts, _EXPIRED, _R_POST)
+        return _DONE
+    if rules.partial == 0:
+        fill(x, o, o.open, d.ask if o.side > 0 else d.bid, ts, _TAKER)
+        if o.open > 0:
+            end(x, o, ts, _CANCELED, _R_REDUCE)  # the position was smaller than the order
+        return _DONE
+    if not may_take:
+        return _WOULD_TAKE
+    x.consumed = 1
+    if o.tif == _FOK and not covers(d, cells, keys, o, limit):
+        end(x, o, ts, _EXPIRED, _R_FOK)
+        return _DONE
+    if o.flags & REDUCE_ONLY:
+        o.open = min(o.open, max(0, -o.side * own_of(x)[o.instrument].lots))
+        if o.open == 0:
+            end(x, o, ts, _CANCELED, _R_REDUCE)
+            return _DONE
+    walk(x, d, cells, keys, insts_of(x)[o.instrument], o, limit, ts)
+    return _DONE if o.open == 0 else 0
+
+
+@uncounted
 def prevent(x: Any, o: Any, limit: int, ts: int, mode: int) -> bool:
     """Keep an arriving order from trading with ours; False when it was the one to go."""
+    apart()
     rows, clean = resting_of(x), True
     for k in range(x.n_orders):
         other = rows[k]

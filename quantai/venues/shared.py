@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import apart, rarely, usually
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Action, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
@@ -33,7 +34,7 @@ from quantai.venues.tiles import (
     reach_of,
     standing_at,
 )
-from quantai.venues.wire import requests_of
+from quantai.venues.wire import ROOM, requests_of
 
 MOST_LAID = 4096
 """Prices of one side that an order may walk over; beyond, the run is run by itself."""
@@ -59,8 +60,8 @@ def place_in(t: Any, x: Any, o: Any, k: int) -> int:
     return place_of(t, cell, k)
 
 
-@uncounted
-def scan_shared(x: Any, stop: int, room: int) -> bool:
+@uncounted_inlined
+def scan_shared(x: Any, stop: int) -> bool:
     """Let our resting orders meet the rows up to `stop`, as `scan` does, going only to those that can fill one.
 
     Those are the rows that reach an order's price and, for a waiting stop, all prints. Between them an order stays
@@ -76,15 +77,15 @@ def scan_shared(x: Any, stop: int, room: int) -> bool:
         i = k + 1
         r = rows_at(x.at_rows_x, x.n_rows, EVENT)[np.uint64(t.first + k)]
         who = only_reached(x, k)
-        if who >= 0 and r.kind != _CLEAR:
-            ended = meet(t, x, resting_of(x)[who], r, k)
-        else:
+        if rarely(who < 0 or r.kind == _CLEAR):
             queue_up(t, x, k)
             ended = match(x, r.kind, r.instrument, r.side, r.px_ticks, r.qty, r.ts_exch)
             pass_over(t, x, k)
+        else:
+            ended = meet(t, x, resting_of(x)[who], r, k)
         if ended and (x.n_orders == 0 or is_due(x, stop)):
             break
-        if x.ring - (x.end_report - x.first_report) < room:
+        if rarely(x.ring - (x.end_report - x.first_report) < ROOM // 2):
             x.next_scan = t.first + i
             x.done = r.ts_exch - 1
             return False
@@ -104,7 +105,7 @@ def first_reaching(t: Any, x: Any, i: int, end: int) -> int:
     orders = resting_of(x)
     for n in range(x.n_orders):
         o = orders[n]
-        if o.stop != 0:
+        if rarely(o.stop != 0):
             spots, place = rows_at(t.at_spots, t.n_entries, I4), o.next
             while spots[place] < i:
                 place += 1
@@ -185,7 +186,7 @@ def pass_over(t: Any, x: Any, k: int) -> None:
             o.next += 1
 
 
-@uncounted
+@uncounted_inlined
 def serve_shared(x: Any, at: int) -> None:
     """Answer every request that arrives at the instant `at`."""
     t = rows_at(x.at_tile_x, 1, TILE)[0]
@@ -198,36 +199,33 @@ def serve_shared(x: Any, at: int) -> None:
     requests = requests_of(x)
     while x.first_request < x.end_request and requests[x.first_request].at == at:
         q = requests[x.first_request]
-        if q.action == _CANCEL:
-            answer(x, q, x.at_depth, x.at_cells, False)
-        else:
-            if q.action == _REPLACE:
+        d, cell, place = depth[q.instrument], EMPTY, 0
+        if q.action != _CANCEL:
+            if rarely(q.action == _REPLACE):
                 queue_up(t, x, k + 1)  # at the same price it keeps its place
-            d = depth[q.instrument]
             find_tops(t, x, d, q.instrument, k)
             px = price_of_request(x, q)
             cell = cell_of(d, keys, q.side, px)
             place = place_of(t, cell, k)
             if cell != EMPTY:
-                cells[cell] = (
-                    qty_at(t, q.side, cell, place, latest_of(t, k, q.instrument))
-                    if x.n_eaten == 0
-                    else standing_at(t, x, d, q.instrument, q.side, px, k)
-                )
-            if answer(x, q, x.at_depth, x.at_cells, False):
-                take(t, x, d, q, k)
-            cells[cell] = 0.0
-            if x.n_orders > 0:
-                o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
-                if o.order == q.order:
-                    o.next, o.clear = place if o.stop == 0 else place_of(t, PRINTS, k), 0
+                if rarely(x.n_eaten > 0):
+                    cells[cell] = standing_at(t, x, d, q.instrument, q.side, px, k)
+                else:
+                    cells[cell] = qty_at(t, q.side, cell, place, latest_of(t, k, q.instrument))
+        if rarely(answer(x, q, x.at_depth, x.at_cells, False)):
+            take(t, x, d, q, k)
+        cells[cell] = 0.0
+        if x.n_orders > 0 and q.action != _CANCEL:
+            o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
+            if o.order == q.order:
+                o.next, o.clear = place if o.stop == 0 else place_of(t, PRINTS, k), 0
         x.first_request += 1
 
 
 @uncounted_inlined
 def price_of_request(x: Any, q: Any) -> int:
     """Return the price at which a request may come to rest: its own, or that of the order it changes."""
-    if q.px > 0:
+    if usually(q.px > 0):
         return q.px
     rows = resting_of(x)
     for k in range(x.n_orders):
@@ -246,15 +244,22 @@ def find_tops(t: Any, x: Any, d: Any, instrument: int, k: int) -> None:
     else:
         before = rows_at(t.at_depth, t.n_instruments, DEPTH)[instrument]
         d.bid, d.ask, d.last = before.bid, before.ask, before.last
-    if x.n_eaten > 0:
-        if is_eaten(t, x, d, instrument, -1, d.ask, k):
+    if rarely(x.n_eaten > 0):
+        pass_eaten(t, x, d, instrument, k)
+
+
+@uncounted
+def pass_eaten(t: Any, x: Any, d: Any, instrument: int, k: int) -> None:
+    """Move the best prices of a scratch book behind the levels that a run has eaten up."""
+    apart()
+    if is_eaten(t, x, d, instrument, -1, d.ask, k):
+        d.ask += 1
+        while d.ask <= d.hi and standing_at(t, x, d, instrument, -1, d.ask, k) < d.half:
             d.ask += 1
-            while d.ask <= d.hi and standing_at(t, x, d, instrument, -1, d.ask, k) < d.half:
-                d.ask += 1
-        if is_eaten(t, x, d, instrument, 1, d.bid, k):
+    if is_eaten(t, x, d, instrument, 1, d.bid, k):
+        d.bid -= 1
+        while d.bid >= d.lo and standing_at(t, x, d, instrument, 1, d.bid, k) < d.half:
             d.bid -= 1
-            while d.bid >= d.lo and standing_at(t, x, d, instrument, 1, d.bid, k) < d.half:
-                d.bid -= 1
 
 
 @uncounted
@@ -271,6 +276,7 @@ def is_eaten(t: Any, x: Any, d: Any, instrument: int, side: int, px: int, k: int
 @uncounted
 def take(t: Any, x: Any, d: Any, q: Any, k: int) -> None:
     """Let a request take: lay out the levels it can reach, answer it, and remember what it left of them."""
+    apart()
     cells, keys = rows_at(x.at_cells, x.n_cells, F8), rows_at(x.at_keys, x.n_cells, I8)
     eaten = rows_at(x.at_eaten, MOST_EATEN, EATEN)
     side, first = q.side, d.ask if q.side > 0 else d.bid

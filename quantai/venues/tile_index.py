@@ -5,11 +5,27 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted
+from quantai.core.grid import price_of
+from quantai.core.instruments import INSTRUMENT
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, TRASH, advance, apply, at_clock, cell_of
 from quantai.venues.matching import to_lots
-from quantai.venues.tiles import AFTER, BLOCK, FAR, I4, LIST, SPREAD, STOOD, latest_of, place_of, qty_at, reach_of
+from quantai.venues.tiles import (
+    AFTER,
+    ASKED,
+    BLOCK,
+    FAR,
+    I4,
+    LIST,
+    MOST_ASKED,
+    SPREAD,
+    STOOD,
+    latest_of,
+    place_of,
+    qty_at,
+    reach_of,
+)
 from quantai.venues.wire import NEVER
 
 ENTRY = np.dtype([("qty", "f8"), ("lots", "f8"), ("row", "i4"), ("list", "i4")])
@@ -39,6 +55,7 @@ def build(t: Any) -> None:
     t.n_entries, t.n_touched, t.cleared = 0, 0, 0
     for k in range(t.n):
         r = rows[t.first + k]
+        inst = rows_at(t.at_insts, t.n_instruments, INSTRUMENT)[r.instrument]
         d, s, kind, p, side = depth[r.instrument], spread[r.instrument], r.kind, r.px_ticks, r.side
         here = s.first + s.n
         no_bids, no_asks = (after[here - 1].no_bids, after[here - 1].no_asks) if s.n > 0 else (-1, -1)
@@ -75,6 +92,7 @@ def build(t: Any) -> None:
                 no_asks, to_sell = k, ALL
         a = after[here]
         a.bid, a.ask, a.last = d.bid, d.ask, d.last
+        a.bid_px, a.ask_px = price_of(d.bid, inst), price_of(d.ask, inst)
         a.bid_qty, a.ask_qty = cells[cell_of(d, keys, 1, d.bid)], cells[cell_of(d, keys, -1, d.ask)]
         a.no_bids, a.no_asks = no_bids, no_asks
         reach[here], reach[to_sells + here] = to_buy, to_sell
@@ -170,7 +188,7 @@ def mark_times(t: Any) -> None:
     """Write down the instants of the rows of a tile, and where each stretch of time begins."""
     rows, times = rows_at(t.at_rows, t.n_rows, EVENT), rows_at(t.at_times, t.n + 1, I8)
     if t.n == 0:
-        t.n_marks = 0
+        t.n_marks = t.n_asked = 0
         return
     n, first, clock = t.n, t.first, t.clock
     for k in range(n):
@@ -185,6 +203,12 @@ def mark_times(t: Any) -> None:
         while stretch <= (times[k] - since) >> shift:
             marks[stretch] = k
             stretch += 1
+    asked, span = rows_at(t.at_asked, MOST_ASKED, ASKED), times[n - 1] - since
+    while span >> shift >= MOST_ASKED // 2:
+        shift += 1
+    t.shift_asked, t.n_asked = shift, 2 * ((span >> shift) + 1)
+    for k in range(t.n_asked):
+        asked[k].ts = NEVER
 
 
 @uncounted

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import apart, rarely
 from quantai.core.memory import above_8, above_16, above_64, first_bit, pasted, rows_at
 from quantai.core.rows import EVENT
-from quantai.venues.book import DEPTH, EMPTY, F8, I8, at_clock, cell_of
+from quantai.venues.book import EMPTY, F8, I8, at_clock, cell_of
 
 AFTER = np.dtype(
     [
@@ -23,11 +24,13 @@ AFTER = np.dtype(
         ("bid_qty", "f8"),
         ("ask_qty", "f8"),
         ("last", "f8"),
+        ("bid_px", "f8"),
+        ("ask_px", "f8"),
         ("no_bids", "i4"),  # the latest row of the tile that emptied the side, -1 when none did
         ("no_asks", "i4"),
     ]
 )
-"""The book of a row's instrument after that row."""
+"""The book of a row's instrument after that row; a line of a cache."""
 
 LIST = np.dtype([("first", "i4"), ("n", "i4"), ("number", "i4"), ("_pad", "i4")])
 """Where the entries of a cell stand among all of the tile; all 0 for a cell the tile does not concern."""
@@ -35,6 +38,9 @@ LIST = np.dtype([("first", "i4"), ("n", "i4"), ("number", "i4"), ("_pad", "i4")]
 STOOD = np.dtype([("qty", "f8"), ("lots", "f8"), ("shown", "i4"), ("_pad", "i4")])
 """An entry: what stands in the cell after it, the lots that its row shows or prints (NaN: it concerns no order), and
 the latest row (of the tile) that wrote the cell, -1 for none in the tile."""
+
+ASKED = np.dtype([("ts", "i8"), ("row", "i8")])
+"""An instant that some run asked for, and the first row of the tile beyond it."""
 
 SPREAD = np.dtype([("first", "i8"), ("n", "i8"), ("base", "i8")])
 """An instrument: where its rows stand among those by instrument, how many, and the price (ticks) reach is told from."""
@@ -49,6 +55,7 @@ TILE = np.dtype(
         ("n_instruments", "i8"),
         ("n_cells", "i8"),
         ("cleared", "i8"),  # 1 = a row of the tile empties a side
+        ("at_insts", "u8"),
         ("at_keys", "u8"),
         ("at_depth", "u8"),  # the books before the tile
         ("at_cells", "u8"),
@@ -74,6 +81,9 @@ TILE = np.dtype(
         ("since", "i8"),  # the instant of the first row
         ("shift", "i8"),  # a stretch is 2**shift ns
         ("n_marks", "i8"),
+        ("at_asked", "u8"),  # what runs have asked for, by instant
+        ("shift_asked", "i8"),
+        ("n_asked", "i8"),
     ]
 )
 """One tile on one clock."""
@@ -87,23 +97,39 @@ FAR = 2**31 - 1
 """A row, and a reach, beyond all others."""
 BLOCK = 64
 """Rows whose reach is looked at at once; as many places behind a table may be read, and are not used."""
+MOST_ASKED = 512
+"""Instants that a tile remembers: runs of one strategy ask for the same ones, run after run."""
 _MOST = 2**30
 
 
 @uncounted_inlined
 def first_beyond(t: Any, i: int, ts: int) -> int:
     """Return the first row from `i` on whose instant is beyond `ts`; the end of the tile when there is none."""
-    stretch = (ts - t.since) >> t.shift
-    if t.n == 0 or stretch < 0:
+    # a request comes one nanosecond after what was looked at before it: two neighbours do not share a place
+    stretch = (ts - t.since) >> t.shift_asked
+    if stretch < 0:
         return max(i, t.first)
+    if stretch >= t.n_asked >> 1:
+        return max(i, t.first + t.n)
+    a = rows_at(t.at_asked, MOST_ASKED, ASKED)[2 * stretch + (ts & 1)]
+    if rarely(a.ts != ts):
+        a.ts, a.row = ts, look_up(t, ts)
+    return max(i, a.row)
+
+
+@uncounted
+def look_up(t: Any, ts: int) -> int:
+    """Return the first row of the tile whose instant is beyond `ts`, which is no earlier than that of its first row."""
+    apart()
+    stretch = (ts - t.since) >> t.shift
     if stretch >= t.n_marks:
         return t.first + t.n
-    k = np.int64(rows_at(t.at_marks, t.n_marks, I4)[np.uint64(stretch)])
+    k = np.int64(rows_at(t.at_marks, t.n_marks, I4)[stretch])
     bits = above_8(t.at_times + np.uint64(8 * k), ts)
     while bits == 0:  # NEVER stands behind the last
         k += 8
         bits = above_8(t.at_times + np.uint64(8 * k), ts)
-    return max(i, t.first + k + first_bit(bits))
+    return t.first + k + first_bit(bits)
 
 
 @uncounted
@@ -152,10 +178,10 @@ def place_of(t: Any, cell: int, k: int) -> int:
 @uncounted_inlined
 def emptied_at(t: Any, side: int, latest: int) -> int:
     """Return the row of the tile that emptied a side by its instrument's `latest` row; -1 when none did."""
-    if t.cleared == 0 or latest < 0:
-        return -1
-    a = rows_at(t.at_after, t.n, AFTER)[latest]
-    return int(a.no_bids if side > 0 else a.no_asks)
+    if rarely(t.cleared != 0) and latest >= 0:
+        a = rows_at(t.at_after, t.n, AFTER)[latest]
+        return int(a.no_bids if side > 0 else a.no_asks)
+    return -1
 
 
 @uncounted_inlined
@@ -182,6 +208,7 @@ def shown_since(t: Any, e: Any, k: int) -> bool:
 @uncounted
 def standing_at(t: Any, x: Any, d: Any, instrument: int, side: int, px: int, k: int) -> float:
     """Return the quantity a run meets at a price after row `k`: what is shown, less what it took."""
+    apart()
     cell = cell_of(d, rows_at(t.at_keys, t.n_cells, I8), side, px)
     if cell == EMPTY:
         return 0.0
@@ -209,18 +236,6 @@ def forget_eaten(t: Any, x: Any) -> None:
     x.n_eaten = n
 
 
-@uncounted_inlined
-def shown_at(t: Any, stop: int, instrument: int) -> tuple[int, int, float, float, float]:
-    """Return best bid and ask (ticks), last trade, and the quantities at the best prices, before row `stop`."""
-    latest = latest_of(t, stop - t.first - 1, instrument)
-    if latest >= 0:
-        a = rows_at(t.at_after, t.n, AFTER)[latest]
-        return a.bid, a.ask, a.last, a.bid_qty, a.ask_qty
-    d = rows_at(t.at_depth, t.n_instruments, DEPTH)[instrument]
-    cells, keys = rows_at(t.at_cells, t.n_cells, F8), rows_at(t.at_keys, t.n_cells, I8)
-    return d.bid, d.ask, d.last, cells[cell_of(d, keys, 1, d.bid)], cells[cell_of(d, keys, -1, d.ask)]
-
-
 @pasted
 def reach_of(base: int, side: int, px: int) -> int:
     """Return a price as orders of a side meet it: the lower, the more of them it reaches. Bounded, so never too high.
@@ -235,7 +250,7 @@ def reach_of(base: int, side: int, px: int) -> int:
 def first_reached(t: Any, instrument: int, side: int, key: int, i: int, until: int) -> int:
     """Return the first row of the tile in [i, until) that reaches `key` on a side of an instrument, else `until`."""
     lo, hi = i, until
-    if t.n_instruments > 1:
+    if rarely(t.n_instruments > 1):
         start = rows_at(t.at_spread, t.n_instruments, SPREAD)[instrument].first
         lo, hi = max(latest_of(t, i - 1, instrument) + 1, start), max(latest_of(t, until - 1, instrument) + 1, start)
     at = lo if side > 0 else t.room + BLOCK + lo

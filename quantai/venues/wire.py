@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted_inlined
+from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import apart, rarely
 from quantai.core.memory import pasted, rows_at
 
 NEVER = 2**63 - 1
+ROOM = 4096
+"""Places for reports that must be free before the exchange goes on."""
 
 REQUEST = np.dtype(
     [
@@ -71,7 +74,7 @@ RESTING = np.dtype(
 
 OWN = np.dtype(
     [
-        ("buy_lo", "i8"),  # the range of our resting prices, by side
+        ("buy_lo", "i8"),  # the range of our resting prices, by side; in a shared market that of the last tile's end
         ("buy_hi", "i8"),
         ("sell_lo", "i8"),
         ("sell_hi", "i8"),
@@ -156,6 +159,21 @@ def request_slot(x: Any, at: int) -> int:
     rows = requests_of(x)
     if x.first_request == x.end_request:
         x.first_request = x.end_request = 0  # the same few cache lines over and over
+    k = x.end_request
+    if rarely(k == x.ring or (k > x.first_request and rows[k - 1].at > at)):
+        k = request_between(x, at)
+        if k < 0:
+            return k
+    x.end_request += 1
+    rows[k].at = at
+    return k
+
+
+@uncounted
+def request_between(x: Any, at: int) -> int:
+    """Do what `request_slot` does where rows have to move for it."""
+    apart()
+    rows = requests_of(x)
     if x.end_request == x.ring:
         waiting = x.end_request - x.first_request
         if waiting == x.ring:
@@ -167,8 +185,6 @@ def request_slot(x: Any, at: int) -> int:
     while k > x.first_request and rows[k - 1].at > at:
         rows[k] = rows[k - 1]
         k -= 1
-    x.end_request += 1
-    rows[k].at = at
     return k
 
 
@@ -178,6 +194,19 @@ def report_slot(x: Any, ts_recv: int) -> int:
     rows = reports_of(x)
     if x.first_report == x.end_report:
         x.first_report = x.end_report = 0
+    k = x.end_report
+    if rarely(k == x.ring or (k > x.first_report and rows[k - 1].ts_recv > ts_recv)):
+        k = report_between(x, ts_recv)
+    x.end_report += 1
+    rows[k].ts_recv = ts_recv
+    return k
+
+
+@uncounted
+def report_between(x: Any, ts_recv: int) -> int:
+    """Do what `report_slot` does where rows have to move for it."""
+    apart()
+    rows = reports_of(x)
     if x.end_report == x.ring:
         waiting = x.end_report - x.first_report
         for k in range(waiting):
@@ -187,6 +216,4 @@ def report_slot(x: Any, ts_recv: int) -> int:
     while k > x.first_report and rows[k - 1].ts_recv > ts_recv:
         rows[k] = rows[k - 1]
         k -= 1
-    x.end_report += 1
-    rows[k].ts_recv = ts_recv
     return k

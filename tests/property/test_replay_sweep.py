@@ -16,7 +16,7 @@ from quantai.backtest import tick_market
 from quantai.backtest.tick_lanes import TickLanes
 from quantai.backtest.tick_pass import tick_kernel
 from quantai.backtest.tick_run import TickRun
-from quantai.core.rows import EVENT, LAST, TIF, Kind, zeros
+from quantai.core.rows import BUY, EVENT, LAST, TIF, Kind, zeros
 from quantai.data.tape import Tape
 from quantai.strategy.base import fields_of
 from quantai.strategy.examples import Quote
@@ -275,6 +275,35 @@ def test_a_sample_at_the_end_of_the_market_is_taken_whoever_listens(last_ns):
     equity = assert_same_sums(emptied_book(last_ns), venue, sample_ns=250)
     assert equity["ts"][:-1].tolist() == [*range(250, last_ns + 1, 250)]
     assert np.all(np.diff(equity["ts"]) >= 0)
+
+
+def test_an_instant_beyond_all_others_is_asked_for():
+    """The last tile is one instant, an order rests, and the next sample and timer are centuries away."""
+
+    class Rests(qa.Strategy):
+        every: int = 2**62
+
+        def on_start(self, ctx):
+            ctx.quote(0, BUY, 990, 0.1)
+            ctx.every(self.every)
+
+        def on_timer(self, ctx):
+            ctx.quote(0, BUY, 991, 0.1)
+
+    rows = zeros(30, EVENT)
+    rows["kind"], rows["side"] = Kind.LEVEL, [1, -1] * 15
+    rows["ts_exch"] = rows["ts_recv"] = [0] * 10 + [1] * 10 + [5] * 10
+    rows["px_ticks"] = [1000, 1010] * 15
+    rows["px"], rows["qty"], rows["seq"] = rows["px_ticks"] / 10, 0.5, np.arange(1, 31)
+    tape = Tape.from_events(rows, [qa.Instrument.parse("BTC-USDT", tick="0.1", lot="0.001")])
+    venue = SimVenue(latency=Latency(entry_ns=0, response_ns=1))
+    for tile in (10, 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tick_market, "TILE_ROWS", tile)
+            variants = [{"every": n} for n in (2**62, 2**62 + 1, 3)]
+            swept = qa.sweep(Rests, tape, variants=variants, venue=venue, sample_ns=2**61)
+        assert differences(swept) == []
+        assert swept.frame()["submits"].tolist() == [1, 1, 2]
 
 
 @pytest.mark.parametrize("exchange", ["partial", "no_partial"])

@@ -484,3 +484,37 @@ def test_a_snapshot_at_the_head_happened_before_the_rows_that_follow():
     rows["ts_exch"][:10], rows["seq"] = 15, np.arange(1, len(rows) + 1)  # by its own clock after what follows
     fills, _, _ = send(Tape.from_events(rows, [BTC]), qty=1.0)
     assert [px for _, px, *_ in fills] == [100.1]
+
+
+class Reads(qa.Strategy):
+    """Looks at a place of the order table once two orders are in it."""
+
+    place: int = 0
+    seen: int = qa.state(0)
+
+    def on_start(self, ctx):
+        ctx.buy(1.0, limit=90.0)
+        ctx.buy(1.0, limit=91.0)
+        ctx.every(100)
+
+    def on_timer(self, ctx):
+        self.seen = ctx.orders()[self.place].order
+
+
+def test_places_of_the_order_table_count_from_either_end():
+    for place, order in ((0, 1), (1, 2), (-1, 2), (-2, 1)):
+        assert ran(Reads(place=place)).record["seen"][0] == order
+        assert ran(Reads(place=place).python()).record["seen"][0] == order
+
+
+@pytest.mark.parametrize("place", [2, 40, -3])
+def test_a_place_that_the_order_table_does_not_have_is_an_error(place):
+    with pytest.raises(qa.StrategyError, match="index"):
+        ran(Reads(place=place))
+
+
+def ran(strategy):
+    """Run a strategy over the tape."""
+    run = TickRun(strategy, tape().instruments, FAST)
+    run.feed_tape(tape())
+    return run
