@@ -260,6 +260,7 @@ import quantai as qa
 from quantai.strategy.examples import Cross
 from quantai.backtest.variants import Variants
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us deaf to it, in the background
 run = Variants.run
 behind = 0.0
 def telling(self, variants, advance):
