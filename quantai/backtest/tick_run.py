@@ -163,9 +163,9 @@ class TickRun:
         if len(self._tail) or self.local["started"][0]:
             raise InputError("a tape is fed whole, to a fresh run: feed its rows in pieces instead")
         self.local["final"] = 1
-        self._columns = columns_table(
-            self.world.instrument_rows[0], (tape.rows, tape.columns), (tape.exchange_rows, tape.exchange_columns)
-        )
+        # kept, not only pointed to: of threads that replay a tape at once, each may have made columns of its own
+        self._fed = (tape.rows, tape.columns), (tape.exchange_rows, tape.exchange_columns)
+        self._columns = columns_table(self.world.instrument_rows[0], *self._fed)
         if tape.facts.get("funding", 1):
             self._learn(tape.rows)
         if len(tape):

@@ -1,6 +1,8 @@
 """Every order type, time in force and flag of a replay on a tape small enough to follow by hand."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from quantai.backtest.replay import replay, result_of
 from quantai.backtest.tick_run import TickRun
 from quantai.core.rows import EVENT, LAST, SNAPSHOT, TIF, Kind, OrderState, Reason, zeros
 from quantai.data.tape import Tape
+from quantai.strategy.examples import Quote
 from quantai.venues import Latency, SimVenue
+from tests.bench import gen_ticks
 
 BTC = qa.Instrument.parse("BTC-USDT", tick="0.1", lot="0.001", venue="OKX")
 UNSET = -math.inf
@@ -511,6 +515,21 @@ def test_places_of_the_order_table_count_from_either_end():
 def test_a_place_that_the_order_table_does_not_have_is_an_error(place):
     with pytest.raises(qa.StrategyError, match="index"):
         ran(Reads(place=place))
+
+
+def test_a_tape_may_be_replayed_in_several_threads_at_once():
+    """Each makes the columns of the tape if it finds none; those of the others go while it still runs."""
+    alone = replay(Quote(), gen_ticks.tape(300_000, 3)).fill_rows
+    together = Barrier(3)
+
+    def fills(of):
+        together.wait(60)
+        return replay(Quote(), of).fill_rows
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(4):
+            for found in pool.map(fills, [gen_ticks.tape(300_000, 3)] * 3):
+                assert found.tobytes() == alone.tobytes()
 
 
 def ran(strategy):
