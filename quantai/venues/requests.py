@@ -343,8 +343,9 @@ def walk(x: Any, d: Any, cells: Any, keys: Any, inst: Any, o: Any, limit: int, t
         if lots > 0:
             fill(x, o, lots, px, ts, _TAKER)
             for k in range(x.n_orders):
-                if rows[k].instrument == o.instrument and rows[k].side == -o.side and rows[k].px == px:
-                    rows[k].level = left
+                other = rows[k]  # a stop that waits has no place in a queue
+                if other.instrument == o.instrument and other.side == -o.side and other.px == px and other.stop == 0:
+                    other.level = left
         if left >= 0.5:
             break
         px = step(d, cells, keys, o.side, px)
