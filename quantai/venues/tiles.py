@@ -33,7 +33,10 @@ AFTER = np.dtype(
 """The book of a row's instrument after that row; a line of a cache."""
 
 LIST = np.dtype([("first", "i4"), ("n", "i4"), ("number", "i4"), ("_pad", "i4")])
-"""Where the entries of a cell stand among all of the tile; all 0 for a cell the tile does not concern."""
+"""Where the entries of a cell stand among all of the tile, and the list's number.
+
+For a cell the tile does not concern, both are 0 and the number is FAR. The list of prints is always there.
+"""
 
 STOOD = np.dtype([("qty", "f8"), ("lots", "f8"), ("shown", "i4"), ("_pad", "i4")])
 """An entry: what stands in the cell after it, the lots that its row shows or prints (NaN: it concerns no order), and
@@ -42,8 +45,9 @@ the latest row (of the tile) that wrote the cell, -1 for none in the tile."""
 ASKED = np.dtype([("ts", "i8"), ("row", "i8")])
 """An instant that some run asked for, and the first row of the tile beyond it."""
 
-SPREAD = np.dtype([("first", "i8"), ("n", "i8"), ("base", "i8")])
-"""An instrument: where its rows stand among those by instrument, how many, and the price (ticks) reach is told from."""
+SPREAD = np.dtype([("first", "i8"), ("n", "i8"), ("base", "i8"), ("no_bids", "i4"), ("no_asks", "i4")])
+"""An instrument: where its rows stand among those by instrument, how many, the price (ticks) reach is told from, and
+the latest row of the tile that emptied either side, -1 for none."""
 
 TILE = np.dtype(
     [
@@ -70,6 +74,7 @@ TILE = np.dtype(
         ("n_touched", "i8"),
         ("at_entries", "u8"),  # in the order of rows
         ("n_entries", "i8"),
+        ("n_prints", "i8"),  # rows that printed
         ("at_spots", "u8"),  # by list: the row of each entry, and FAR behind the last
         ("at_stood", "u8"),
         ("at_heads", "u8"),  # by stretch of rows and list: its first entry from there on
