@@ -252,10 +252,11 @@ def rush(d: Any, cells: Any, at_rows: Any, n_rows: int, i: int, until: int, cloc
                     ask = bid + 1
                     while cells[to_ask + ask] < half:
                         ask += 1
-    while cells[to_bid + bid] < half:
-        bid -= 1
-    while cells[to_ask + ask] < half:
-        ask += 1
+    if d.quotes == 0:  # what is quoted is the best price, however little it is
+        while cells[to_bid + bid] < half:
+            bid -= 1
+        while cells[to_ask + ask] < half:
+            ask += 1
     d.bid, d.ask, d.last = bid, ask, last
     d.rows += i - first
     return i

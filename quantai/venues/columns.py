@@ -125,8 +125,9 @@ def glide(d: Any, c: Any, at_cells: int, n_cells: int, first: int, end: int) -> 
                 if bid >= ask:
                     d.crossed += 1
                     ask = up(cells, to_ask, bid + 1, half)
-    d.bid = down(cells, to_bid, bid, half) + c.base - 1
-    d.ask = up(cells, to_ask, ask, half) + c.base - 1
+    if d.quotes == 0:  # what is quoted is the best price, however little it is
+        bid, ask = down(cells, to_bid, bid, half), up(cells, to_ask, ask, half)
+    d.bid, d.ask = bid + c.base - 1, ask + c.base - 1
     if last >= 0:
         d.last = px_of(c, c.base + abs(np.int64(mark[last])) - 1)
     d.rows += k

@@ -537,3 +537,27 @@ def ran(strategy):
     run = TickRun(strategy, tape().instruments, FAST)
     run.feed_tape(tape())
     return run
+
+
+class Look(qa.Strategy):
+    """Sends an order, far from the market, each time it looks and the book is valid."""
+
+    def on_start(self, ctx):
+        ctx.every(10)
+
+    def on_timer(self, ctx):
+        if ctx.book(0).valid:
+            ctx.buy(0.001, limit=1.0)
+
+
+def test_a_quote_of_less_than_half_a_lot_is_still_the_best_price():
+    rows = zeros(40, EVENT)
+    rows["ts_exch"] = rows["ts_recv"] = 1 + np.arange(40) * 7
+    rows["kind"], rows["flags"] = np.where(np.arange(40) % 4 < 2, Kind.QUOTE, Kind.TRADE), LAST
+    rows["side"] = np.where(np.arange(40) % 2, -1, 1)
+    rows["px_ticks"] = np.where(rows["kind"] != Kind.QUOTE, 1000, np.where(rows["side"] > 0, 999, 1001))
+    rows["px"], rows["qty"] = rows["px_ticks"] / 10, 0.0003
+    tape = Tape.from_events(rows, [BTC])
+    looks = 29  # every 10 ns from 11 to 291, one round trip after the last row; both sides are quoted from 8 on
+    assert replay(Look(), tape, FAST).submits == looks
+    assert qa.sweep(Look, tape, variants=[{}], venue=FAST, threads=1).frame()["submits"].tolist() == [looks]
