@@ -5,7 +5,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, lower_builtin, type_callable
 
 
 def usually(condition: bool) -> bool:
@@ -20,27 +20,31 @@ def usually(condition: bool) -> bool:
     return condition
 
 
-def _expect(is_true: bool) -> Any:
-    @intrinsic
-    def expect(typingctx: Any, condition: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            bit = ir.IntType(1)
-            tell = cgutils.get_or_insert_function(builder.module, ir.FunctionType(bit, [bit, bit]), "llvm.expect.i1")
-            return builder.call(tell, [context.cast(builder, args[0], condition, types.boolean), bit(is_true)])
+def rarely(condition: bool) -> bool:
+    """Return the condition; compiled, what follows where it is true is kept out of the way.
 
-        return types.boolean(condition), codegen
-
-    return expect
+    >>> rarely(3 < 2)
+    False
+    """
+    return condition
 
 
-_mostly: Any = _expect(True)
-rarely: Any = _expect(False)
-"""rarely(condition): the condition, hardly ever true: what follows is kept out of the way. For compiled code only."""
+def _expect(hint: Any, is_true: bool) -> None:
+    # lowered, not inlined: of an inlined overload's arguments, numba drops some that are still needed behind it
+    def typer(context: Any) -> Any:
+        return lambda condition: types.boolean
+
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bit = ir.IntType(1)
+        tell = cgutils.get_or_insert_function(builder.module, ir.FunctionType(bit, [bit, bit]), "llvm.expect.i1")
+        return builder.call(tell, [context.cast(builder, args[0], signature.args[0], types.boolean), bit(is_true)])
+
+    type_callable(hint)(typer)
+    lower_builtin(hint, types.Any)(lower)
 
 
-@overload(usually, inline="always", strict=False)
-def _usually(condition: Any) -> Any:
-    return lambda condition: _mostly(condition)  # noqa: PLW0108 - numba asks for a function of Python
+_expect(usually, True)
+_expect(rarely, False)
 
 
 @intrinsic
@@ -54,3 +58,21 @@ def _apart(typingctx: Any) -> Any:
 
 apart: Any = _apart
 """apart(): keeps the function it stands in from being pasted into its callers, which would grow. Compiled code only."""
+
+
+@intrinsic
+def _distinct(typingctx: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for arg in builder.function.args[2:]:  # behind what it returns, and what it raises
+            if isinstance(arg.type, ir.PointerType):
+                arg.attributes.add("noalias")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+distinct: Any = _distinct
+"""distinct(): nothing that the function it stands in reaches in another way overlaps with the records it is passed.
+
+A field of such a record is then read once, not anew after every write to a table. Compiled code only.
+"""
