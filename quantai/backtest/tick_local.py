@@ -12,12 +12,13 @@ from quantai.backtest.tick_receipt import receive_row, receive_rows, refresh, re
 from quantai.backtest.tick_reports import receive_report, receive_unheard
 from quantai.backtest.tick_state import BY_ROW, EQUITY, ON_REPORT, REPORTED
 from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import distinct
 from quantai.core.memory import rows_at
 from quantai.core.rows import EVENT, INTENT, ORDER, Action, OrderState, OrderType, Reason
 from quantai.strategy.account import equity_of, exposure_of, target_lots
 from quantai.strategy.context import instruments_of, intents_of, positions_of
 from quantai.strategy.heard import NOTHING, START, TICK
-from quantai.venues.exchange import run_exchange, run_shared
+from quantai.venues.exchange import run_exchange, run_shared, serve_next
 from quantai.venues.latency import entry_ns
 from quantai.venues.matching import own_of, rules_of
 from quantai.venues.wire import NEVER, ROOM, reports_of, request_slot, requests_of
@@ -30,9 +31,10 @@ _MARGIN = 1024
 """Rows that one step can add to a log."""
 
 
-@uncounted
+@uncounted_inlined
 def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
     """Go on to the next thing the strategy listens to and say what it is; NOTHING at the horizon or with full logs."""
+    distinct()
     if p.started == 0:
         p.started = 1
         return START
@@ -138,9 +140,10 @@ def sample_last(c: Any, p: Any, x: Any) -> None:
     sample(c, p, x, max(c.now, x.last, p.next_sample - p.sample_ns))
 
 
-@uncounted
+@uncounted_inlined
 def send_intents(c: Any, p: Any, x: Any) -> None:
     """Send the intents of one row: each is logged, enters our own view, and is on its way to the exchange."""
+    distinct()
     intents, log = intents_of(c), rows_at(p.at_intents, p.log_size, INTENT)
     for k in range(c.n_intents):
         if p.quiet == 0:
@@ -148,6 +151,8 @@ def send_intents(c: Any, p: Any, x: Any) -> None:
             p.n_intents += 1
         request(c, p, x, intents[k])
     c.n_intents = 0
+    if x.at_tile_x != 0:
+        serve_next(x)
 
 
 @uncounted_inlined

@@ -31,43 +31,61 @@ def receive_unheard(c: Any, p: Any, x: Any, t: int) -> None:
 
     They leave no number: in a batch it would say how many rows came before.
     """
-    reports = reports_of(x)
-    while x.first_report < x.end_report and reports[x.first_report].ts_recv <= t:
-        p.seq += 1
-        receive_report(c, p, x)
-        free_order_slot(c, p)
+    reports, first, k = reports_of(x), x.first_report, x.first_report
+    while k < x.end_report and reports[k].ts_recv <= t:
+        free_slot(c, p, apply_report(c, p, x, reports[k]))
+        k += 1
+    if k > first:
+        x.first_report = k
+        p.seq += k - first
+        turn_to(c, reports[k - 1])
 
 
 @uncounted_inlined
 def receive_report(c: Any, p: Any, x: Any) -> None:
-    """Receive the first report that waits: our view of the order, the account, the log, the row for `on_fill`."""
+    """Receive the first report that waits, about which handlers are asked next."""
     r = reports_of(x)[x.first_report]
     x.first_report += 1
+    turn_to(c, r)
+    p.kind = r.kind
+    p.slot = apply_report(c, p, x, r)
+
+
+@uncounted_inlined
+def turn_to(c: Any, r: Any) -> None:
+    """Make a report what the strategy heard of last."""
     c.now = r.ts_recv
     c.k = 0
     c.instrument = r.instrument
-    p.kind = r.kind
+
+
+@uncounted_inlined
+def apply_report(c: Any, p: Any, x: Any, r: Any) -> int:
+    """Bring our view of an order, the account, the log and the row for `on_fill` up to date with a report.
+
+    Returns the order's slot, -1 when it is gone.
+    """
     orders, inst = orders_of(c), instruments_of(c)[r.instrument]
-    k = 0
-    while k < p.slots and not (orders[k].state > 0 and orders[k].order == np.uint64(r.order)):
+    k, slots, number = 0, p.slots, np.uint64(r.order)
+    while k < slots and orders[k].order != number:
         k += 1
-    p.slot = k if k < p.slots else -1
+    slot = k if k < slots and orders[k].state > 0 else -1
     if r.kind == _FILL:
         book_fill(c, p, x, r, inst)
-    if r.kind == _CANCEL_REJECT or r.kind == _REPLACE_REJECT or r.kind == _REJECT:
+    elif r.kind == _CANCEL_REJECT or r.kind == _REPLACE_REJECT or r.kind == _REJECT:
         p.refusals += 1
         if p.quiet == 0:
             rows_at(p.at_refusals, p.log_size, REPORT)[p.n_refusals] = r
             p.n_refusals += 1
-    if p.slot < 0:
-        return
-    o = orders[p.slot]
-    if r.kind == _FILL:
+    if slot < 0:
+        return slot
+    o = orders[slot]
+    if r.kind == _ACK:
+        o.state = _OPEN
+    elif r.kind == _FILL:
         o.avg_px = (o.avg_px * o.filled_lots + price_of(r.px, inst) * r.lots) / (o.filled_lots + r.lots)
         o.filled_lots += r.lots
         o.state = _FILLED if r.open == 0 else _PARTIAL
-    elif r.kind == _ACK:
-        o.state = _OPEN
     elif r.kind == _TRIGGERED:
         o.triggered = 1
     elif r.kind == _REPLACED:
@@ -82,6 +100,7 @@ def receive_report(c: Any, p: Any, x: Any) -> None:
         o.reason = r.reason
         if r.kind == _REJECT:
             positions_of(c)[r.instrument].target = np.nan  # what was refused may be asked for again
+    return slot
 
 
 @uncounted
@@ -118,9 +137,15 @@ def book_fill(c: Any, p: Any, x: Any, r: Any, inst: Any) -> None:
 @uncounted_inlined
 def free_order_slot(c: Any, p: Any) -> None:
     """Move the order of the last report to the log when it has ended."""
-    if p.slot < 0:
+    free_slot(c, p, p.slot)
+
+
+@uncounted_inlined
+def free_slot(c: Any, p: Any, slot: int) -> None:
+    """Move the order of a slot to the log when it has ended; -1 is no slot."""
+    if slot < 0:
         return
-    o = orders_of(c)[p.slot]
+    o = orders_of(c)[slot]
     if o.state >= _FILLED:
         if p.quiet == 0:
             rows_at(p.at_orders, p.log_size, ORDER)[p.n_orders] = o

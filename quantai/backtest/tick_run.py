@@ -29,7 +29,7 @@ from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up_sim, compact_sim,
 from quantai.venues.rules import SimVenue
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
 
-_MAGIC = b"quantai tick run 3\n"
+_MAGIC = b"quantai tick run 4\n"
 RING = 1 << 15
 """Requests, and reports, of one run that may be on their way."""
 LOG = 1 << 12

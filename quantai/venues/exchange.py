@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from quantai.core.compiled import uncounted
-from quantai.core.hints import rarely
+from quantai.core.compiled import uncounted, uncounted_inlined
+from quantai.core.hints import distinct, rarely
 from quantai.core.memory import first_bit, int64s, pasted, rows_at
-from quantai.core.rows import EVENT, Kind, Reason
+from quantai.core.rows import EVENT, Action, Kind, Reason
 from quantai.venues.book import DEPTH, F8, HAPPENED, I8, advance, apply, cell_of, write
 from quantai.venues.columns import advance_marked, columns_of, met, px_of, rows_until, shown_by
 from quantai.venues.matching import compact, depth_of, expire, match, own_of
-from quantai.venues.requests import answer
-from quantai.venues.shared import scan_shared, serve_shared
+from quantai.venues.requests import answer, cancel
+from quantai.venues.shared import is_met_by, scan_shared, serve_shared
 from quantai.venues.wire import NEVER, ROOM, requests_of
 
 UNDO = np.dtype([("cell", "i8"), ("qty", "f8")])
 MOST_AHEAD = 256
 """Rows on their way to us beyond which the exchange keeps a book of its own."""
 _LEVEL, _CLEAR, _QUOTE = int(Kind.LEVEL), int(Kind.CLEAR), int(Kind.QUOTE)
+_CANCEL = int(Action.CANCEL)
 _EXPIRED, _GTD = int64s(Kind.EXPIRED, Reason.GTD)
 
 
@@ -110,15 +111,18 @@ def serve(x: Any, at: int) -> None:
     requests = requests_of(x)
     while x.first_request < x.end_request and requests[x.first_request].at == at:
         request = requests[x.first_request]
-        if x.split == 0 and answer(x, request, x.at_depth, x.at_cells, False):
-            # it takes from the book: from here on the exchange's differs from the one we see
-            ahead = x.next_scan
-            step_back(x, n)
-            part(x)
-            catch_up(x, at)
-            x.next_scan = ahead
-        if x.split == 1:
-            answer(x, request, x.at_depth_x, x.at_cells_x, True)
+        if request.action == _CANCEL:
+            cancel(x, request)
+        else:
+            if x.split == 0 and answer(x, request, x.at_depth, x.at_cells, False):
+                # it takes from the book: from here on the exchange's differs from the one we see
+                ahead = x.next_scan
+                step_back(x, n)
+                part(x)
+                catch_up(x, at)
+                x.next_scan = ahead
+            if x.split == 1:
+                answer(x, request, x.at_depth_x, x.at_cells_x, True)
         x.first_request += 1
     if x.split == 0:
         step_back(x, n)
@@ -238,10 +242,28 @@ def run_exchange(x: Any, until: int) -> None:
     process(x, until, scan, serve)
 
 
-@uncounted
+@uncounted_inlined
 def run_shared(x: Any, until: int) -> None:
     """Do `run_exchange` for a run that shares its market."""
+    distinct()
     process(x, until, scan_shared, serve_shared)
+
+
+@uncounted
+def serve_next(x: Any) -> None:
+    """Answer what arrives at the very next instant, where `run_shared` would have nothing to do before it.
+
+    The exchange has been run up to that instant before a decision is made: requests that take no longer than they must
+    are answered as they are sent.
+    """
+    distinct()
+    requests = requests_of(x)
+    if x.first_request == x.end_request or x.ring - (x.end_report - x.first_report) < ROOM:
+        return
+    at = requests[x.first_request].at
+    if at != x.done + 1 or at >= x.horizon or (x.n_orders > 0 and (x.next_expiry <= at or is_met_by(x, at))):
+        return
+    serve_shared(x, at)
 
 
 @uncounted

@@ -85,6 +85,21 @@ def compact(x: Any) -> None:
         measure(x)
 
 
+@uncounted_inlined
+def drop(x: Any, k: int) -> None:
+    """Do what `compact` does where order `k` alone has ended."""
+    rows = resting_of(x)
+    o = rows[k]
+    if rarely(o.stop != 0 or o.expire > 0):
+        compact(x)
+        return
+    x.n_orders -= 1
+    for n in range(k, x.n_orders):
+        rows[n] = rows[n + 1]
+    if x.at_tile_x == 0:
+        measure(x)
+
+
 @uncounted
 def measure(x: Any) -> None:
     """Measure the ranges of prices that our orders stand at."""

@@ -5,17 +5,29 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
-from quantai.core.hints import apart, rarely
+from quantai.core.hints import apart, rarely, usually
 from quantai.core.memory import int64s, rows_at
 from quantai.core.rows import POST_ONLY, REDUCE_ONLY, TIF, Action, Kind, OrderType, Reason
 from quantai.venues.book import DEPTH, F8, I8, cell_of, next_ask, next_bid
-from quantai.venues.matching import compact, end, fill, insts_of, own_of, report, resting_of, rules_of, to_lots, widen
+from quantai.venues.matching import (
+    compact,
+    drop,
+    end,
+    fill,
+    insts_of,
+    own_of,
+    report,
+    resting_of,
+    rules_of,
+    to_lots,
+    widen,
+)
 from quantai.venues.queue import join
 from quantai.venues.rules import CANCEL_NEWEST, CANCEL_OLDEST
 from quantai.venues.stops import FAR, STOP, STOP_LIMIT, TRAILING, WAKE, wake
 from quantai.venues.wire import RESTING
 
-_NEW, _CANCEL = int(Action.NEW), int(Action.CANCEL)
+_NEW = int(Action.NEW)
 _MARKET, _LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT)
 _GTC, _IOC, _FOK, _GTD = int(TIF.GTC), int(TIF.IOC), int(TIF.FOK), int(TIF.GTD)
 _ACK, _REJECT, _CANCELED, _EXPIRED = int64s(Kind.ACK, Kind.REJECT, Kind.CANCELED, Kind.EXPIRED)
@@ -31,10 +43,7 @@ _DONE, _WOULD_TAKE = int64s(-1, -2)
 
 @uncounted_inlined
 def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
-    """Process one request on the given book; returns True, having done nothing, when it would take and may not."""
-    if q.action == _CANCEL:
-        cancel(x, q)
-        return False
+    """Process one request for an order on the given book; True, with nothing done, when it would take and may not."""
     accepted = seat_other(x, q, at_depth, may_take) if rarely(q.action != _NEW) else seat(x, q, at_depth)
     if rarely(accepted < 0):
         return accepted == _WOULD_TAKE
@@ -58,7 +67,7 @@ def cancel(x: Any, q: Any) -> None:
         refuse(x, q, _CANCEL_REJECT, _ZERO, _ZERO)
         return
     end(x, resting_of(x)[k], q.at, _CANCELED, _BY_USER)
-    compact(x)
+    drop(x, k)
 
 
 @uncounted_inlined
@@ -153,6 +162,8 @@ def refusal(x: Any, q: Any) -> int:
         return _BAD_QTY
     if (q.type == _LIMIT or q.type == STOP_LIMIT) and q.px < 1:
         return _NOT_A_PRICE
+    if usually(q.type == _LIMIT and q.tif != _GTD and q.flags & REDUCE_ONLY == 0):
+        return 0  # nothing else is asked of most
     if q.type < _MARKET or q.type > TRAILING or (q.type >= STOP and q.trigger < 1):
         return _NOT_A_PRICE
     if q.flags & POST_ONLY and q.type != _LIMIT and q.type != STOP_LIMIT:

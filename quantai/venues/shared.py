@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from quantai.core.compiled import uncounted, uncounted_inlined
-from quantai.core.hints import apart, rarely, usually
+from quantai.core.hints import apart, distinct, rarely, usually
 from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Action, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
-from quantai.venues.matching import compact, depth_of, fill, match, resting_of, rules_of, to_lots
+from quantai.venues.matching import depth_of, drop, fill, match, resting_of, rules_of, to_lots
 from quantai.venues.queue import on_level, on_print
-from quantai.venues.requests import answer
+from quantai.venues.requests import answer, cancel
 from quantai.venues.tile_index import PRINTS
 from quantai.venues.tiles import (
     AFTER,
@@ -67,6 +67,8 @@ def scan_shared(x: Any, stop: int) -> bool:
     Those are the rows that reach an order's price and, for a waiting stop, all prints. Between them an order stays
     behind: what the rows of its level do to its place in the queue matters to nobody before it can be filled.
     """
+    if not is_met_by(x, stop):
+        return True
     t = rows_at(x.at_tile_x, 1, TILE)[0]
     i, end = x.next_scan - t.first, first_beyond(t, x.next_scan, stop) - t.first
     while i < end:
@@ -82,7 +84,7 @@ def scan_shared(x: Any, stop: int) -> bool:
             ended = match(x, r.kind, r.instrument, r.side, r.px_ticks, r.qty, r.ts_exch)
             pass_over(t, x, k)
         else:
-            ended = meet(t, x, resting_of(x)[who], r, k)
+            ended = meet(t, x, who, r, k)
         if ended and (x.n_orders == 0 or is_due(x, stop)):
             break
         if rarely(x.ring - (x.end_report - x.first_report) < ROOM // 2):
@@ -91,6 +93,13 @@ def scan_shared(x: Any, stop: int) -> bool:
             return False
     x.next_scan = t.first + i
     return True
+
+
+@uncounted_inlined
+def is_met_by(x: Any, stop: int) -> bool:
+    """Say whether there are rows up to `stop` that our resting orders have not met."""
+    t = rows_at(x.at_tile_x, 1, TILE)[0]
+    return rows_at(t.at_times, t.n + 1, I8)[x.next_scan - t.first] <= stop  # NEVER stands behind the last
 
 
 @pasted
@@ -112,11 +121,9 @@ def first_reaching(t: Any, x: Any, i: int, end: int) -> int:
             o.next = place
             end = min(end, int(spots[place]))
         elif o.clear < end:
-            base = rows_at(t.at_spread, t.n_instruments, SPREAD)[o.instrument].base
             # no more work than to look at what is asked for, and a quote is often gone by then
             until = max(end, min(i + BLOCK, t.n))
-            key = reach_of(base, o.side, o.px)
-            clear = first_reached(t, o.instrument, o.side, key, max(i, int(o.clear)), until)
+            clear = first_reached(t, o.instrument, o.side, o.key, max(i, int(o.clear)), until)
             o.clear = clear
             end = min(end, clear)
     return end
@@ -156,8 +163,9 @@ def only_reached(x: Any, k: int) -> int:
 
 
 @uncounted_inlined
-def meet(t: Any, x: Any, o: Any, r: Any, k: int) -> bool:
-    """Let an order meet row `k`, which reaches no other, as `match` does; returns whether it ended."""
+def meet(t: Any, x: Any, who: int, r: Any, k: int) -> bool:
+    """Let one order meet row `k`, which reaches no other, as `match` does; returns whether it ended."""
+    o = resting_of(x)[who]
     rules, lots = rules_of(x)[o.instrument], o.open
     if r.kind == _TRADE and r.px_ticks == o.px:
         move_up(t, rules, o, k)
@@ -172,7 +180,7 @@ def meet(t: Any, x: Any, o: Any, r: Any, k: int) -> bool:
     fill(x, o, lots, o.px, r.ts_exch, _MAKER)
     if o.open > 0:
         return False
-    compact(x)
+    drop(x, who)
     return True
 
 
@@ -186,12 +194,11 @@ def pass_over(t: Any, x: Any, k: int) -> None:
             o.next += 1
 
 
-@uncounted_inlined
+@uncounted
 def serve_shared(x: Any, at: int) -> None:
     """Answer every request that arrives at the instant `at`."""
+    distinct()
     t = rows_at(x.at_tile_x, 1, TILE)[0]
-    depth, cells = depth_of(x), rows_at(x.at_cells, x.n_cells, F8)
-    keys = rows_at(x.at_keys, x.n_cells, I8)
     # resting orders have met all rows up to now
     x.next_book = x.next_scan if x.n_orders > 0 else first_beyond(t, t.first, at)
     x.next_scan = x.next_book
@@ -199,27 +206,36 @@ def serve_shared(x: Any, at: int) -> None:
     requests = requests_of(x)
     while x.first_request < x.end_request and requests[x.first_request].at == at:
         q = requests[x.first_request]
-        d, cell, place = depth[q.instrument], EMPTY, 0
-        if q.action != _CANCEL:
-            if rarely(q.action == _REPLACE):
-                queue_up(t, x, k + 1)  # at the same price it keeps its place
-            find_tops(t, x, d, q.instrument, k)
-            px = price_of_request(x, q)
-            cell = cell_of(d, keys, q.side, px)
-            place = place_of(t, cell, k)
-            if cell != EMPTY:
-                if rarely(x.n_eaten > 0):
-                    cells[cell] = standing_at(t, x, d, q.instrument, q.side, px, k)
-                else:
-                    cells[cell] = qty_at(t, q.side, cell, place, latest_of(t, k, q.instrument))
-        if rarely(answer(x, q, x.at_depth, x.at_cells, False)):
-            take(t, x, d, q, k)
-        cells[cell] = 0.0
-        if x.n_orders > 0 and q.action != _CANCEL:
-            o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
-            if o.order == q.order:
-                o.next, o.clear = place if o.stop == 0 else place_of(t, PRINTS, k), 0
+        if q.action == _CANCEL:
+            cancel(x, q)
+        else:
+            serve_order(t, x, q, k)
         x.first_request += 1
+
+
+@uncounted_inlined
+def serve_order(t: Any, x: Any, q: Any, k: int) -> None:
+    """Answer a request that may leave an order, on the book as it is after row `k`."""
+    d, cells = depth_of(x)[q.instrument], rows_at(x.at_cells, x.n_cells, F8)
+    if rarely(q.action == _REPLACE):
+        queue_up(t, x, k + 1)  # at the same price it keeps its place
+    find_tops(t, x, d, q.instrument, k)
+    px = price_of_request(x, q)
+    cell = cell_of(d, rows_at(x.at_keys, x.n_cells, I8), q.side, px)
+    place = place_of(t, cell, k)
+    if usually(cell != EMPTY):
+        if rarely(x.n_eaten > 0):
+            cells[cell] = standing_at(t, x, d, q.instrument, q.side, px, k)
+        else:
+            cells[cell] = qty_at(t, q.side, cell, place, latest_of(t, k, q.instrument))
+    if rarely(answer(x, q, x.at_depth, x.at_cells, False)):
+        take(t, x, d, q, k)
+    cells[cell] = 0.0
+    if x.n_orders > 0:
+        o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
+        if o.order == q.order:
+            o.next, o.clear = place if o.stop == 0 else place_of(t, PRINTS, k), 0
+            o.key = reach_of(rows_at(t.at_spread, t.n_instruments, SPREAD)[q.instrument].base, o.side, o.px)
 
 
 @uncounted_inlined

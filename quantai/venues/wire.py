@@ -68,6 +68,7 @@ RESTING = np.dtype(
         ("trail", "i8"),  # its distance from the best print, 0 = it stays
         ("next", "i4"),  # in a shared market: how far it has been moved along the rows of its level (see `tiles`)
         ("clear", "i4"),  # and the row before which none fills it
+        ("key", "i8"),  # and its price as rows reach it
     ]
 )
 """An order at the exchange; the table is in the order of arrival, the oldest first."""

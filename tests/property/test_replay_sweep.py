@@ -152,7 +152,7 @@ def shared(strategy, tape, venues_, variants):
 def placed(resting):
     """Resting orders without what only a shared market knows of them."""
     out = resting.copy()
-    out["next"] = out["clear"] = 0
+    out["next"] = out["clear"] = out["key"] = 0
     return out
 
 
