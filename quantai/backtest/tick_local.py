@@ -55,7 +55,8 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         timer_at = c.next_timer if c.timer_ns > 0 else NEVER
         sample_at = p.next_sample
         due_at = next_due(p, NEVER) if p.n_due > 0 else NEVER
-        ended = not more and p.final and x.done >= x.last
+        over = not more and p.final
+        ended = over and x.done >= x.last
         on_its_way = report_at != NEVER or request_at != NEVER
         if ended and min(timer_at, sample_at, due_at) > (x.closing if on_its_way else x.closing - x.round_trip):
             # the clock stops with what was on its way when the market ended, not with what is sent in answer to it
@@ -67,7 +68,8 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
         full = x.ring - (x.end_report - x.first_report) < ROOM
         # a stop that wakes meets the book of that instant, so its venue may not fall behind what we have received
         behind = x.response_least if x.n_stops == 0 else 0
-        if (t - behind > x.done or request_at < t) and not full:
+        # whether the market has ended may not depend on how far the exchange happens to have been run
+        if (t - behind > x.done or request_at < t or (over and not ended)) and not full:
             # no decision is made before t: what it may send arrives `entry_least` later at the earliest
             first = t if t != NEVER else max(x.last, request_at if request_at != NEVER else 0)
             until = min(first + x.entry_least - 1, x.horizon - 1) if t != NEVER else min(first, x.horizon - 1)

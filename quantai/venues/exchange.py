@@ -18,6 +18,7 @@ from quantai.venues.columns import advance_marked, columns_of, met, px_of, rows_
 from quantai.venues.matching import compact, depth_of, expire, match, own_of
 from quantai.venues.requests import answer, cancel
 from quantai.venues.shared import is_met_by, scan_shared, serve_shared
+from quantai.venues.stops import STOP
 from quantai.venues.wire import NEVER, ROOM, requests_of
 
 UNDO = np.dtype([("cell", "i8"), ("qty", "f8")])
@@ -253,16 +254,20 @@ def run_shared(x: Any, until: int) -> None:
 def serve_next(x: Any) -> None:
     """Answer what arrives at the very next instant, where `run_shared` would have nothing to do before it.
 
-    The exchange has been run up to that instant before a decision is made: requests that take no longer than they must
-    are answered as they are sent.
+    As a rule the exchange has been run up to that instant before a decision is made: requests that take no longer than
+    they must are answered as they are sent. Not so where a stop is concerned: one that wakes is a request of its own,
+    which comes after all that are sent at this instant.
     """
     distinct()
-    requests = requests_of(x)
-    if x.first_request == x.end_request or x.ring - (x.end_report - x.first_report) < ROOM:
+    if x.first_request == x.end_request or x.n_stops > 0 or x.ring - (x.end_report - x.first_report) < ROOM:
         return
+    requests = requests_of(x)
     at = requests[x.first_request].at
     if at != x.done + 1 or at >= x.horizon or (x.n_orders > 0 and (x.next_expiry <= at or is_met_by(x, at))):
         return
+    for k in range(x.first_request, x.end_request):
+        if rarely(requests[k].type >= STOP):
+            return
     serve_shared(x, at)
 
 

@@ -126,6 +126,31 @@ class Guarded(qa.Strategy):
             ctx.quote(i, qa.BUY, ctx.book(i).bid_ticks, 0.003)
 
 
+class Hasty(qa.Strategy):
+    """Stops that wake as they arrive beside orders sent at the same instant, and a timer faster than any report."""
+
+    every: int = 3
+    size: float = 0.02
+    n: int = qa.state(0)
+    last: int = qa.state(0)
+
+    def on_start(self, ctx):
+        ctx.every(5 + self.every)
+
+    def on_timer(self, ctx):
+        if self.n % 7 == self.every:
+            ctx.quote(0, qa.SELL, ctx.book(0).ask_ticks, self.size)
+
+    def on_trade(self, ctx, trade):
+        self.n += 1
+        if self.n % 3 == 0:
+            self.last = ctx.buy(0.002, stop=max(trade.px - 0.3, 0.1))
+        elif self.n % 3 == 1:
+            ctx.buy(self.size, limit=trade.px + 0.1, tif=TIF.IOC)
+        elif self.n % 4 == self.every:
+            ctx.replace(self.last, 0.003, stop=trade.px + 0.2)
+
+
 GRID = [{"every": every, "size": size} for every, size in ((1, 0.02), (5, 0.003))]
 
 
@@ -196,7 +221,7 @@ def assert_same(strategy, tape, venues_, variants):
     return fills, int(lanes.lost.sum())
 
 
-@pytest.mark.parametrize("strategy", [Busy, Taker, Guarded])
+@pytest.mark.parametrize("strategy", [Busy, Taker, Guarded, Hasty])
 @given(rows=tick_rows(min_size=20, max_size=300), venue=venues, tile=st.integers(1, 90), data=st.data())
 @settings(max_examples=25)
 def test_shared_books_change_nothing(strategy, rows, venue, tile, data):
@@ -469,3 +494,44 @@ def test_a_sweep_over_a_tape_is_tested_against_luck():
     assert 0.0 <= found.spa <= 1.0
     with pytest.raises(qa.InputError, match="over bars"):
         qa.data_snooping(swept, "hold", every="1s")
+
+
+class SameInstant(qa.Strategy):
+    """Of two prints of one instant, the first sends a stop that wakes as it arrives, the second an IOC order."""
+
+    n: int = qa.state(0)
+
+    def on_trade(self, ctx, trade):
+        self.n += 1
+        if self.n == 3:
+            ctx.buy(0.002, stop=trade.px - 1.0)
+        if self.n == 4:
+            ctx.buy(0.002, limit=trade.px + 0.1, tif=TIF.IOC)
+
+
+class Ends(qa.Strategy):
+    """A timer much faster than the reports, and one order about a round trip before the last row."""
+
+    n: int = qa.state(0)
+
+    def on_start(self, ctx):
+        ctx.every(5)
+
+    def on_timer(self, ctx):
+        self.n += 1
+        if self.n == 20:
+            ctx.buy(0.001, limit=10.0)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "prints", "response_ns"),
+    [(SameInstant, (1001, 1500, 2000, 2000, 3000, 9000), 10), (Ends, (1212,), 100), (Ends, (1124, 1312), 300)],
+)
+def test_what_is_answered_as_it_is_sent_changes_nothing(strategy, prints, response_ns):
+    levels = ((1, 999, 0.002), (-1, 1001, 0.002), (-1, 1002, 0.002), (-1, 1003, 0.01))
+    spec = [(1000, Kind.LEVEL, *level) for level in levels] + [(ts, Kind.TRADE, 1, 1000, 0.001) for ts in prints]
+    rows = zeros(len(spec), EVENT)
+    rows["ts_exch"], rows["kind"], rows["side"], rows["px_ticks"], rows["qty"] = zip(*spec, strict=True)
+    rows["ts_recv"], rows["px"], rows["flags"] = rows["ts_exch"], rows["px_ticks"] / 10, LAST
+    venue = SimVenue(latency=Latency(entry_ns=10, response_ns=response_ns))
+    assert_same(strategy, Tape.from_events(rows, TWO[:1]), [venue], [{}])
