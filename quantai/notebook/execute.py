@@ -24,10 +24,12 @@ def main(folder: Path) -> int:
     if lock is None:
         return 1  # somebody runs it already
     spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    told = os.dup(1)  # by this process alone: what a cell starts and leaves behind must not keep the listener waiting
+    os.dup2(2, 1)
     signal.signal(signal.SIGTERM, _stop)
     os.environ.setdefault("PLOTLY_RENDERER", "notebook")  # draws without a network
     out = folder / "run.ipynb"
-    status, error = _execute(spec, out)
+    status, error = _execute(spec, out, told)
     if out.is_file():
         try:
             write_page(out, folder / "report.html", title=spec["title"])
@@ -37,11 +39,13 @@ def main(folder: Path) -> int:
     return 0 if status is Status.DONE else 1
 
 
-def _execute(spec: dict[str, Any], out: Path) -> tuple[Status, str]:
+def _execute(spec: dict[str, Any], out: Path, told: int) -> tuple[Status, str]:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    _announce()
+    from quantai.notebook.kernel import KernelManager
+
+    _announce(told)
     try:
         papermill.execute_notebook(
             spec["notebook"],
@@ -51,6 +55,7 @@ def _execute(spec: dict[str, Any], out: Path) -> tuple[Status, str]:
             progress_bar=False,
             cwd=spec["cwd"],
             start_timeout=120,
+            kernel_manager_class=KernelManager,
             **_missing(spec["notebook"]),
         )
     except DeadKernelError:
@@ -64,8 +69,8 @@ def _execute(spec: dict[str, Any], out: Path) -> tuple[Status, str]:
     return Status.DONE, ""
 
 
-def _announce() -> None:
-    """Register an engine that tells on stdout how many of its cells have run."""
+def _announce(told: int) -> None:
+    """Register an engine that writes to a pipe how many of its cells have run."""
     from papermill.engines import NBClientEngine, papermill_engines
 
     class Announced(NBClientEngine):
@@ -77,7 +82,7 @@ def _announce() -> None:
                 nonlocal done
                 done += 1
                 with contextlib.suppress(OSError):  # the run outlives whoever listened
-                    os.write(1, json.dumps({"done": done, "of": total}).encode() + b"\n")
+                    os.write(told, json.dumps({"done": done, "of": total}).encode() + b"\n")
                 return complete(cell, *args, **more)
 
             nb_man.cell_complete = completed

@@ -149,6 +149,18 @@ def test_a_killed_kernel_is_a_death_and_a_slow_one_is_stopped(tmp_path: Path, ta
         until(lambda: not lives(int(note.read_text())))
 
 
+def test_a_run_is_over_when_its_notebook_is_whatever_that_left_behind(tmp_path: Path, table: RunTable) -> None:
+    start = "import subprocess\nleft = subprocess.Popen(['sleep', '10000'], start_new_session=True).pid"
+    keep = "from quantai.notebook import record_metrics\nrecord_metrics(left=left)"
+    path = notebook(tmp_path / "leave.ipynb", start, keep)
+    done = quantai("run", path, "--folder", table.folder)
+    (run,) = table.latest(5)
+    left = int(run.metrics["left"])
+    assert lives(left)
+    os.kill(left, signal.SIGKILL)
+    assert (done.returncode, run.status) == (0, Status.DONE)
+
+
 @pytest.fixture
 def serving(tmp_path: Path, table: RunTable) -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
