@@ -98,7 +98,8 @@ class TickLanes:
         s["n_rows"], s["next_recv"], s["next_book"] = len(m.rows), m.head, m.head
         s["n_cells"] = len(m.cells)
         s["at_rows"], s["at_rows_x"] = m.rows.ctypes.data, m.rows_x.ctypes.data
-        s["one_order"] = m.one_order
+        s["one_order"], s["unwatched"] = m.one_order, -NEVER
+        s["at_view"] = _addresses(self.orders)
         depth, cells = self._scratch
         s["at_depth"], s["at_cells"], s["at_keys"] = depth.ctypes.data, cells.ctypes.data, m.keys.ctypes.data
         s["at_insts"] = self._world.instrument_rows.ctypes.data

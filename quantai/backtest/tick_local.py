@@ -75,6 +75,8 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
             until = min(first + x.entry_least - 1, x.horizon - 1) if t != NEVER else min(first, x.horizon - 1)
             if until > x.done:
                 if x.at_tile_x != 0:
+                    if not heard and x.n_instruments == 1:
+                        x.unwatched = t if t != NEVER else x.done
                     run_shared(x, until)
                 else:
                     run_exchange(x, until)
@@ -109,6 +111,7 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
             pay_funding(c, p)
             continue
         if timer_at == t:
+            hear_told(c, p, x)
             c.now = t
             p.seq += 1
             c.seq = p.seq
@@ -122,6 +125,16 @@ def step_ticks(c: Any, p: Any, x: Any, wants: int) -> int:
             p.next_sample = t + p.sample_ns
         elif (x.next_recv == x.n_rows or t == x.horizon - 1) and not (p.final and x.next_recv == x.n_rows):
             return NOTHING
+
+
+@uncounted_inlined
+def hear_told(c: Any, p: Any, x: Any) -> None:
+    """Count the reports that were not sent because nothing was looked at before they came (see `reporting.tell`)."""
+    if x.told > 0:
+        p.seq += x.told
+        x.told = 0
+        c.now = max(c.now, x.told_at)
+        c.k = 0
 
 
 @uncounted
@@ -139,11 +152,12 @@ def sample(c: Any, p: Any, x: Any, ts: int) -> None:
 @uncounted
 def sample_last(c: Any, p: Any, x: Any) -> None:
     """Write the account as it stands at the end: that of the market at the exchange, or of what followed from it."""
+    hear_told(c, p, x)
     sample(c, p, x, max(c.now, x.last, p.next_sample - p.sample_ns))
 
 
 @uncounted_inlined
-def send_intents(c: Any, p: Any, x: Any) -> None:
+def send_intents(c: Any, p: Any, x: Any, wants: int) -> None:
     """Send the intents of one row: each is logged, enters our own view, and is on its way to the exchange."""
     distinct()
     intents, log = intents_of(c), rows_at(p.at_intents, p.log_size, INTENT)
@@ -154,6 +168,9 @@ def send_intents(c: Any, p: Any, x: Any) -> None:
         request(c, p, x, intents[k])
     c.n_intents = 0
     if x.at_tile_x != 0:
+        if wants & (BY_ROW | ON_REPORT) == 0 and x.n_instruments == 1:
+            timer_at = c.next_timer if c.timer_ns > 0 else NEVER
+            x.unwatched = min(timer_at, p.next_sample, next_due(p, NEVER) if p.n_due > 0 else NEVER)
         serve_next(x)
 
 

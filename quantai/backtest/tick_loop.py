@@ -90,4 +90,4 @@ def run_ticks(rows: Any, me: Any, ctx: Any, local: Any, sim: Any, orders: Any, b
         elif what == START and has_on_start:
             on_start(m, c)
         if c.n_intents > 0:
-            send_intents(c, p, x)
+            send_intents(c, p, x, wants)

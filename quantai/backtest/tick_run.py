@@ -29,7 +29,7 @@ from quantai.venues.exchange import MOST_AHEAD, UNDO, catch_up_sim, compact_sim,
 from quantai.venues.rules import SimVenue
 from quantai.venues.wire import NEVER, OWN, REPORT, REQUEST, RESTING, SIM
 
-_MAGIC = b"quantai tick run 4\n"
+_MAGIC = b"quantai tick run 5\n"
 RING = 1 << 15
 """Requests, and reports, of one run that may be on their way."""
 LOG = 1 << 12
@@ -96,7 +96,7 @@ class TickRun:
         s = self.sim
         s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
         s["entry_least"], s["response_least"] = self._rules["entry_least"].min(), self._rules["response_least"].min()
-        s["done"], s["last"], s["next_expiry"] = -1, -1, NEVER
+        s["done"], s["last"], s["next_expiry"], s["unwatched"] = -1, -1, NEVER, -NEVER
         s["round_trip"] = (self._rules["entry_ns"] + self._rules["response_ns"]).max()
         self.local["sample_ns"], self.local["log_size"] = sample_ns, LOG
         self._wire()
@@ -129,7 +129,7 @@ class TickRun:
         world, local, sim = self.world, self.local, self.sim
         # called for every row; from Python, arrays reach compiled code ten times faster than single records
         handlers["step_ticks"] = lambda _c, _p, _x, wants: _step(world.ctx, local, sim, wants)
-        handlers["send_intents"] = lambda *_: _send(world.ctx, local, sim)
+        handlers["send_intents"] = lambda _c, _p, _x, wants: _send(world.ctx, local, sim, wants)
         handlers["free_order_slot"] = lambda *_: _free_slot(world.ctx, local)
         plain = FunctionType(run_ticks.__code__, {**run_ticks.__globals__, **handlers})
 
@@ -409,8 +409,8 @@ def _step(ctx: Any, local: Any, sim: Any, wants: int) -> int:
 
 
 @uncounted
-def _send(ctx: Any, local: Any, sim: Any) -> None:
-    send_intents(ctx[0], local[0], sim[0])
+def _send(ctx: Any, local: Any, sim: Any, wants: int) -> None:
+    send_intents(ctx[0], local[0], sim[0], wants)
 
 
 @uncounted

@@ -115,7 +115,7 @@ def serve(x: Any, at: int) -> None:
         if request.action == _CANCEL:
             cancel(x, request)
         else:
-            if x.split == 0 and answer(x, request, x.at_depth, x.at_cells, False):
+            if x.split == 0 and answer(x, request, x.at_depth, x.at_cells, False, True):
                 # it takes from the book: from here on the exchange's differs from the one we see
                 ahead = x.next_scan
                 step_back(x, n)
@@ -123,7 +123,7 @@ def serve(x: Any, at: int) -> None:
                 catch_up(x, at)
                 x.next_scan = ahead
             if x.split == 1:
-                answer(x, request, x.at_depth_x, x.at_cells_x, True)
+                answer(x, request, x.at_depth_x, x.at_cells_x, True, True)
         x.first_request += 1
     if x.split == 0:
         step_back(x, n)

@@ -42,12 +42,15 @@ _DONE, _WOULD_TAKE = int64s(-1, -2)
 
 
 @uncounted_inlined
-def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool) -> bool:
-    """Process one request for an order on the given book; True, with nothing done, when it would take and may not."""
+def answer(x: Any, q: Any, at_depth: int, at_cells: int, may_take: bool, joins: bool) -> bool:
+    """Process one request for an order on the given book; True, with nothing done, when it would take and may not.
+
+    Unless it `joins`, its place in the queue is for the caller to find.
+    """
     accepted = seat_other(x, q, at_depth, may_take) if rarely(q.action != _NEW) else seat(x, q, at_depth)
     if rarely(accepted < 0):
         return accepted == _WOULD_TAKE
-    return enter(x, resting_of(x)[x.n_orders], q.at, accepted, at_depth, at_cells, may_take)
+    return enter(x, resting_of(x)[x.n_orders], q.at, accepted, at_depth, at_cells, may_take, joins)
 
 
 @uncounted_inlined
@@ -235,7 +238,7 @@ def crosses(px: int, side: int, d: Any) -> bool:
 
 
 @uncounted_inlined
-def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, may_take: bool) -> bool:
+def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, may_take: bool, joins: bool) -> bool:
     """Let the order behind the last one trade or rest; True, with nothing done, if it would take and may not."""
     depth, cells = rows_at(at_depth, x.n_instruments, DEPTH), rows_at(at_cells, x.n_cells, F8)
     d, rules = depth[o.instrument], rules_of(x)[o.instrument]
@@ -255,7 +258,8 @@ def enter(x: Any, o: Any, ts: int, accepted: int, at_depth: int, at_cells: int, 
         return False
     if accepted != _SILENT and (o.filled == 0 or accepted != _ACK):
         report(x, ts, o.order, o.instrument, o.side, accepted, _ZERO, o.px, o.open, _ZERO, _ZERO)
-    join(rules.queue, o, to_lots(d, cells[cell_of(d, rows_at(x.at_keys, x.n_cells, I8), o.side, o.px)]))
+    if joins:
+        join(rules.queue, o, to_lots(d, cells[cell_of(d, rows_at(x.at_keys, x.n_cells, I8), o.side, o.px)]))
     x.n_orders += 1
     widen(x, o)
     return False

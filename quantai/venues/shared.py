@@ -14,7 +14,7 @@ from quantai.core.memory import int64s, pasted, rows_at
 from quantai.core.rows import EVENT, Action, Kind
 from quantai.venues.book import DEPTH, EMPTY, F8, I8, cell_of
 from quantai.venues.matching import depth_of, drop, fill, match, resting_of, rules_of, to_lots
-from quantai.venues.queue import on_level, on_print
+from quantai.venues.queue import join, on_level, on_print
 from quantai.venues.requests import answer, cancel
 from quantai.venues.tile_index import PRINTS
 from quantai.venues.tiles import (
@@ -38,7 +38,7 @@ from quantai.venues.wire import ROOM, requests_of
 
 MOST_LAID = 4096
 """Prices of one side that an order may walk over; beyond, the run is run by itself."""
-_CANCEL, _REPLACE = int(Action.CANCEL), int(Action.REPLACE)
+_NEW, _CANCEL, _REPLACE = int(Action.NEW), int(Action.CANCEL), int(Action.REPLACE)
 _TRADE, _CLEAR = int(Kind.TRADE), int(Kind.CLEAR)
 (_MAKER,) = int64s(1)
 
@@ -134,13 +134,15 @@ def queue_up(t: Any, x: Any, k: int) -> None:
     """Bring the places of our orders in their queues up to date with the rows before `k`, none of which fills one."""
     orders = resting_of(x)
     for n in range(x.n_orders):
-        o = orders[n]
-        move_up(t, rules_of(x)[o.instrument], o, k)
+        move_up(t, x, orders[n], k)
 
 
 @uncounted_inlined
-def move_up(t: Any, rules: Any, o: Any, k: int) -> None:
+def move_up(t: Any, x: Any, o: Any, k: int) -> None:
     """Bring the place of one order in its queue up to date, as `queue_up` does."""
+    if o.next < 0:
+        join_late(t, x, o, -2 - int(o.next))
+    rules = rules_of(x)[o.instrument]
     spots, stood = rows_at(t.at_spots, t.n_entries, I4), rows_at(t.at_stood, t.n_entries, STOOD)
     place = np.uint64(o.next)
     while spots[place] < k:
@@ -148,6 +150,17 @@ def move_up(t: Any, rules: Any, o: Any, k: int) -> None:
         if o.stop == 0 and lots >= 0.0:
             on_level(rules.queue, rules.power, o, lots)
         place += np.uint64(1)
+    o.next = place
+
+
+@uncounted
+def join_late(t: Any, x: Any, o: Any, k: int) -> None:
+    """Give an order the place in its queue that it took after row `k`."""
+    d = depth_of(x)[o.instrument]
+    cell = cell_of(d, rows_at(x.at_keys, x.n_cells, I8), o.side, o.px)
+    place = place_of(t, cell, k)
+    there = 0.0 if cell == EMPTY else qty_at(t, o.side, cell, place, latest_of(t, k, o.instrument))
+    join(rules_of(x)[o.instrument].queue, o, to_lots(d, there))
     o.next = place
 
 
@@ -168,7 +181,7 @@ def meet(t: Any, x: Any, who: int, r: Any, k: int) -> bool:
     o = resting_of(x)[who]
     rules, lots = rules_of(x)[o.instrument], o.open
     if r.kind == _TRADE and r.px_ticks == o.px:
-        move_up(t, rules, o, k)
+        move_up(t, x, o, k)
         o.next += 1 if rows_at(t.at_spots, t.n_entries, I4)[np.uint64(o.next)] == k else 0
         printed = to_lots(depth_of(x)[o.instrument], r.qty)
         past = on_print(rules.queue, o, printed, printed)
@@ -220,17 +233,19 @@ def serve_order(t: Any, x: Any, q: Any, k: int) -> None:
     if rarely(q.action == _REPLACE):
         queue_up(t, x, k + 1)  # at the same price it keeps its place
     find_tops(t, x, d, q.instrument, k)
-    px = price_of_request(x, q)
-    cell = cell_of(d, rows_at(x.at_keys, x.n_cells, I8), q.side, px)
-    place = place_of(t, cell, k)
-    if usually(cell != EMPTY):
-        if rarely(x.n_eaten > 0):
+    # its place in the queue matters once something can fill it, and most orders are gone by then
+    late = q.action == _NEW and x.n_eaten == 0
+    cell, place = EMPTY, -2 - k
+    if rarely(not late):
+        px = price_of_request(x, q)
+        cell = cell_of(d, rows_at(x.at_keys, x.n_cells, I8), q.side, px)
+        place = place_of(t, cell, k)
+        if cell != EMPTY:
             cells[cell] = standing_at(t, x, d, q.instrument, q.side, px, k)
-        else:
-            cells[cell] = qty_at(t, q.side, cell, place, latest_of(t, k, q.instrument))
-    if rarely(answer(x, q, x.at_depth, x.at_cells, False)):
+    if rarely(answer(x, q, x.at_depth, x.at_cells, False, not late)):
         take(t, x, d, q, k)
-    cells[cell] = 0.0
+    if rarely(not late):
+        cells[cell] = 0.0
     if x.n_orders > 0:
         o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
         if o.order == q.order:
@@ -314,7 +329,7 @@ def take(t: Any, x: Any, d: Any, q: Any, k: int) -> None:
             found += int(np.floor(to_lots(d, qty)))
     if laid == MOST_LAID or d.quotes:
         x.lost = 1  # in a book made of quotes, what a quote replaces depends on what was eaten
-    answer(x, q, x.at_depth, x.at_cells, True)
+    answer(x, q, x.at_depth, x.at_cells, True, True)
     px = first
     for _ in range(laid):
         cell = cell_of(d, keys, -side, px)

@@ -55,7 +55,7 @@ class SimulatedExchange:
         self.now = 0
         s = self._sim
         s["max_orders"], s["n_instruments"], s["ring"] = max_orders, n, RING
-        s["done"], s["last"], s["next_expiry"], s["split"] = -1, -1, NEVER, 1
+        s["done"], s["last"], s["next_expiry"], s["split"], s["unwatched"] = -1, -1, NEVER, 1, -NEVER
         self._wire()
         compact_sim(s)
 

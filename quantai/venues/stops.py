@@ -26,7 +26,8 @@ def follow(x: Any, o: Any, px: int, ts: int) -> bool:
     if (px - o.stop) * o.side >= 0:
         return wake(x, o, ts)
     if o.trail > 0:
-        o.stop = min(o.stop, px + o.trail) if o.side > 0 else max(o.stop, px - o.trail)
+        stop = min(o.stop, px + o.trail) if o.side > 0 else max(o.stop, px - o.trail)
+        o.stop = stop if stop != 0 else -1  # which is as far below every price; 0 would say that it works
     return False
 
 

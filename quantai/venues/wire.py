@@ -66,7 +66,9 @@ RESTING = np.dtype(
         ("flags", "i8"),
         ("stop", "i8"),  # a stop that waits: the price (ticks) at which it wakes; 0 = it works
         ("trail", "i8"),  # its distance from the best print, 0 = it stays
-        ("next", "i4"),  # in a shared market: how far it has been moved along the rows of its level (see `tiles`)
+        # in a shared market: how far it has been moved along the rows of its level (see `tiles`); -2 - k while nobody
+        # has looked up the place that it took after row k
+        ("next", "i4"),
         ("clear", "i4"),  # and the row before which none fills it
         ("key", "i8"),  # and its price as rows reach it
     ]
@@ -112,6 +114,10 @@ SIM = np.dtype(
         ("max_orders", "i8"),
         ("entry_least", "i8"),
         ("response_least", "i8"),
+        ("unwatched", "i8"),  # in a shared market: our side looks at nothing before this instant
+        ("told", "i8"),  # reports that were therefore not sent: what they say was done at once
+        ("told_at", "i8"),  # when the last of them would have been received
+        ("at_view", "u8"),  # the ORDER rows that our side keeps
         ("sent", "i8"),  # requests in all
         ("reported", "i8"),
         ("first_request", "i8"),

@@ -151,6 +151,44 @@ class Hasty(qa.Strategy):
             ctx.replace(self.last, 0.003, stop=trade.px + 0.2)
 
 
+class Unheard(qa.Strategy):
+    """One instrument and only a timer: quotes at and off the touch, orders of every kind, changed and canceled."""
+
+    every: int = 3
+    size: float = 0.02
+    n: int = qa.state(0)
+    last: int = qa.state(0)
+    sum: float = qa.state(0.0)
+
+    def on_start(self, ctx):
+        ctx.every(23 * self.every)
+
+    def on_timer(self, ctx):
+        self.n += 1
+        book = ctx.book(0)
+        self.sum += ctx.equity + ctx.seq
+        for order in ctx.orders():
+            self.sum += order.state * order.px_ticks
+        if not book.valid:
+            return
+        ctx.quote(0, qa.BUY, book.bid_ticks - self.n % 3, 0.003)
+        ctx.quote(0, qa.SELL, book.ask_ticks + self.n % 2, 0.003)
+        if self.n % 5 == 0:
+            self.last = ctx.buy(self.size, limit=max(book.bid - 0.1, 0.1), expire_ts=ctx.now + 400)
+        if self.n % 5 == 1:
+            ctx.replace(self.last, self.size + 0.001, limit=max(book.bid - 0.1 * (self.n % 2), 0.1))
+        if self.n % 5 == 3:
+            ctx.cancel(self.last)
+        if self.n % 7 == 0:
+            ctx.sell(self.size, tif=TIF.IOC)
+        if self.n % 11 == 0:
+            ctx.sell(0.004, trail=book.bid)
+        if self.n % 13 == 0:
+            ctx.buy(0.004, stop=book.ask + 0.1)
+        if self.n % 17 == 0:
+            ctx.unquote(0, qa.BUY)
+
+
 GRID = [{"every": every, "size": size} for every, size in ((1, 0.02), (5, 0.003))]
 
 
@@ -237,6 +275,24 @@ def test_shared_books_change_nothing(strategy, rows, venue, tile, data):
         if data.draw(st.booleans(), label="hashed"):
             patch.setattr(cells, "DENSE_TICKS", 0)
         assert_same(strategy, tape, [venue, other], GRID)
+
+
+@given(rows=tick_rows(min_size=20, max_size=300), venue=venues, tile=st.integers(1, 90), data=st.data())
+@settings(max_examples=60)
+def test_one_shared_book_changes_nothing(rows, venue, tile, data):
+    """Of one instrument, what only a timer looks at is not sent: it is done when it is decided."""
+    rows = rows[rows["instrument"] == 0]
+    if len(rows) == 0:
+        return
+    if data.draw(st.booleans(), label="made of quotes"):
+        rows["kind"][rows["kind"] == Kind.LEVEL] = Kind.QUOTE
+    tape = Tape.from_events(rows, TWO[:1])
+    other = SimVenue(latency=Latency(entry_ns=31, response_ns=data.draw(st.sampled_from([0, 20, 200]))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tick_market, "TILE_ROWS", tile)
+        if data.draw(st.booleans(), label="hashed"):
+            patch.setattr(cells, "DENSE_TICKS", 0)
+        assert_same(Unheard, tape, [venue, other], GRID)
 
 
 class Listening(Taker):

@@ -123,6 +123,12 @@ def test_a_trailing_stop_follows_the_prints():
     assert fills == [(400, 100.0, 1.0, False)]
 
 
+def test_a_trailing_stop_as_far_away_as_the_price_goes_on_waiting():
+    fills, order, _ = send(tape([(300, 100.0), (400, 99.9), (500, 100.0)]), side=-1, trail=100.0)
+    assert fills == []
+    assert order["state"] == OrderState.OPEN
+
+
 def test_a_waiting_stop_can_be_moved_canceled_and_can_lapse():
     of = tape([(500, 100.2), (700, 100.3)])
     fills, order, _ = send(of, stop=100.2, restop=100.3)
