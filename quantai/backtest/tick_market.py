@@ -17,6 +17,7 @@ from quantai.venues.tiles import (
     ASKED,
     BLOCK,
     FAR,
+    I2,
     I4,
     LIST,
     MOST_ASKED,
@@ -112,7 +113,7 @@ class Market:
         sizes: dict[str, tuple[int, Any]] = {
             "after": (n, AFTER), "latest": (n * self._n, I4), "row": (n, I4), "touched": (MOST_ENTRIES * n, I4),
             "entries": (MOST_ENTRIES * n, ENTRY), "spots": (2 * MOST_ENTRIES * n + 1 + BLOCK, I4),
-            "stood": (2 * MOST_ENTRIES * n + 1, STOOD), "heads": (HEADS * n, I4), "reach": (2 * (n + BLOCK), I4),
+            "stood": (2 * MOST_ENTRIES * n + 1, STOOD), "heads": (HEADS * n, I4), "reach": (2 * (n + BLOCK), I2),
         }  # fmt: skip
         self._put(k, **together(sizes | times))
         if self.one_order:

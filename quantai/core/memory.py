@@ -153,8 +153,8 @@ above_8: Any = _above(64, 8)
 """above_8(address, value): which of the 8 int64 at an address are above a value, a bit each, the first the lowest."""
 above_16: Any = _above(32, 16)
 """The same of 16 int32; the value has to be one too."""
-above_64: Any = _above(32, 64)
-"""The same of 64 int32."""
+above_64: Any = _above(16, 64)
+"""The same of 64 int16, and so must the value be."""
 
 
 def _copy(builder: Any, to: Any, source: Any, size: int) -> None:

@@ -5,6 +5,8 @@ the cell's reply. libzmq tells of a message once, and a send beside the wait may
 and nobody looks (nbclient's issue #312). So the channel here looks again each second.
 """
 
+import math
+import time
 from queue import Empty
 from typing import Any
 
@@ -21,12 +23,14 @@ class ShellChannel(AsyncZMQSocketChannel):
 
     async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:  # noqa: ASYNC109 -- overrides
         """Return the next message; raises queue.Empty when none came within `timeout` seconds (None: wait for one)."""
-        while timeout is None:
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
             try:
-                return await super().get_msg(_LOOK_AGAIN_S)
+                return await super().get_msg(max(0.0, min(left, _LOOK_AGAIN_S)))
             except Empty:
-                continue
-        return await super().get_msg(timeout)
+                if left <= _LOOK_AGAIN_S:
+                    raise
 
 
 class KernelClient(AsyncKernelClient):

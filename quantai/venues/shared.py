@@ -49,7 +49,14 @@ def aim(x: Any) -> None:
     t = rows_at(x.at_tile_x, 1, TILE)[0]
     orders = resting_of(x)
     for n in range(x.n_orders):
-        orders[n].next, orders[n].clear = place_in(t, x, orders[n], x.next_scan - t.first - 1), 0
+        o = orders[n]
+        o.next, o.clear, o.key = place_in(t, x, o, x.next_scan - t.first - 1), 0, key_of(t, o)
+
+
+@pasted
+def key_of(t: Any, o: Any) -> int:
+    """Return an order's price as the rows of the tile reach it."""
+    return reach_of(rows_at(t.at_spread, t.n_instruments, SPREAD)[o.instrument].base, o.side, o.px)
 
 
 @uncounted_inlined
@@ -235,7 +242,7 @@ def serve_order(t: Any, x: Any, q: Any, k: int) -> None:
     find_tops(t, x, d, q.instrument, k)
     # its place in the queue matters once something can fill it, and most orders are gone by then
     late = q.action == _NEW and x.n_eaten == 0
-    cell, place = EMPTY, -2 - k
+    cell, place = EMPTY, -2 - max(k, -1)  # a lane that is lost may be behind the tile
     if rarely(not late):
         px = price_of_request(x, q)
         cell = cell_of(d, rows_at(x.at_keys, x.n_cells, I8), q.side, px)
@@ -250,7 +257,7 @@ def serve_order(t: Any, x: Any, q: Any, k: int) -> None:
         o = resting_of(x)[x.n_orders - 1]  # who comes to rest is the last of them
         if o.order == q.order:
             o.next, o.clear = place if o.stop == 0 else place_of(t, PRINTS, k), 0
-            o.key = reach_of(rows_at(t.at_spread, t.n_instruments, SPREAD)[q.instrument].base, o.side, o.px)
+            o.key = key_of(t, o)
 
 
 @uncounted_inlined

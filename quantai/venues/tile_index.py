@@ -16,10 +16,13 @@ from quantai.venues.tiles import (
     AFTER,
     ASKED,
     BLOCK,
+    EVERYTHING,
     FAR,
+    I2,
     I4,
     LIST,
     MOST_ASKED,
+    NOTHING,
     SPREAD,
     STOOD,
     latest_of,
@@ -39,8 +42,6 @@ HEADS = 4
 PRINTS = TRASH
 """The cell that stands for all prints: a waiting stop hears every one."""
 _TRADE, _LEVEL, _CLEAR, _QUOTE = int64s(Kind.TRADE, Kind.LEVEL, Kind.CLEAR, Kind.QUOTE)
-ALL = -(2**31)
-"""A reach that meets every order of its side."""
 
 
 @uncounted
@@ -79,7 +80,7 @@ def write_plain(t: Any, other: Any, k: int) -> int:
     d = rows_at(t.at_depth_end, 1, DEPTH)[0]
     inst, s = rows_at(t.at_insts, 1, INSTRUMENT)[0], rows_at(t.at_spread, 1, SPREAD)[0]
     cells, after = rows_at(t.at_cells_end, t.n_cells, F8), rows_at(t.at_after, t.n, AFTER)
-    reach = rows_at(t.at_reach, 2 * (t.room + BLOCK), I4)
+    reach = rows_at(t.at_reach, 2 * (t.room + BLOCK), I2)
     times, times_too = rows_at(t.at_times, t.n + 1, I8), rows_at(other.at_times, t.n + 1, I8)
     lists, touched = rows_at(t.at_lists, t.n_cells, LIST), rows_at(t.at_touched, MOST_ENTRIES * t.room, I4)
     entries = rows_at(t.at_entries, MOST_ENTRIES * t.room, ENTRY)
@@ -89,7 +90,7 @@ def write_plain(t: Any, other: Any, k: int) -> int:
     n_entries, n_touched, n_prints = t.n_entries, t.n_touched, t.n_prints
     bid, ask, last, half, lo, hi = d.bid, d.ask, d.last, d.half, d.lo, d.hi
     to_bid, to_ask = d.at_bid + 1 - lo, d.at_ask + 1 - lo
-    no_bids, no_asks = s.no_bids, s.no_asks
+    no_bids, no_asks, base = s.no_bids, s.no_asks, s.base
     while k < n:
         r = rows[first + k]
         kind, side, p, qty, px = r.kind, np.int64(r.side), r.px_ticks, r.qty, r.px
@@ -131,8 +132,8 @@ def write_plain(t: Any, other: Any, k: int) -> int:
             while cells[to_ask + ask] < half:
                 ask += 1
             bid_qty, ask_qty = cells[to_bid + bid], cells[to_ask + ask]
-        reach[to_sells * (1 - up) + k] = FAR
-        reach[to_sells * up + k] = -side * (p - lo) if alive | (not level) else FAR
+        reach[to_sells * (1 - up) + k] = NOTHING
+        reach[to_sells * up + k] = reach_of(base, -1 if up else 1, p) if alive | (not level) else NOTHING
         a = after[k]
         a.bid, a.ask, a.last = bid, ask, last
         a.bid_px, a.ask_px = price_of(bid, inst), price_of(ask, inst)
@@ -154,7 +155,7 @@ def write_row(t: Any, other: Any, k: int) -> None:
     d, s = rows_at(t.at_depth_end, n, DEPTH)[r.instrument], rows_at(t.at_spread, n, SPREAD)[r.instrument]
     cells, keys = rows_at(t.at_cells_end, t.n_cells, F8), rows_at(t.at_keys, t.n_cells, I8)
     here = s.first + s.n
-    to_buy = to_sell = FAR
+    to_buy = to_sell = NOTHING
     if kind == _QUOTE and d.quotes:
         best = d.ask if side < 0 else d.bid
         if best != p:
@@ -180,20 +181,20 @@ def write_row(t: Any, other: Any, k: int) -> None:
         if at != TRASH:
             note(t, k, at, cells[at], to_lots(d, r.qty) if alive else 0.0)
         if alive:
-            to_buy = reach_of(s.base, 1, p) if side <= 0 else FAR
-            to_sell = reach_of(s.base, -1, p) if side >= 0 else FAR
+            to_buy = reach_of(s.base, 1, p) if side <= 0 else NOTHING
+            to_sell = reach_of(s.base, -1, p) if side >= 0 else NOTHING
     elif kind == _CLEAR:
         t.cleared = 1
         if side >= 0:
-            s.no_bids, to_buy = k, ALL
+            s.no_bids, to_buy = k, EVERYTHING
         if side <= 0:
-            s.no_asks, to_sell = k, ALL
+            s.no_asks, to_sell = k, EVERYTHING
     a, inst = rows_at(t.at_after, t.n, AFTER)[here], rows_at(t.at_insts, n, INSTRUMENT)[r.instrument]
     a.bid, a.ask, a.last = d.bid, d.ask, d.last
     a.bid_px, a.ask_px = price_of(d.bid, inst), price_of(d.ask, inst)
     a.bid_qty, a.ask_qty = cells[cell_of(d, keys, 1, d.bid)], cells[cell_of(d, keys, -1, d.ask)]
     a.no_bids, a.no_asks = s.no_bids, s.no_asks
-    reach = rows_at(t.at_reach, 2 * (t.room + BLOCK), I4)
+    reach = rows_at(t.at_reach, 2 * (t.room + BLOCK), I2)
     reach[here], reach[t.room + BLOCK + here] = to_buy, to_sell
     s.n += 1
     if n > 1:
@@ -211,7 +212,8 @@ def spread_rows(t: Any) -> None:
     depth = rows_at(t.at_depth, t.n_instruments, DEPTH)
     for i in range(t.n_instruments):
         spread[i].first = spread[i].n = 0
-        spread[i].base = depth[i].lo
+        d = depth[i]
+        spread[i].base = max(d.bid, d.lo)
         spread[i].no_bids = spread[i].no_asks = -1
     if t.n_instruments > 1:
         for k in range(t.first, t.first + t.n):

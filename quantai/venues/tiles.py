@@ -97,14 +97,16 @@ EATEN = np.dtype([("cell", "i8"), ("qty", "f8"), ("row", "i8"), ("instrument", "
 """A level that a run took from: what is left of it (units), as of the rows before `row`."""
 
 MOST_EATEN = 512
-I4 = np.dtype("i4")
+I2, I4 = np.dtype("i2"), np.dtype("i4")
 FAR = 2**31 - 1
-"""A row, and a reach, beyond all others."""
+"""A row beyond all others."""
+NOTHING, EVERYTHING = 2**15 - 1, -(2**15)
+"""What a row reaches that meets no order of a side, and one that meets every one."""
 BLOCK = 64
 """Rows whose reach is looked at at once; as many places behind a table may be read, and are not used."""
 MOST_ASKED = 512
 """Instants that a tile remembers: runs of one strategy ask for the same ones, run after run."""
-_MOST = 2**30
+_MOST = 2**15 - 2
 
 
 @uncounted_inlined
@@ -260,7 +262,7 @@ def first_reached(t: Any, instrument: int, side: int, key: int, i: int, until: i
         lo, hi = max(latest_of(t, i - 1, instrument) + 1, start), max(latest_of(t, until - 1, instrument) + 1, start)
     at = lo if side > 0 else t.room + BLOCK + lo
     while lo < hi:
-        bits = ~above_64(t.at_reach + np.uint64(4 * at), key)
+        bits = ~above_64(t.at_reach + np.uint64(2 * at), key)
         if bits != 0:
             lo += first_bit(bits)
             break
