@@ -12,6 +12,7 @@ from quantai.core.errors import InputError, StrategyError, UnknownName
 from quantai.core.rows import Rows
 
 _SCALARS = {int: "i8", float: "f8", bool: "?", "int": "i8", "float": "f8", "bool": "?"}
+_TYPES = {"i8": int, "f8": float, "?": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,11 @@ class Fields:
 
         Rounded up to a power of two, at least 64, so that neighbouring parameters share one compiled kernel.
         """
-        need = dict.fromkeys(self.indicators, 64)
-        for params in variants:
-            for name, indicator in self.indicators.items():
-                need[name] = max(need[name], indicator.resolve(params))
+        need, variants = dict[str, int](), list(variants)
+        for name, indicator in self.indicators.items():
+            period = indicator.period
+            few = {v[period]: v for v in variants}.values() if isinstance(period, str) else variants[:1]
+            need[name] = max([64, *map(indicator.resolve, few)])
         return {name: 1 << (rows - 1).bit_length() for name, rows in need.items()}
 
     def dtype(self, capacities: Mapping[str, int]) -> np.dtype[Any]:
@@ -156,9 +158,11 @@ class Fields:
 
 
 def _scalar(name: str, code: str, value: Any) -> Any:
+    if type(value) is _TYPES[code] and (code != "i8" or -(2**63) <= value < 2**63):
+        return value  # as a rule, and there may be thousands of variants
     kind = {"f8": "a float", "i8": "an int", "?": "a bool"}[code]
     try:
-        number = {"f8": float, "i8": int, "?": bool}[code](value)
+        number = _TYPES[code](value)
         # neither a fraction nor a text, which is true whatever it says, may become another value without a word
         fits = code == "f8" or (isinstance(value, str) and code == "i8") or bool(number == value)
     except (TypeError, ValueError, ArithmeticError):

@@ -154,7 +154,8 @@ class Module:
             # a handler inlined into the driver can keep the strategy's record in registers; an index beyond an array
             # of the user's would write into the next field
             theirs = name in HANDLERS or name.startswith("user_")
-            options = f"nogil=True, forceinline={name in inlined}, boundscheck={theirs}"
+            # drivers allocate nothing: to count references to each slice they pass on would cost a tenth of a sweep
+            options = f"nogil=True, forceinline={name in inlined}, boundscheck={theirs}, _nrt={theirs}"
             out.add(f"\n\n@generated({options})")
             out.add("\n".join(body.lines), body.origin)
         return out

@@ -76,9 +76,10 @@ def main():
     instrument = TestInstrumentProvider.btcusdt_perp_binance()
     events = np.concatenate([np.load(folder / "snapshot.npy"), np.load(folder / "events.npy")[: said["n"]]])
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
+    book = BookType.L1_MBP if said["case"] == "trades" else BookType.L2_MBP  # it refuses the other without book rows
     engine.add_venue(
         venue=Venue("BINANCE"), oms_type=OmsType.NETTING, account_type=AccountType.MARGIN, base_currency=USDT,
-        starting_balances=[Money(10_000_000, USDT)], book_type=BookType.L2_MBP,
+        starting_balances=[Money(10_000_000, USDT)], book_type=book,
         latency_model=LatencyModel(base_latency_nanos=2_000_000), queue_position=True, liquidity_consumption=True,
     )  # fmt: skip
     engine.add_instrument(instrument)

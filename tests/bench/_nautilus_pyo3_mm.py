@@ -80,9 +80,10 @@ def main():
     events = np.concatenate([np.load(folder / "snapshot.npy"), np.load(folder / "events.npy")[: said["n"]]])
     quiet = nautilus.LoggerConfig(stdout_level=nautilus.LogLevel.OFF, bypass_logging=True)
     engine = nautilus.BacktestEngine(nautilus.BacktestEngineConfig(bypass_logging=True, logging=quiet))
+    book = nautilus.BookType.L1_MBP if said["case"] == "trades" else nautilus.BookType.L2_MBP
     engine.add_venue(
         nautilus.Venue("BINANCE"), nautilus.OmsType.NETTING, nautilus.AccountType.MARGIN,
-        [nautilus.Money(10_000_000, nautilus.Currency.from_str("USDT"))], book_type=nautilus.BookType.L2_MBP,
+        [nautilus.Money(10_000_000, nautilus.Currency.from_str("USDT"))], book_type=book,
         latency_model=nautilus.StaticLatencyModel(base_latency_nanos=2_000_000),
         queue_position=True, liquidity_consumption=True,
     )  # fmt: skip
