@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 N = 100_000
-ARGS = {"variants": 200, "repeats": 3, "fee_bps": 5.0}
+ARGS = {"variants": 200, "repeats": 7, "fee_bps": 5.0}
 CASH = 100_000.0
 
 
-def run(seed: int, n: int, variants: int = 200, repeats: int = 3, fee_bps: float = 5.0) -> dict[str, Any]:
+def run(seed: int, n: int, variants: int = 200, repeats: int = 7, fee_bps: float = 5.0) -> dict[str, Any]:
     """Sweep `variants` parameter pairs over `n` random one-minute bars on both sides and compare."""
     with tempfile.TemporaryDirectory() as folder:
         data, small = Path(folder) / "bars.npz", Path(folder) / "small.npz"
